@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* base: errors, cursors, bitmaps, CRC. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include <vferry/error.h>
+#include "base/bitmap.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "base/crc32c.h"
+
+static void first_error_counts(void **state)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	(void) state;
+	assert_int_equal(vferry_error_set(&err, -EINVAL, "first", "ram", "page %d", 7), -EINVAL);
+	assert_int_equal(vferry_error_set(&err, -EIO, "second", "gic", "x"), -EIO);
+	assert_int_equal(err.code, -EINVAL);
+	assert_string_equal(err.id, "first");
+	assert_string_equal(err.message, "page 7");
+	vferry_error_phase(&err, "setup");
+	vferry_error_phase(&err, "load");
+	assert_string_equal(err.phase, "setup");
+	assert_string_equal(vferry_errno_name(-EBUSY), "EBUSY");
+	assert_string_equal(vferry_errno_name(9999), "E?");
+	assert_int_equal(vferry_error_set(NULL, -EIO, "x", NULL, "y"), -EIO);
+}
+
+static void reader_stops_at_the_end(void **state)
+{
+	uint8_t data[] = { 1, 2, 3, 4, 5, 6, 7 };
+	struct vf_reader r = vf_reader_of(data, sizeof(data));
+
+	(void) state;
+	assert_int_equal(vf_read_u32(&r), 0x04030201);
+	assert_int_equal(vf_read_u32(&r), 0);
+	assert_true(r.bad);
+	assert_int_equal(vf_read_u8(&r), 0);
+	assert_false(vf_reader_done(&r));
+}
+
+static void writer_keeps_its_limit(void **state)
+{
+	struct vf_writer w;
+	struct vf_reader r;
+	char text[8];
+
+	(void) state;
+	vf_writer_init(&w, 20);
+	vf_write_u64(&w, 0x1122334455667788);
+	vf_write_string(&w, "gic");
+	vf_write_u16(&w, 0xabcd);
+	assert_false(w.bad);
+	r = vf_reader_of(w.data, w.size);
+	assert_true(vf_read_u64(&r) == 0x1122334455667788);
+	vf_read_string(&r, text, sizeof(text));
+	assert_string_equal(text, "gic");
+	assert_int_equal(vf_read_u16(&r), 0xabcd);
+	assert_true(vf_reader_done(&r));
+	vf_write_u64(&w, 1);
+	assert_true(w.bad);
+	assert_int_equal(w.size, 15);
+	vf_writer_done(&w);
+}
+
+static void strings_are_bounded(void **state)
+{
+	uint8_t longer[] = { 4, 0, 'a', 'b', 'c', 'd' };
+	uint8_t with_nul[] = { 2, 0, 'a', 0 };
+	struct vf_reader r = vf_reader_of(longer, sizeof(longer));
+	char text[4];
+
+	(void) state;
+	vf_read_string(&r, text, sizeof(text));
+	assert_true(r.bad);
+	r = vf_reader_of(with_nul, sizeof(with_nul));
+	vf_read_string(&r, text, sizeof(text));
+	assert_true(r.bad);
+}
+
+static void bitmap_ranges(void **state)
+{
+	struct vf_bitmap map;
+	uint64_t words[2] = { 1, 1ull << 63 };
+
+	(void) state;
+	assert_int_equal(vf_bitmap_init(&map, 200), 0);
+	vf_bitmap_set_range(&map, 60, 70);
+	assert_int_equal(vf_bitmap_count(&map, 0, 200), 70);
+	assert_int_equal(vf_bitmap_next_set(&map, 0, 200), 60);
+	assert_int_equal(vf_bitmap_next_clear(&map, 60, 200), 130);
+	vf_bitmap_clear_range(&map, 64, 64);
+	assert_int_equal(vf_bitmap_count(&map, 0, 200), 6);
+	assert_int_equal(vf_bitmap_next_set(&map, 64, 100), 100);
+	assert_true(vf_bitmap_take_word_atomic(&map, 0) == 0xfull << 60);
+	assert_true(vf_bitmap_take_word_atomic(&map, 0) == 0);
+	vf_bitmap_or_words_atomic(&map, 0, words, 2);
+	assert_true(vf_bitmap_test(&map, 0));
+	assert_true(vf_bitmap_test(&map, 127));
+	vf_bitmap_clear_all(&map);
+	assert_int_equal(vf_bitmap_count(&map, 0, 200), 0);
+	vf_bitmap_done(&map);
+	assert_int_equal(vf_bitmap_init(&map, UINT64_MAX), -ENOMEM);
+}
+
+static void crc_matches_rfc3720(void **state)
+{
+	uint8_t zeros[32] = { 0 }, ones[32];
+
+	(void) state;
+	memset(ones, 0xff, sizeof(ones));
+	assert_int_equal(vf_crc32c(0, zeros, 32), 0x8a9136aa);
+	assert_int_equal(vf_crc32c(0, ones, 32), 0x62a8ab43);
+	assert_int_equal(vf_crc32c(0, "123456789", 9), 0xe3069283);
+	assert_int_equal(vf_crc32c(vf_crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
+}
+
+static void ranges_never_overflow(void **state)
+{
+	(void) state;
+	assert_true(vf_range_in(0, 0, 0));
+	assert_true(vf_range_in(4, 4, 8));
+	assert_false(vf_range_in(5, 4, 8));
+	assert_false(vf_range_in(UINT64_MAX, 2, 8));
+	assert_false(vf_range_in(2, UINT64_MAX, 8));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(first_error_counts),
+		cmocka_unit_test(reader_stops_at_the_end),
+		cmocka_unit_test(writer_keeps_its_limit),
+		cmocka_unit_test(strings_are_bounded),
+		cmocka_unit_test(bitmap_ranges),
+		cmocka_unit_test(crc_matches_rfc3720),
+		cmocka_unit_test(ranges_never_overflow),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
