@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vferry/device.h - a PCI device passed through to the guest, and its interrupts.
+ *
+ * A device is opened by URI (vfio-user:PATH; vfio:BDF and vfio:/dev/vfio/devices/vfioN for kernel
+ * devices). The library keeps the guest's view of config space and MSI-X as vfio-pci would, the VMM
+ * forwards the guest's accesses to it and places BARs when told. Interrupts go from the device's
+ * eventfds to an irq sink (KVM's irqfd and routing, or a software machine's controller) through one
+ * irq plan per machine, the only caller of GSI routing.
+ *
+ * Threads: the guest-side accessors may be called from any vCPU thread; callbacks run on the
+ * calling thread, with no lock of the library held. Migration is driven by the session to which the
+ * device was added.
+ */
+#ifndef VFERRY_DEVICE_H
+#define VFERRY_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <vferry/error.h>
+#include <vferry/ram.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct vferry_device;
+struct vferry_irq_plan;
+
+/* ---- interrupts ---- */
+
+enum vferry_irq_kind {
+	VFERRY_IRQ_MSI = 0,
+	VFERRY_IRQ_PIN = 1,	/* INTx: a pin of the machine's interrupt controller */
+};
+
+struct vferry_irq_route {
+	uint32_t gsi;
+	enum vferry_irq_kind kind;
+	uint64_t address;	/* MSI */
+	uint32_t data;		/* MSI */
+	uint32_t requester_id;	/* MSI: what the ITS sees as DeviceID */
+	uint32_t pin;		/* PIN */
+};
+
+enum vferry_forwarded {
+	VFERRY_FORWARDED_UNKNOWN = 0,
+	VFERRY_FORWARDED_NO = 1,
+	VFERRY_FORWARDED_YES = 2,
+};
+
+/*
+ * Where interrupts go. The calls mean what KVM_SET_GSI_ROUTING, KVM_IRQFD and KVM_SIGNAL_MSI mean
+ * (Documentation/virt/kvm/api.rst); producer_* is for sinks that the kernel's irqbypass does not
+ * reach: they are told which eventfds a device signals (VFIO_DEVICE_SET_IRQS). NULL = not needed.
+ * Called from one thread at a time, under the plan's lock; they must not call back into the library.
+ */
+struct vferry_irq_sink {
+	uint32_t size;
+	void *user;
+	uint32_t gsi_first;	/* first GSI the plan may use ... */
+	uint32_t gsi_count;	/* ... and how many */
+	int (*set_routes)(void *user, const struct vferry_irq_route *routes, size_t count,
+			  struct vferry_error *err);
+	int (*connect)(void *user, uint32_t gsi, int eventfd, int resample_eventfd,
+		       struct vferry_error *err);
+	int (*disconnect)(void *user, uint32_t gsi, int eventfd, struct vferry_error *err);
+	int (*signal_msi)(void *user, const struct vferry_irq_route *route, struct vferry_error *err);
+	int (*producer_add)(void *user, int eventfd, struct vferry_error *err);
+	void (*producer_remove)(void *user, int eventfd);
+	enum vferry_forwarded (*forwarded)(void *user, uint32_t gsi, char *reason, size_t size);
+};
+
+/** vferry_irq_plan_new() - @sink is copied; @sink->user must outlive the plan. */
+int vferry_irq_plan_new(const struct vferry_irq_sink *sink, struct vferry_irq_plan **ret_plan,
+			struct vferry_error *err);
+struct vferry_irq_plan *vferry_irq_plan_free(struct vferry_irq_plan *plan);	/* after its devices */
+
+/* ---- devices ---- */
+
+#define VFERRY_BAR_COUNT 6
+#define VFERRY_CONFIG_BYTES 4096
+
+struct vferry_device_callbacks {
+	uint32_t size;
+	/*
+	 * The guest's view of a BAR changed: @mapped says whether memory decoding is on; @gpa and
+	 * @bytes where it now is. Accesses to it go to vferry_device_bar_read/write, or straight to
+	 * the memory of vferry_device_bar_area().
+	 */
+	void (*bar_changed)(void *user, unsigned bar, bool mapped, uint64_t gpa, uint64_t bytes);
+	/* BARs must be out of the guest's reach (STOP_COPY), or may be reached again. */
+	void (*bars_reachable)(void *user, bool reachable);
+};
+
+struct vferry_device_options {
+	uint32_t size;
+	const char *address;		/* guest PCI address, "00:04.0" */
+	uint32_t requester_id;		/* bus << 8 | devfn as the ITS sees it */
+	uint32_t intx_pin;		/* pin of the interrupt controller that INTx is wired to */
+	struct vferry_irq_plan *irqs;	/* borrowed; NULL: no interrupts */
+	const struct vferry_device_callbacks *callbacks;	/* borrowed */
+	void *user;
+	uint64_t timeout_ns;		/* answer of the device to one request; 0 = 5 s */
+};
+
+/**
+ * vferry_device_open() - connect to a device and read what it is
+ *
+ * Return: 0; -EINVAL bad URI or options; -ENOTSUP a kind of device this build cannot open;
+ * -ENOENT, -ECONNREFUSED, -ETIMEDOUT, -EPROTO from the device's side.
+ */
+int vferry_device_open(const char *uri, const struct vferry_device_options *options,
+		       struct vferry_device **ret_device, struct vferry_error *err);
+/* Disconnects vectors, unmaps DMA, closes. Not while a session uses it. Returns NULL. */
+struct vferry_device *vferry_device_close(struct vferry_device *device);
+
+/* DMA-maps every block of @ram, and makes the device's DMA log a dirty source of it. */
+int vferry_device_attach_ram(struct vferry_device *device, struct vferry_ram *ram,
+			     struct vferry_error *err);
+/* From now on @peer's BARs are DMA-mapped into @device wherever the guest places them. */
+int vferry_device_add_peer(struct vferry_device *device, struct vferry_device *peer,
+			   struct vferry_error *err);
+
+/* The guest's accesses: @size 1, 2 or 4 for config space; 1, 2, 4 or 8 for BARs. */
+uint32_t vferry_device_config_read(struct vferry_device *device, uint32_t offset, unsigned size);
+int vferry_device_config_write(struct vferry_device *device, uint32_t offset, unsigned size,
+			       uint32_t value, struct vferry_error *err);
+int vferry_device_bar_read(struct vferry_device *device, unsigned bar, uint64_t offset,
+			   unsigned size, uint64_t *ret_value, struct vferry_error *err);
+int vferry_device_bar_write(struct vferry_device *device, unsigned bar, uint64_t offset,
+			    unsigned size, uint64_t value, struct vferry_error *err);
+
+struct vferry_bar_area {
+	uint64_t offset;	/* within the BAR */
+	uint64_t bytes;
+	void *host;		/* mapping, borrowed until the device is closed */
+};
+
+/* Area @index of @bar that may be accessed as memory. Return: 0; -ENOENT no such area. */
+int vferry_device_bar_area(struct vferry_device *device, unsigned bar, unsigned index,
+			   struct vferry_bar_area *ret_area);
+
+/* Machine reset: the device is reset, its config space as after power-on. */
+int vferry_device_reset(struct vferry_device *device, struct vferry_error *err);
+
+enum vferry_device_feature {
+	VFERRY_DEVICE_STOP_COPY = 1u << 0,
+	VFERRY_DEVICE_P2P = 1u << 1,
+	VFERRY_DEVICE_PRE_COPY = 1u << 2,
+	VFERRY_DEVICE_DMA_LOG = 1u << 8,
+	VFERRY_DEVICE_IOMMU_DIRTY = 1u << 9,
+	VFERRY_DEVICE_DATA_SIZE = 1u << 10,
+	VFERRY_DEVICE_PRECOPY_INFO = 1u << 11,
+};
+
+enum vferry_irq_mode { VFERRY_IRQ_NONE, VFERRY_IRQ_INTX, VFERRY_IRQ_MODE_MSI, VFERRY_IRQ_MODE_MSIX };
+
+struct vferry_device_info {
+	char address[16];
+	char uri[128];
+	char backend[24];		/* "vfio-user", "kernel-cdev", ... */
+	uint16_t vendor_id;
+	uint16_t device_id;
+	uint32_t features;		/* enum vferry_device_feature */
+	uint32_t state;			/* VFIO migration state, as read back last */
+	bool lost;			/* was reset after an error: its state is gone */
+	enum vferry_irq_mode irq_mode;
+	uint32_t vector_count;		/* enabled by the guest */
+	uint32_t vectors_connected;
+	uint32_t vectors_forwarded;
+	uint32_t vectors_forward_unknown;
+	char not_forwarded_reason[64];	/* of the first vector that is not */
+	uint64_t bar_gpa[VFERRY_BAR_COUNT];	/* 0 = not decoded */
+	uint64_t bar_bytes[VFERRY_BAR_COUNT];
+};
+
+void vferry_device_get_info(struct vferry_device *device, struct vferry_device_info *ret_info);
+
+/* ---- the raw migration interface, for tools that examine a device ---- */
+
+/* VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE (linux/vfio.h). Not while a session uses the device. */
+int vferry_device_get_state(struct vferry_device *device, uint32_t *ret_state,
+			    struct vferry_error *err);
+int vferry_device_set_state(struct vferry_device *device, uint32_t state, struct vferry_error *err);
+/* Device state bytes; 0 from read = nothing now (PRE_COPY) or the end (STOP_COPY). */
+int64_t vferry_device_read_data(struct vferry_device *device, void *buffer, size_t size,
+				struct vferry_error *err);
+int vferry_device_write_data(struct vferry_device *device, const void *data, size_t size,
+			     struct vferry_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

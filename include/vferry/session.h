@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vferry/session.h - one migration, on one side.
+ *
+ * The embedder makes a session, adds its components, RAM, devices and interrupt plan, and starts it
+ * as source (vferry_session_migrate) or destination (vferry_session_accept). A session is used once;
+ * a failed source makes a new one and may try again at once. The session owns its threads; the
+ * embedder watches the descriptor of vferry_session_get_fd() or waits.
+ *
+ * Promises: before COMMIT any failure ends with the source running as it was (a device that had to
+ * be reset is reported as lost). After COMMIT the source never runs by itself again. At most one
+ * side ever runs the machine. See docs/architecture.md.
+ *
+ * Threads: all functions may be called from any thread, but not from a callback of the session.
+ */
+#ifndef VFERRY_SESSION_H
+#define VFERRY_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <vferry/component.h>
+#include <vferry/device.h>
+#include <vferry/error.h>
+#include <vferry/ram.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct vferry_session;
+
+/* The words are those of QEMU's MigrationStatus. */
+enum vferry_state {
+	VFERRY_STATE_NONE = 0,
+	VFERRY_STATE_SETUP = 1,
+	VFERRY_STATE_ACTIVE = 2,
+	VFERRY_STATE_PRE_SWITCHOVER = 3,
+	VFERRY_STATE_DEVICE = 4,
+	VFERRY_STATE_COMPLETED = 5,
+	VFERRY_STATE_CANCELLING = 6,
+	VFERRY_STATE_CANCELLED = 7,
+	VFERRY_STATE_FAILED = 8,
+};
+
+/** vferry_state_name() - "pre-switchover". Return: static string. */
+const char *vferry_state_name(enum vferry_state state);
+
+/* How a session ended; the numbers are the exit codes of the command line. */
+enum vferry_outcome {
+	VFERRY_OUTCOME_PENDING = -1,
+	VFERRY_OUTCOME_DONE = 0,
+	VFERRY_OUTCOME_REFUSED = 2,		/* not migratable, or bad input; nothing changed */
+	VFERRY_OUTCOME_FAILED = 3,		/* the source runs on */
+	VFERRY_OUTCOME_CANCELLED = 4,		/* the source runs on */
+	VFERRY_OUTCOME_UNKNOWN = 5,		/* start neither side; see resolve */
+	VFERRY_OUTCOME_FAILED_AFTER = 6,	/* failed after hand-over */
+};
+
+enum vferry_policy {
+	VFERRY_POLICY_THROTTLE = 0,	/* slow the vCPUs down until it converges */
+	VFERRY_POLICY_CONTINUE = 1,	/* go on until it converges or times out */
+	VFERRY_POLICY_GIVE_UP = 2,	/* fail as soon as it is clear that it will not converge */
+};
+
+enum vferry_compression {
+	VFERRY_COMPRESSION_NONE = 0,
+	VFERRY_COMPRESSION_LZ4 = 1,
+	VFERRY_COMPRESSION_ZSTD = 2,
+};
+
+struct vferry_parameters {
+	uint32_t size;
+	uint64_t max_downtime_ns;	/* switch over when the expected pause fits; default 300 ms */
+	uint64_t pause_budget_ns;	/* PREPARED not reached within: roll back; 0 = 10 x downtime */
+	uint64_t bandwidth;		/* bytes a second, 0 = unlimited */
+	uint64_t timeout_ns;		/* of the whole until COMMIT; 0 = none */
+	uint64_t stall_timeout_ns;	/* peer silent for so long: failed; default 30 s */
+	uint32_t channels;		/* connections, 1..16; default 1 */
+	enum vferry_compression compression;
+	enum vferry_policy policy;
+	bool verify;			/* compare a digest of all RAM, outside the measured pause */
+	bool check_only;		/* end after the destination accepted or refused */
+	bool hold_before_switchover;	/* wait in pre-switchover for vferry_session_continue() */
+	const char *record_dir;		/* destination: where `ran` or `aborted` is recorded; NULL: none */
+};
+
+#define VFERRY_PARAMETERS_INIT { .size = sizeof(struct vferry_parameters), \
+	.max_downtime_ns = 300000000, .stall_timeout_ns = 30000000000, .channels = 1 }
+
+enum vferry_hook {
+	VFERRY_HOOK_BEFORE_SWITCHOVER = 0,	/* failing cancels the migration */
+	VFERRY_HOOK_AFTER_COMMIT = 1,
+	VFERRY_HOOK_AFTER_ROLLBACK = 2,
+};
+
+struct vferry_machine_ops {
+	uint32_t size;
+	/* All vCPUs out of every ioctl and parked / running again. On a session thread. */
+	int (*stop)(void *user, struct vferry_error *err);
+	int (*start)(void *user, struct vferry_error *err);
+	/* Share of time, in percent, that vCPUs must not run; 0 = full speed. */
+	void (*throttle)(void *user, unsigned percent);
+	/* What the library cannot move (a switch port, a storage lock). May be NULL. */
+	int (*hook)(void *user, enum vferry_hook hook, struct vferry_error *err);
+	/* Told of each change, on the session's thread. May be NULL. */
+	void (*state_changed)(void *user, enum vferry_state state);
+	void (*pass_began)(void *user, uint32_t pass);
+};
+
+int vferry_session_new(const struct vferry_machine_ops *ops, void *user,
+		       struct vferry_session **ret_session, struct vferry_error *err);
+/* Waits for its threads; a session still under way is cancelled first. Returns NULL. */
+struct vferry_session *vferry_session_free(struct vferry_session *session);
+
+/* Before the start. The component struct is copied; what it points to is borrowed. -EEXIST: name. */
+int vferry_session_add_component(struct vferry_session *session,
+				 const struct vferry_component *component,
+				 struct vferry_error *err);
+int vferry_session_set_ram(struct vferry_session *session, struct vferry_ram *ram);
+int vferry_session_add_device(struct vferry_session *session, struct vferry_device *device,
+			      struct vferry_error *err);
+int vferry_session_set_irq_plan(struct vferry_session *session, struct vferry_irq_plan *plan);
+int vferry_session_set_parameters(struct vferry_session *session,
+				  const struct vferry_parameters *parameters,
+				  struct vferry_error *err);
+/* Also while it runs: downtime limit and bandwidth only. */
+int vferry_session_set_limits(struct vferry_session *session, uint64_t max_downtime_ns,
+			      uint64_t bandwidth);
+/* What both sides must agree on besides components: "soft-arm64-v1". */
+int vferry_session_set_machine(struct vferry_session *session, const char *description);
+
+/* ---- source ---- */
+
+/**
+ * vferry_session_migrate() - start moving the machine to @uri
+ * @uri: tcp:HOST:PORT, unix:PATH, fd:N or file:PATH (saves; the machine stays stopped at the end)
+ *
+ * Returns at once. Return: 0; -EBUSY used before; -EINVAL.
+ */
+int vferry_session_migrate(struct vferry_session *session, const char *uri,
+			   struct vferry_error *err);
+/* Before COMMIT it ends with the source running; after it -EALREADY. */
+int vferry_session_cancel(struct vferry_session *session);
+int vferry_session_continue(struct vferry_session *session);	/* leave pre-switchover */
+/*
+ * After an outcome unknown. @peer: where the destination answers; its answer decides. Or NULL, with
+ * the word of somebody who fenced one side off: @fenced_destination says which.
+ */
+int vferry_session_resolve(struct vferry_session *session, const char *peer,
+			   bool fenced_destination, struct vferry_error *err);
+
+/* ---- destination ---- */
+
+/**
+ * vferry_session_accept() - listen at @uri (or load file:PATH) and take a machine
+ * The machine's devices and RAM exist; vCPUs were never started. Returns at once.
+ */
+int vferry_session_accept(struct vferry_session *session, const char *uri,
+			  struct vferry_error *err);
+
+/* ---- both ---- */
+
+/* Readable while there is something new; drained by vferry_session_get_status(). Borrowed. */
+int vferry_session_get_fd(const struct vferry_session *session);
+/* Until it ended or @timeout_ns passed (0 = for ever). Return: 0 ended; -ETIMEDOUT. */
+int vferry_session_wait(struct vferry_session *session, uint64_t timeout_ns);
+
+struct vferry_status {
+	enum vferry_state state;
+	enum vferry_outcome outcome;
+	bool owner;			/* this side may run the machine */
+	uint32_t pass;			/* RAM round, from 1 */
+	uint64_t ram_total_bytes;
+	uint64_t ram_remaining_bytes;
+	uint64_t ram_sent_bytes;	/* bytes of page frames on the wire */
+	uint64_t pages_normal;
+	uint64_t pages_zero;
+	uint64_t device_sent_bytes;
+	uint64_t section_bytes;
+	uint64_t dirty_pages_rate;	/* pages a second, last round */
+	uint64_t rate;			/* bytes a second, measured */
+	unsigned throttle_percent;
+	uint64_t started_ns;		/* CLOCK_MONOTONIC */
+	uint64_t setup_ns;		/* how long setup took */
+	uint64_t total_ns;		/* until now, or until the end */
+	bool expected_downtime_known;
+	uint64_t expected_downtime_ns;
+	bool downtime_known;
+	uint64_t downtime_ns;		/* vCPUs stopped here to vCPUs running there */
+	char uri[128];			/* where a destination listens, with the real port */
+	struct vferry_error error;
+};
+
+void vferry_session_get_status(struct vferry_session *session, struct vferry_status *ret_status);
+
+/* One step as it was executed, or as planned. */
+struct vferry_step_report {
+	char component[VFERRY_NAME_BYTES];
+	char name[32];
+	enum vferry_step_class step_class;
+	bool remote;			/* executed on the other side */
+	bool done;
+	uint64_t start_ns;		/* since vCPUs stopped (pause) or since the start (live) */
+	uint64_t end_ns;
+	uint64_t bytes;
+	uint32_t thread;		/* number of the session's thread, from 0 */
+	bool predicted_known;
+	uint64_t predicted_ns;
+	bool in_pause;
+};
+
+/** vferry_session_report() - steps of both sides; @steps belongs to the caller, free(). */
+int vferry_session_report(struct vferry_session *session, struct vferry_step_report **ret_steps,
+			  size_t *ret_count);
+
+enum vferry_plan_format { VFERRY_PLAN_TEXT, VFERRY_PLAN_JSON, VFERRY_PLAN_DOT };
+
+/**
+ * vferry_session_describe_plan() - the plan of this machine for one phase, with rules and reasons
+ * Return: 0 and a string that the caller frees; -ELOOP, -ENOENT as at setup.
+ */
+int vferry_session_describe_plan(struct vferry_session *session, enum vferry_phase phase,
+				 enum vferry_plan_format format, char **ret_text,
+				 struct vferry_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
