@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: MIT */
+/* message.c - encoders and decoders of message.h; one pair a message, in the order of the header. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "wire/frame.h"
+#include "wire/message.h"
+
+static int bad(struct vferry_error *err, const char *what, const struct vf_reader *r)
+{
+	return vferry_error_set(err, -EBADMSG, "stream-malformed", what,
+				"%s: malformed at byte %zu of %zu", what, r->at, r->size);
+}
+
+/* Ends a decode: all read, nothing left over. */
+static int finish(const struct vf_reader *r, const char *what, struct vferry_error *err)
+{
+	return vf_reader_done(r) ? 0 : bad(err, what, r);
+}
+
+/*
+ * A count of elements that take at least @least bytes each: within @most, and possible with the
+ * bytes that are left. So no list is allocated larger than its message allows.
+ */
+static uint32_t read_count(struct vf_reader *r, uint32_t most, size_t least)
+{
+	uint32_t count = vf_read_u32(r);
+
+	if (count > most || count > vf_reader_left(r) / least) {
+		r->bad = true;
+		return 0;
+	}
+	return count;
+}
+
+static void *list_of(struct vf_reader *r, uint32_t count, size_t element)
+{
+	void *list = count ? calloc(count, element) : NULL;
+
+	if (count && !list)
+		r->bad = true;
+	return list;
+}
+
+static bool read_bool(struct vf_reader *r)
+{
+	uint8_t v = vf_read_u8(r);
+
+	if (v > 1)
+		r->bad = true;
+	return v == 1;
+}
+
+/* ---- HELLO ---- */
+
+void vf_hello_encode(struct vf_writer *w, const struct vf_hello *m)
+{
+	vf_write_u16(w, m->major);
+	vf_write_u16(w, m->minor);
+	vf_write_u32(w, m->purpose);
+	vf_write_bytes(w, m->session_id, VF_SESSION_ID_BYTES);
+	vf_write_u32(w, m->channel);
+	vf_write_u32(w, m->channel_count);
+	vf_write_u64(w, m->features);
+	vf_write_string(w, m->software);
+}
+
+int vf_hello_decode(const void *data, size_t size, struct vf_hello *ret, struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	struct vf_hello m = { .major = vf_read_u16(&r), .minor = vf_read_u16(&r) };
+	const uint8_t *id;
+
+	if (!r.bad && m.major != VF_STREAM_MAJOR)
+		return vferry_error_set(err, -EPROTONOSUPPORT, "stream-version", "hello",
+					"stream version %u.%u; this side speaks %u.%u",
+					m.major, m.minor, VF_STREAM_MAJOR, VF_STREAM_MINOR);
+	m.purpose = vf_read_u32(&r);
+	id = vf_read_bytes(&r, VF_SESSION_ID_BYTES);
+	if (id)
+		memcpy(m.session_id, id, VF_SESSION_ID_BYTES);
+	m.channel = vf_read_u32(&r);
+	m.channel_count = vf_read_u32(&r);
+	m.features = vf_read_u64(&r);
+	vf_read_string(&r, m.software, sizeof(m.software));
+	if (m.purpose < VF_PURPOSE_MIGRATE || m.purpose > VF_PURPOSE_FILE || !m.channel_count ||
+	    m.channel_count > VF_MAX_CHANNELS || m.channel >= m.channel_count)
+		r.bad = true;
+	if (finish(&r, "hello", err))
+		return -EBADMSG;
+	*ret = m;
+	return 0;
+}
+
+/* ---- MACHINE ---- */
+
+static void component_encode(struct vf_writer *w, const struct vf_wire_component *c)
+{
+	vf_write_string(w, c->name);
+	vf_write_string(w, c->device);
+	vf_write_u8(w, c->has_stream);
+	vf_write_u8(w, c->initial_known);
+	vf_write_u32(w, c->section_count);
+	for (uint32_t i = 0; i < c->section_count; i++) {
+		vf_write_u32(w, c->sections[i].id);
+		vf_write_u16(w, c->sections[i].version);
+		vf_write_u32(w, c->sections[i].max_bytes);
+		vf_write_string(w, c->sections[i].name);
+	}
+	vf_write_u32(w, c->identity_bytes);
+	vf_write_bytes(w, c->identity, c->identity_bytes);
+}
+
+static void component_decode(struct vf_reader *r, struct vf_wire_component *c)
+{
+	const uint8_t *identity;
+
+	vf_read_string(r, c->name, sizeof(c->name));
+	vf_read_string(r, c->device, sizeof(c->device));
+	c->has_stream = read_bool(r);
+	c->initial_known = read_bool(r);
+	c->section_count = read_count(r, VF_MAX_SECTIONS, 12);
+	c->sections = list_of(r, c->section_count, sizeof(*c->sections));
+	for (uint32_t i = 0; i < c->section_count && !r->bad; i++) {
+		struct vf_wire_section *s = &c->sections[i];
+
+		s->id = vf_read_u32(r);
+		s->version = vf_read_u16(r);
+		s->max_bytes = vf_read_u32(r);
+		vf_read_string(r, s->name, sizeof(s->name));
+		if (!s->id || s->max_bytes > VF_MAX_SECTION_BYTES)
+			r->bad = true;
+		for (uint32_t j = 0; j < i; j++)
+			if (c->sections[j].id == s->id)
+				r->bad = true;
+	}
+	c->identity_bytes = read_count(r, VF_MAX_IDENTITY_BYTES, 1);
+	identity = vf_read_bytes(r, c->identity_bytes);
+	c->identity = list_of(r, c->identity_bytes, 1);
+	if (c->identity && identity)
+		memcpy(c->identity, identity, c->identity_bytes);
+	if (!c->name[0])
+		r->bad = true;
+}
+
+void vf_machine_encode(struct vf_writer *w, const struct vf_machine *m)
+{
+	vf_write_string(w, m->description);
+	vf_write_u32(w, m->compression);
+	vf_write_u8(w, m->verify);
+	vf_write_u8(w, m->check_only);
+	vf_write_u64(w, m->max_downtime_ns);
+	vf_write_u64(w, m->pause_budget_ns);
+	vf_write_u32(w, m->block_count);
+	for (uint32_t i = 0; i < m->block_count; i++) {
+		vf_write_string(w, m->blocks[i].name);
+		vf_write_u64(w, m->blocks[i].gpa);
+		vf_write_u64(w, m->blocks[i].bytes);
+		vf_write_u32(w, m->blocks[i].flags);
+	}
+	vf_write_u32(w, m->component_count);
+	for (uint32_t i = 0; i < m->component_count; i++)
+		component_encode(w, &m->components[i]);
+	vf_write_u32(w, m->dependency_count);
+	for (uint32_t i = 0; i < m->dependency_count; i++) {
+		vf_write_u32(w, m->dependencies[i].first_component);
+		vf_write_u32(w, m->dependencies[i].first_section);
+		vf_write_u32(w, m->dependencies[i].then_component);
+		vf_write_u32(w, m->dependencies[i].then_section);
+	}
+}
+
+static bool names_differ(const struct vf_machine *m)
+{
+	for (uint32_t i = 0; i < m->component_count; i++)
+		for (uint32_t j = 0; j < i; j++)
+			if (!strcmp(m->components[i].name, m->components[j].name))
+				return false;
+	return true;
+}
+
+static void machine_body_decode(struct vf_reader *r, struct vf_machine *m)
+{
+	vf_read_string(r, m->description, sizeof(m->description));
+	m->compression = vf_read_u32(r);
+	m->verify = read_bool(r);
+	m->check_only = read_bool(r);
+	m->max_downtime_ns = vf_read_u64(r);
+	m->pause_budget_ns = vf_read_u64(r);
+	m->block_count = read_count(r, VF_MAX_BLOCKS, 22);
+	m->blocks = list_of(r, m->block_count, sizeof(*m->blocks));
+	for (uint32_t i = 0; i < m->block_count && !r->bad; i++) {
+		vf_read_string(r, m->blocks[i].name, sizeof(m->blocks[i].name));
+		m->blocks[i].gpa = vf_read_u64(r);
+		m->blocks[i].bytes = vf_read_u64(r);
+		m->blocks[i].flags = vf_read_u32(r);
+	}
+	m->component_count = read_count(r, VF_MAX_COMPONENTS, 14);
+	m->components = list_of(r, m->component_count, sizeof(*m->components));
+	for (uint32_t i = 0; i < m->component_count && !r->bad; i++)
+		component_decode(r, &m->components[i]);
+	m->dependency_count = read_count(r, VF_MAX_DEPENDENCIES, 16);
+	m->dependencies = list_of(r, m->dependency_count, sizeof(*m->dependencies));
+	for (uint32_t i = 0; i < m->dependency_count && !r->bad; i++) {
+		struct vf_wire_dependency *d = &m->dependencies[i];
+
+		d->first_component = vf_read_u32(r);
+		d->first_section = vf_read_u32(r);
+		d->then_component = vf_read_u32(r);
+		d->then_section = vf_read_u32(r);
+		if (d->first_component >= m->component_count ||
+		    d->then_component >= m->component_count)
+			r->bad = true;
+	}
+}
+
+int vf_machine_decode(const void *data, size_t size, struct vf_machine *ret,
+		      struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	struct vf_machine m = { 0 };
+
+	machine_body_decode(&r, &m);
+	if (!r.bad && !names_differ(&m))
+		r.bad = true;
+	if (finish(&r, "machine", err)) {
+		vf_machine_done(&m);
+		return -EBADMSG;
+	}
+	*ret = m;
+	return 0;
+}
+
+void vf_machine_done(struct vf_machine *m)
+{
+	for (uint32_t i = 0; m->components && i < m->component_count; i++) {
+		free(m->components[i].sections);
+		free(m->components[i].identity);
+	}
+	free(m->components);
+	free(m->blocks);
+	free(m->dependencies);
+	*m = (struct vf_machine) { 0 };
+}
+
+/* ---- ACCEPT, REFUSE ---- */
+
+void vf_accept_encode(struct vf_writer *w, const struct vf_accept *m)
+{
+	vf_write_u64(w, m->features);
+	vf_write_u64(w, m->hold_bytes);
+	vf_write_u32(w, m->credit_count);
+	for (uint32_t i = 0; i < m->credit_count; i++) {
+		vf_write_u32(w, m->credits[i].component);
+		vf_write_u64(w, m->credits[i].bytes);
+	}
+}
+
+int vf_accept_decode(const void *data, size_t size, struct vf_accept *ret, struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	struct vf_accept m = { .features = vf_read_u64(&r), .hold_bytes = vf_read_u64(&r) };
+
+	m.credit_count = read_count(&r, VF_MAX_COMPONENTS, 12);
+	m.credits = list_of(&r, m.credit_count, sizeof(*m.credits));
+	for (uint32_t i = 0; i < m.credit_count && !r.bad; i++) {
+		m.credits[i].component = vf_read_u32(&r);
+		m.credits[i].bytes = vf_read_u64(&r);
+	}
+	if (finish(&r, "accept", err)) {
+		vf_accept_done(&m);
+		return -EBADMSG;
+	}
+	*ret = m;
+	return 0;
+}
+
+void vf_accept_done(struct vf_accept *m)
+{
+	free(m->credits);
+	*m = (struct vf_accept) { 0 };
+}
+
+static void error_encode(struct vf_writer *w, const struct vferry_error *m)
+{
+	vf_write_u32(w, (uint32_t) -m->code);
+	vf_write_string(w, m->phase);
+	vf_write_string(w, m->object);
+	vf_write_string(w, m->id);
+	vf_write_string(w, m->message);
+}
+
+static void error_decode(struct vf_reader *r, struct vferry_error *m)
+{
+	uint32_t code = vf_read_u32(r);
+
+	if (!code || code > 4095)
+		r->bad = true;
+	m->code = -(int) (code & 4095);
+	vf_read_string(r, m->phase, sizeof(m->phase));
+	vf_read_string(r, m->object, sizeof(m->object));
+	vf_read_string(r, m->id, sizeof(m->id));
+	vf_read_string(r, m->message, sizeof(m->message));
+}
+
+void vf_refuse_encode(struct vf_writer *w, const struct vf_refuse *m)
+{
+	vf_write_u32(w, m->dropped);
+	vf_write_u32(w, m->reason_count);
+	for (uint32_t i = 0; i < m->reason_count; i++)
+		error_encode(w, &m->reasons[i]);
+}
+
+int vf_refuse_decode(const void *data, size_t size, struct vf_refuse *ret, struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	struct vf_refuse m = { .dropped = vf_read_u32(&r) };
+
+	m.reason_count = read_count(&r, VF_MAX_REASONS, 12);
+	m.reasons = list_of(&r, m.reason_count, sizeof(*m.reasons));
+	for (uint32_t i = 0; i < m.reason_count && !r.bad; i++)
+		error_decode(&r, &m.reasons[i]);
+	if (!m.reason_count)
+		r.bad = true;
+	if (finish(&r, "refuse", err)) {
+		vf_refuse_done(&m);
+		return -EBADMSG;
+	}
+	*ret = m;
+	return 0;
+}
+
+void vf_refuse_done(struct vf_refuse *m)
+{
+	free(m->reasons);
+	*m = (struct vf_refuse) { 0 };
+}
+
+/* ---- ROUND_END, SECTION, streams ---- */
+
+void vf_round_end_encode(struct vf_writer *w, const struct vf_round_end *m)
+{
+	vf_write_u32(w, m->round);
+	vf_write_u8(w, m->last);
+}
+
+int vf_round_end_decode(const void *data, size_t size, struct vf_round_end *ret,
+			struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	struct vf_round_end m = { .round = vf_read_u32(&r) };
+
+	m.last = read_bool(&r);
+	if (finish(&r, "round-end", err))
+		return -EBADMSG;
+	*ret = m;
+	return 0;
+}
+
+void vf_section_header_encode(uint8_t to[VF_SECTION_HEADER_BYTES],
+			      const struct vf_section_header *m)
+{
+	vf_put_u32(to, m->id);
+	vf_put_u16(to + 4, m->version);
+	vf_put_u16(to + 6, 0);
+}
+
+int vf_section_header_decode(const void *data, size_t size, struct vf_section_header *ret,
+			     struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	struct vf_section_header m = { .id = vf_read_u32(&r), .version = vf_read_u16(&r) };
+
+	if (vf_read_u16(&r) != 0 || !m.id)
+		r.bad = true;
+	if (r.bad)
+		return bad(err, "section", &r);
+	*ret = m;
+	return 0;
+}
+
+void vf_stream_header_encode(uint8_t to[VF_STREAM_HEADER_BYTES], const struct vf_stream_header *m)
+{
+	vf_put_u32(to, m->generation);
+	vf_put_u32(to + 4, 0);
+	vf_put_u64(to + 8, m->offset);
+}
+
+int vf_stream_header_decode(const void *data, size_t size, struct vf_stream_header *ret,
+			    struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	struct vf_stream_header m = { .generation = vf_read_u32(&r) };
+
+	if (vf_read_u32(&r) != 0)
+		r.bad = true;
+	m.offset = vf_read_u64(&r);
+	if (r.bad)
+		return bad(err, "stream-data", &r);
+	*ret = m;
+	return 0;
+}
+
+void vf_stream_mark_encode(struct vf_writer *w, const struct vf_stream_mark *m)
+{
+	vf_write_u32(w, m->generation);
+	vf_write_u32(w, m->kind);
+	vf_write_u64(w, m->offset);
+	vf_write_u32(w, m->crc);
+}
+
+int vf_stream_mark_decode(const void *data, size_t size, struct vf_stream_mark *ret,
+			  struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	struct vf_stream_mark m = {
+		.generation = vf_read_u32(&r),
+		.kind = vf_read_u32(&r),
+		.offset = vf_read_u64(&r),
+		.crc = vf_read_u32(&r),
+	};
+
+	if (m.kind < VF_MARK_INITIAL_END || m.kind > VF_MARK_END)
+		r.bad = true;
+	if (finish(&r, "stream-mark", err))
+		return -EBADMSG;
+	*ret = m;
+	return 0;
+}
+
+/* ---- MANIFEST ---- */
+
+void vf_manifest_encode(struct vf_writer *w, const struct vf_manifest *m)
+{
+	vf_write_u64(w, m->pages_normal);
+	vf_write_u64(w, m->pages_zero);
+	vf_write_u32(w, m->section_count);
+	for (uint32_t i = 0; i < m->section_count; i++) {
+		vf_write_u32(w, m->sections[i].component);
+		vf_write_u32(w, m->sections[i].id);
+		vf_write_u32(w, m->sections[i].bytes);
+		vf_write_u32(w, m->sections[i].crc);
+	}
+	vf_write_u32(w, m->stream_count);
+	for (uint32_t i = 0; i < m->stream_count; i++) {
+		vf_write_u32(w, m->streams[i].component);
+		vf_write_u32(w, m->streams[i].generation);
+		vf_write_u64(w, m->streams[i].bytes);
+		vf_write_u32(w, m->streams[i].crc);
+	}
+	vf_write_u32(w, m->channel_count);
+	for (uint32_t i = 0; i < m->channel_count; i++) {
+		vf_write_u64(w, m->channels[i].frames);
+		vf_write_u64(w, m->channels[i].bytes);
+	}
+}
+
+int vf_manifest_decode(const void *data, size_t size, struct vf_manifest *ret,
+		       struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	struct vf_manifest m = { .pages_normal = vf_read_u64(&r), .pages_zero = vf_read_u64(&r) };
+
+	m.section_count = read_count(&r, VF_MAX_COMPONENTS * VF_MAX_SECTIONS, 16);
+	m.sections = list_of(&r, m.section_count, sizeof(*m.sections));
+	for (uint32_t i = 0; i < m.section_count && !r.bad; i++) {
+		m.sections[i].component = vf_read_u32(&r);
+		m.sections[i].id = vf_read_u32(&r);
+		m.sections[i].bytes = vf_read_u32(&r);
+		m.sections[i].crc = vf_read_u32(&r);
+	}
+	m.stream_count = read_count(&r, VF_MAX_COMPONENTS, 20);
+	m.streams = list_of(&r, m.stream_count, sizeof(*m.streams));
+	for (uint32_t i = 0; i < m.stream_count && !r.bad; i++) {
+		m.streams[i].component = vf_read_u32(&r);
+		m.streams[i].generation = vf_read_u32(&r);
+		m.streams[i].bytes = vf_read_u64(&r);
+		m.streams[i].crc = vf_read_u32(&r);
+	}
+	m.channel_count = read_count(&r, VF_MAX_CHANNELS, 16);
+	m.channels = list_of(&r, m.channel_count, sizeof(*m.channels));
+	for (uint32_t i = 0; i < m.channel_count && !r.bad; i++) {
+		m.channels[i].frames = vf_read_u64(&r);
+		m.channels[i].bytes = vf_read_u64(&r);
+	}
+	if (finish(&r, "manifest", err)) {
+		vf_manifest_done(&m);
+		return -EBADMSG;
+	}
+	*ret = m;
+	return 0;
+}
+
+void vf_manifest_done(struct vf_manifest *m)
+{
+	free(m->sections);
+	free(m->streams);
+	free(m->channels);
+	*m = (struct vf_manifest) { 0 };
+}
+
+/* ---- FAILED, CANCEL ---- */
+
+void vf_failure_encode(struct vf_writer *w, const struct vferry_error *m)
+{
+	error_encode(w, m);
+}
+
+int vf_failure_decode(const void *data, size_t size, struct vferry_error *ret,
+		      struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	struct vferry_error m = VFERRY_ERROR_INIT;
+
+	error_decode(&r, &m);
+	if (finish(&r, "failure", err))
+		return -EBADMSG;
+	*ret = m;
+	return 0;
+}
+
+/* ---- REPORT ---- */
+
+void vf_report_encode(struct vf_writer *w, const struct vf_report *m)
+{
+	vf_write_u32(w, m->step_count);
+	for (uint32_t i = 0; i < m->step_count; i++) {
+		const struct vf_report_step *s = &m->steps[i];
+
+		vf_write_u32(w, s->component);
+		vf_write_u32(w, s->step_class);
+		vf_write_string(w, s->name);
+		vf_write_u64(w, s->start_ns);
+		vf_write_u64(w, s->end_ns);
+		vf_write_u64(w, s->bytes);
+		vf_write_u32(w, s->thread);
+		vf_write_u8(w, s->in_pause);
+	}
+}
+
+int vf_report_decode(const void *data, size_t size, struct vf_report *ret, struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	struct vf_report m = { .step_count = read_count(&r, VF_MAX_REPORT_STEPS, 39) };
+
+	m.steps = list_of(&r, m.step_count, sizeof(*m.steps));
+	for (uint32_t i = 0; i < m.step_count && !r.bad; i++) {
+		struct vf_report_step *s = &m.steps[i];
+
+		s->component = vf_read_u32(&r);
+		s->step_class = vf_read_u32(&r);
+		vf_read_string(&r, s->name, sizeof(s->name));
+		s->start_ns = vf_read_u64(&r);
+		s->end_ns = vf_read_u64(&r);
+		s->bytes = vf_read_u64(&r);
+		s->thread = vf_read_u32(&r);
+		s->in_pause = read_bool(&r);
+	}
+	if (finish(&r, "report", err)) {
+		vf_report_done(&m);
+		return -EBADMSG;
+	}
+	*ret = m;
+	return 0;
+}
+
+void vf_report_done(struct vf_report *m)
+{
+	free(m->steps);
+	*m = (struct vf_report) { 0 };
+}
+
+/* ---- bodies of one number, or the session's id ---- */
+
+void vf_number32_encode(struct vf_writer *w, uint32_t v)
+{
+	vf_write_u32(w, v);
+}
+
+int vf_number32_decode(const void *data, size_t size, uint32_t *ret, struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	uint32_t v = vf_read_u32(&r);
+
+	if (finish(&r, "number", err))
+		return -EBADMSG;
+	*ret = v;
+	return 0;
+}
+
+void vf_number64_encode(struct vf_writer *w, uint64_t v)
+{
+	vf_write_u64(w, v);
+}
+
+int vf_number64_decode(const void *data, size_t size, uint64_t *ret, struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	uint64_t v = vf_read_u64(&r);
+
+	if (finish(&r, "number", err))
+		return -EBADMSG;
+	*ret = v;
+	return 0;
+}
+
+int vf_id_decode(const void *data, size_t size, uint8_t ret[VF_SESSION_ID_BYTES],
+		 struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	const uint8_t *id = vf_read_bytes(&r, VF_SESSION_ID_BYTES);
+
+	if (finish(&r, "session-id", err))
+		return -EBADMSG;
+	memcpy(ret, id, VF_SESSION_ID_BYTES);
+	return 0;
+}
