@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backend.h - what a passed through function is reached by: vfio-user (backend_vfio_user.c), and the
+ * seam for kernel VFIO by group and container, and by cdev and iommufd.
+ *
+ * Model. A backend is one open function. Its calls are VFIO's, one to one, with VFIO's numbers
+ * (uapi/vferry_vfio.h) and negative errnos; it holds no policy: device.c and migration.c decide what
+ * is called when and what a failure means. Migration data is a stream, whatever carries it: a file
+ * descriptor of the kernel's, or messages.
+ *
+ * Threads: all calls may come from several threads at once, except that each of data_read and
+ * data_write is used by one thread at a time. close() comes last and alone.
+ */
+#ifndef VF_VFIO_BACKEND_H
+#define VF_VFIO_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <vferry/device.h>
+#include <vferry/error.h>
+#include "vferry_vfio.h"
+
+struct vf_backend;
+
+#define VF_BACKEND_AREAS_MAX 64u
+
+struct vf_backend_region {
+	uint32_t flags;		/* VF_VFIO_REGION_FLAG_* */
+	uint64_t size;		/* 0 = not there */
+	int fd;			/* to map the areas from; owned by whoever asked, -1 = none */
+	uint64_t fd_offset;	/* of the region in fd */
+	uint32_t area_count;
+	struct vf_vfio_sparse_area *areas;	/* owned likewise; sorted, disjoint, inside */
+};
+
+/* Where DMA of a device that has no memory of ours goes; called on threads of the backend. */
+struct vf_backend_dma_ops {
+	int (*read)(void *user, uint64_t iova, void *to, size_t len);
+	int (*write)(void *user, uint64_t iova, const void *from, size_t len);
+};
+
+struct vf_backend_ops {
+	const char *name;	/* "vfio-user" */
+	void (*close)(struct vf_backend *backend);
+	int (*get_info)(struct vf_backend *backend, struct vf_vfio_device_info *ret_info,
+			struct vferry_error *err);
+	int (*get_region)(struct vf_backend *backend, uint32_t index,
+			  struct vf_backend_region *ret_region, struct vferry_error *err);
+	int (*get_irq_info)(struct vf_backend *backend, uint32_t index,
+			    struct vf_vfio_irq_info *ret_info, struct vferry_error *err);
+	int (*region_read)(struct vf_backend *backend, uint32_t region, uint64_t offset, void *to,
+			   size_t len, struct vferry_error *err);
+	int (*region_write)(struct vf_backend *backend, uint32_t region, uint64_t offset,
+			    const void *from, size_t len, struct vferry_error *err);
+	/* As VFIO_DEVICE_SET_IRQS: @action VF_VFIO_IRQ_SET_ACTION_*; @fds NULL = DATA_NONE;
+	 * (TRIGGER, 0, 0, NULL) disables the index. */
+	int (*set_irqs)(struct vf_backend *backend, uint32_t index, uint32_t action, uint32_t start,
+			uint32_t count, const int *fds, struct vferry_error *err);
+	/* @host: the same memory as fd + fd_offset, for backends that map by address; may be NULL
+	 * where fd is of a device's region. */
+	int (*dma_map)(struct vf_backend *backend, uint64_t iova, uint64_t bytes, bool writable,
+		       int fd, uint64_t fd_offset, void *host, struct vferry_error *err);
+	int (*dma_unmap)(struct vf_backend *backend, uint64_t iova, uint64_t bytes,
+			 struct vferry_error *err);
+	int (*reset)(struct vf_backend *backend, struct vferry_error *err);
+
+	/* Migration. -ENOTTY: it cannot. */
+	int (*get_migration)(struct vf_backend *backend, uint64_t *ret_flags,
+			     struct vferry_error *err);
+	int (*get_state)(struct vf_backend *backend, uint32_t *ret_state, struct vferry_error *err);
+	int (*set_state)(struct vf_backend *backend, uint32_t state, struct vferry_error *err);
+	/* Bytes; 0 = nothing now (PRE_COPY*: the kernel's ENOMSG) or the end (STOP_COPY). */
+	ssize_t (*data_read)(struct vf_backend *backend, void *to, size_t len,
+			     struct vferry_error *err);
+	int (*data_write)(struct vf_backend *backend, const void *from, size_t len,
+			  struct vferry_error *err);	/* all of it */
+	int (*data_size)(struct vf_backend *backend, uint64_t *ret_bytes, struct vferry_error *err);
+	int (*precopy_info)(struct vf_backend *backend, struct vf_vfio_precopy_info *ret_info,
+			    struct vferry_error *err);
+
+	/* Dirty tracking of the device's writes. */
+	int (*dma_log_start)(struct vf_backend *backend, uint64_t page_bytes,
+			     const struct vf_vfio_dma_log_range *ranges, uint32_t count,
+			     uint64_t *ret_page_bytes, struct vferry_error *err);
+	int (*dma_log_stop)(struct vf_backend *backend, struct vferry_error *err);
+	/* ORs into @words: bit n = page n from @iova. Aligned to @page_bytes. */
+	int (*dma_log_report)(struct vf_backend *backend, uint64_t iova, uint64_t bytes,
+			      uint64_t page_bytes, uint64_t *words, struct vferry_error *err);
+};
+
+/* Found out when it was opened; what VFIO has no probe for. */
+struct vf_backend_caps {
+	uint32_t features;	/* VFERRY_DEVICE_DMA_LOG, _IOMMU_DIRTY, _DATA_SIZE, _PRECOPY_INFO */
+	bool log_any_range;	/* dma_log_report of any aligned range, not of whole mappings only */
+	bool irqs_while_stopped;	/* SET_IRQS and DMA_MAP are answered in STOP */
+};
+
+struct vf_backend {
+	const struct vf_backend_ops *ops;
+	struct vf_backend_caps caps;
+};
+
+struct vf_backend_options {
+	uint64_t timeout_ns;	/* of one request */
+	const struct vf_backend_dma_ops *dma;
+	void *user;
+};
+
+/**
+ * vf_backend_open() - what a device's URI stands for
+ * Return: 0; -EINVAL not a device URI; -ENOTSUP a kind that this build has no backend for; errors of
+ * the backend.
+ */
+int vf_backend_open(const char *uri, const struct vf_backend_options *options,
+		    struct vf_backend **ret_backend, struct vferry_error *err);
+int vf_backend_open_vfio_user(const char *path, const struct vf_backend_options *options,
+			      struct vf_backend **ret_backend, struct vferry_error *err);
+void vf_backend_region_done(struct vf_backend_region *region);
+
+#endif
