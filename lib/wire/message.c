@@ -250,6 +250,7 @@ void vf_accept_encode(struct vf_writer *w, const struct vf_accept *m)
 {
 	vf_write_u64(w, m->features);
 	vf_write_u64(w, m->hold_bytes);
+	vf_write_u64(w, m->load_ns);
 	vf_write_u32(w, m->credit_count);
 	for (uint32_t i = 0; i < m->credit_count; i++) {
 		vf_write_u32(w, m->credits[i].component);
@@ -260,7 +261,9 @@ void vf_accept_encode(struct vf_writer *w, const struct vf_accept *m)
 int vf_accept_decode(const void *data, size_t size, struct vf_accept *ret, struct vferry_error *err)
 {
 	struct vf_reader r = vf_reader_of(data, size);
-	struct vf_accept m = { .features = vf_read_u64(&r), .hold_bytes = vf_read_u64(&r) };
+	struct vf_accept m = {
+		.features = vf_read_u64(&r), .hold_bytes = vf_read_u64(&r), .load_ns = vf_read_u64(&r),
+	};
 
 	m.credit_count = read_count(&r, VF_MAX_COMPONENTS, 12);
 	m.credits = list_of(&r, m.credit_count, sizeof(*m.credits));
@@ -337,26 +340,7 @@ void vf_refuse_done(struct vf_refuse *m)
 	*m = (struct vf_refuse) { 0 };
 }
 
-/* ---- ROUND_END, SECTION, streams ---- */
-
-void vf_round_end_encode(struct vf_writer *w, const struct vf_round_end *m)
-{
-	vf_write_u32(w, m->round);
-	vf_write_u8(w, m->last);
-}
-
-int vf_round_end_decode(const void *data, size_t size, struct vf_round_end *ret,
-			struct vferry_error *err)
-{
-	struct vf_reader r = vf_reader_of(data, size);
-	struct vf_round_end m = { .round = vf_read_u32(&r) };
-
-	m.last = read_bool(&r);
-	if (finish(&r, "round-end", err))
-		return -EBADMSG;
-	*ret = m;
-	return 0;
-}
+/* ---- SECTION, streams ---- */
 
 void vf_section_header_encode(uint8_t to[VF_SECTION_HEADER_BYTES],
 			      const struct vf_section_header *m)

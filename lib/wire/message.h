@@ -24,6 +24,8 @@
 #define VF_STREAM_MINOR 0
 #define VF_SESSION_ID_BYTES 16
 
+#define VF_UNKNOWN_NS UINT64_MAX
+
 /* Bounds of what setup may name. */
 #define VF_MAX_CHANNELS 16
 #define VF_MAX_BLOCKS 64
@@ -107,6 +109,7 @@ struct vf_credit_grant {
 struct vf_accept {
 	uint64_t features;
 	uint64_t hold_bytes;		/* sections that come too early are held up to this */
+	uint64_t load_ns;		/* load steps inside the pause will take so long; VF_UNKNOWN_NS */
 	uint32_t credit_count;
 	struct vf_credit_grant *credits;	/* first credit of each stream */
 };
@@ -115,11 +118,6 @@ struct vf_refuse {
 	uint32_t dropped;		/* reasons beyond the bound */
 	uint32_t reason_count;
 	struct vferry_error *reasons;	/* id, object, message */
-};
-
-struct vf_round_end {
-	uint32_t round;
-	bool last;			/* all pages of the machine are on this channel's past */
 };
 
 struct vf_section_header {
@@ -215,10 +213,6 @@ void vf_refuse_encode(struct vf_writer *w, const struct vf_refuse *m);
 int vf_refuse_decode(const void *data, size_t size, struct vf_refuse *ret, struct vferry_error *err);
 void vf_refuse_done(struct vf_refuse *m);
 
-void vf_round_end_encode(struct vf_writer *w, const struct vf_round_end *m);
-int vf_round_end_decode(const void *data, size_t size, struct vf_round_end *ret,
-			struct vferry_error *err);
-
 /* The body of the section (of the stream) follows the header, up to the end of the frame. */
 void vf_section_header_encode(uint8_t to[VF_SECTION_HEADER_BYTES],
 			      const struct vf_section_header *m);
@@ -245,10 +239,14 @@ void vf_report_encode(struct vf_writer *w, const struct vf_report *m);
 int vf_report_decode(const void *data, size_t size, struct vf_report *ret, struct vferry_error *err);
 void vf_report_done(struct vf_report *m);
 
-/* STREAM_RESTART, INITIAL_ACK: generation. RESOLVED: enum vf_resolution. DIGEST, PREPARED: CRC32C. */
+/*
+ * STREAM_RESTART, INITIAL_ACK: generation. SWITCHOVER: number of the last RAM round, from 0. RESOLVED:
+ * enum vf_resolution. DIGEST, PREPARED: CRC32C of all RAM, 0 if none was asked for. KEEPALIVE with a
+ * body is a probe, and is answered by its first four bytes.
+ */
 void vf_number32_encode(struct vf_writer *w, uint32_t v);
 int vf_number32_decode(const void *data, size_t size, uint32_t *ret, struct vferry_error *err);
-/* CREDIT: bytes. SWITCHOVER: expected pause in ns. RUNNING: ns from COMMIT to running vCPUs. */
+/* CREDIT: bytes. RUNNING: ns from COMMIT to running vCPUs. */
 void vf_number64_encode(struct vf_writer *w, uint64_t v);
 int vf_number64_decode(const void *data, size_t size, uint64_t *ret, struct vferry_error *err);
 /* COMMIT, RESOLVE: the session's id. */

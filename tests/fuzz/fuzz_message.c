@@ -55,9 +55,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case VF_FRAME_REFUSE:
 		ROUND_TRIP(vf_refuse, vf_refuse, vf_refuse_done(&m));
 		break;
-	case VF_FRAME_ROUND_END:
-		ROUND_TRIP(vf_round_end, vf_round_end, );
-		break;
 	case VF_FRAME_STREAM_MARK:
 		ROUND_TRIP(vf_stream_mark, vf_stream_mark, );
 		break;
