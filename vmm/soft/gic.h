@@ -90,8 +90,9 @@ struct soft_gic *soft_gic_free(struct soft_gic *gic);	/* NULL is fine; returns N
 int soft_gic_vcpu_create(struct soft_gic *gic);
 int soft_gic_vcpu_set_mpidr(struct soft_gic *gic, unsigned int cpu, uint64_t mpidr);
 /*
- * Brackets each ioctl on a vCPU. `run` marks KVM_RUN: after the first, no GIC can be created, and
- * KVM_RUN returns an error (-EINVAL here) if a GIC was created, but not initialised.
+ * Brackets each ioctl on a vCPU. `run` marks KVM_RUN: after the first, no GIC can be created; it is
+ * refused when there is a GIC that lacks an address (-ENXIO) or its initialisation (-EBUSY), and then
+ * soft_gic_vcpu_leave() is not called. -EINVAL: no such vCPU.
  */
 int soft_gic_vcpu_enter(struct soft_gic *gic, unsigned int cpu, bool run);
 void soft_gic_vcpu_leave(struct soft_gic *gic, unsigned int cpu);
@@ -100,8 +101,8 @@ void soft_gic_vcpu_leave(struct soft_gic *gic, unsigned int cpu);
 
 /*
  * Returns a handle (0 or more) for the calls below; VF_KVM_DEV_VGIC_V3 once, VF_KVM_DEV_VGIC_ITS up
- * to SOFT_GIC_ITS_MAX times. -ENODEV: not on this host, or unknown type; -EEXIST: second GIC;
- * -EBUSY: a vCPU is in an ioctl, or (GIC) one ran already.
+ * to SOFT_GIC_ITS_MAX times (-ENOSPC). -ENODEV: not on this host, or unknown type. For the GIC also
+ * -EEXIST: there is one; -EBUSY: a vCPU is in an ioctl, or one ran already.
  */
 int soft_gic_device_create(struct soft_gic *gic, uint32_t type);
 /*
@@ -127,7 +128,7 @@ struct soft_gic_route {
 
 /*
  * KVM_SET_GSI_ROUTING: replaces the whole table. -EINVAL: too many, a GSI or pin out of range,
- * unknown type, or a GSI that has an irqchip route and another one.
+ * unknown type, or two routes for one GSI.
  */
 int soft_gic_set_routing(struct soft_gic *gic, const struct soft_gic_route *routes, unsigned int count);
 
@@ -165,7 +166,7 @@ uint64_t soft_gic_event_count(struct soft_gic *gic, uint64_t token);
 
 /*
  * KVM_SIGNAL_MSI: 1 delivered, 0 blocked by the guest (not mapped), -EBUSY (ITS or LPIs disabled),
- * -ENODEV (no ITS at that address, or none at all), -EINVAL (no device id).
+ * -ENODEV (no ITS), -EINVAL (no ITS at that address, no device id, or no GIC).
  */
 int soft_gic_signal_msi(struct soft_gic *gic, uint64_t address, uint32_t data, uint32_t devid,
 			uint32_t flags);
@@ -188,8 +189,10 @@ int soft_gic_mmio_write(struct soft_gic *gic, unsigned int cpu, uint64_t gpa, un
 bool soft_gic_pending(struct soft_gic *gic, unsigned int cpu);
 /** ICC_IAR1_EL1: takes the best pending interrupt and makes it active; SOFT_GIC_SPURIOUS if none. */
 uint32_t soft_gic_ack(struct soft_gic *gic, unsigned int cpu);
-/** ICC_EOIR1_EL1 (EOImode 0: priority drop and deactivation in one). */
+/** ICC_EOIR1_EL1: priority drop, and deactivation too unless ICC_CTLR_EL1.EOImode is 1. */
 void soft_gic_eoi(struct soft_gic *gic, unsigned int cpu, uint32_t intid);
+/** ICC_DIR_EL1: deactivation when ICC_CTLR_EL1.EOImode is 1. */
+void soft_gic_deactivate(struct soft_gic *gic, unsigned int cpu, uint32_t intid);
 /** ICC_SGI1R_EL1: sends an SGI to one other vCPU. */
 int soft_gic_sgi(struct soft_gic *gic, unsigned int to_cpu, uint32_t intid);
 /** The guest's own view of ICC_PMR_EL1, ICC_IGRPEN1_EL1, ... (VF_ICC_*). -ENOENT: no such register. */
@@ -222,7 +225,6 @@ struct soft_gic_lpi {
 	bool forwarded;
 	bool enabled;
 	bool pending;		/* in software (the latch), or in hardware if forwarded */
-	bool active;
 	uint8_t priority;
 };
 
