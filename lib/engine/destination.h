@@ -31,7 +31,7 @@ enum vf_destination_event_kind {
 	VF_DST_MANIFEST_OK = 6,
 	VF_DST_MANIFEST_BAD = 7,	/* error */
 	VF_DST_COMMIT = 8,
-	VF_DST_CANCELLED = 9,		/* the source's CANCEL, or a local one before PREPARED */
+	VF_DST_CANCELLED = 9,		/* the source's CANCEL, or a local one; not after COMMIT */
 	VF_DST_LINK_LOST = 10,
 	VF_DST_RESOLVE_QUERY = 11,
 	VF_DST_FENCED = 12,		/* source_fenced: promote; else: give up */
@@ -74,6 +74,7 @@ struct vf_destination {
 	bool check;
 	bool load_ready, manifest_ok;
 	bool link_lost;
+	enum vf_outcome abort_outcome;	/* what it ends with once `aborted` is recorded */
 	bool asked;			/* RESOLVE_QUERY came while a record was being written */
 	uint64_t prepared_ns, committed_ns, running_ns;	/* 0 = not yet */
 };

@@ -3,8 +3,9 @@
  * order.h - a plan: the steps of one phase of one machine, and which may run now.
  *
  * Model: steps are added, then the plan is sealed against a set of rules. Sealing turns each rule
- * into gates: one per rule and scope (machine, device or component), with the steps that open it and
- * the steps that wait behind it: memory is steps x rules and never steps x steps. A step is ready when every gate before it is open, its input arrived, its class is allowed, and nothing
+ * into gates: one per rule and scope (machine, device or component), with the steps that open it
+ * and the steps that wait behind it: memory is steps x rules and never steps x steps. A step is
+ * ready when every gate before it is open, its input arrived, its class is allowed, and nothing
  * that excludes it runs.
  *
  * A step without a device counts as part of every device in a rule of device scope: one step that
@@ -27,6 +28,7 @@
 
 #define VF_PLAN_MAX_STEPS 4096u
 #define VF_PLAN_MAX_DEPENDS 4096u	/* data dependencies from the peer */
+#define VF_PLAN_MAX_MEMBERS (1u << 20)	/* steps in all gates together */
 #define VF_PLAN_STEP_NAME_BYTES (2 * VFERRY_NAME_BYTES)
 #define VF_NS_UNKNOWN UINT64_MAX	/* a time that nobody measured or declared */
 
@@ -96,7 +98,7 @@ int vf_plan_depend(struct vf_plan *plan, uint32_t first, uint32_t then, struct v
 /**
  * vf_plan_seal() - checks everything, computes the gates; afterwards only running is possible
  * Return: 0; -ENOKEY a required first step is missing ("order-step-missing", rule named); -ELOOP
- * a cycle ("order-cycle", path and rules named); -ENOMEM. After a failure: only vf_plan_free().
+ * a cycle ("order-cycle", path and rules named); -E2BIG; -ENOMEM. After a failure: only vf_plan_free().
  */
 int vf_plan_seal(struct vf_plan *plan, struct vferry_error *err);
 

@@ -62,6 +62,7 @@ struct vf_source_event {
 	const struct vferry_error *error;	/* borrowed for the call; NULL: a default is made */
 	struct vf_round round;
 	uint32_t component, generation;
+	enum vf_hook hook;	/* HOOK_OK, HOOK_FAILED: which one ended */
 	bool device_lost;
 	bool ran;		/* RESOLVED: the destination ran it. FENCED: the source is fenced */
 };
@@ -109,18 +110,21 @@ struct vf_source {
 	struct vf_converge converge;
 	struct vf_verdict verdict;	/* of the last round */
 	struct vferry_error error;	/* why it failed or was refused */
+	uint32_t throttle;		/* what SET_THROTTLE last said */
 	uint32_t round;
 	bool round_runs;		/* a started round has not ended yet */
 	bool tracking;			/* START_TRACKING was given */
-	bool stopped;			/* RUN_SAVE_PLAN was given: undo needs the plan */
+	bool saving;			/* RUN_SAVE_PLAN was given: going back needs the undo plan */
 	bool link_lost;
 	bool continued;			/* CONTINUE came */
-	bool hook_done;			/* the first hook was run (well or not) */
+	bool hook_started;		/* RUN_HOOK(before-switchover) was given */
+	bool hook_done;			/* ... and it ended well */
 	bool device_lost;
 	bool forecast;			/* FORECAST was given */
-	uint64_t started_ns, paused_ns, committed_ns;	/* 0 = not yet */
+	/* 0 = not yet; switchover = RUN_SAVE_PLAN, paused = no vCPU runs */
+	uint64_t started_ns, switchover_ns, paused_ns, committed_ns;
 	uint64_t armed_ns;		/* what ARM_TIMER last said */
-	uint64_t next_round_ns;		/* HOLD: not before; 0 = none due */
+	uint64_t next_round_ns;		/* a round is due then; 0 = none */
 	struct vf_source_stream streams[VF_SOURCE_MAX_STREAMS];
 	size_t stream_count;
 };

@@ -49,7 +49,8 @@ enum vf_action_kind {
 	VF_ACT_EMIT = 1,		/* status (and outcome) changed: tell whoever listens */
 	VF_ACT_ARM_TIMER = 2,		/* TIMER at at_ns; replaces an earlier one; UINT64_MAX = none */
 	VF_ACT_FINISH = 3,		/* outcome, exit_code, error; UNKNOWN may be followed by another */
-	VF_ACT_RUN_HOOK = 4,		/* hook; answer HOOK_OK or HOOK_FAILED */
+	/* hook, after those asked for before have ended; answer HOOK_OK or HOOK_FAILED. */
+	VF_ACT_RUN_HOOK = 4,
 	/* Source. */
 	VF_ACT_SEND_MACHINE = 16,	/* versions, features, machine, identities */
 	VF_ACT_START_TRACKING = 17,	/* dirty tracking and pre-copy of the devices */
