@@ -80,6 +80,15 @@ uint64_t vf_ram_next_dirty(const struct vferry_ram *ram, size_t block, uint64_t 
 uint64_t vf_ram_next_data(const struct vferry_ram *ram, size_t block, uint64_t page, uint64_t end,
 			  uint64_t *ret_end);
 
+/*
+ * Compares page tables with what is allocated, for vf_ram_next_data() of hugetlb blocks. Tracking
+ * start and digest do it; who else wants holes does so after what keeps track of writers is on.
+ */
+void vf_ram_refresh_holes(struct vferry_ram *ram);
+/* Was the whole block marked, since tracking began, by something that could not tell? Then dirty
+ * pages may be holes. */
+bool vf_ram_all_marked(const struct vferry_ram *ram, size_t block);
+
 /* ---- zero test ---- */
 
 /*

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * holes.c - which pages were never touched.
+ *
+ * shmem keeps a tree of what it holds, swapped pages included, and SEEK_DATA / SEEK_HOLE walk it.
+ * hugetlb answers these with "all data", so its holes come from our page tables (mincore(2), which
+ * for hugetlb mappings tells of page table entries, not of a page cache). A page that only another
+ * process mapped, a device's, is not in ours; so page tables are believed only if what they hold
+ * adds up to what the memfd has allocated. That comparison is made once dirty tracking is on: what
+ * others touch later is in their dirty logs.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ram/ram_internal.h"
+
+#define WINDOW_PAGES 8192u	/* 32 MiB by one mincore(), one byte a page */
+
+/*
+ * First run of equal residency from @page on: returns its end (at the latest the window's, or @end),
+ * and in @ret_resident what it is. Failure counts as resident.
+ */
+static uint64_t resident_run(const struct vf_ram_block *block, uint64_t page, uint64_t end,
+			     bool *ret_resident)
+{
+	unsigned char vec[WINDOW_PAGES];
+	uint64_t n = vf_min_u64(end - page, WINDOW_PAGES);
+	uint64_t i = 0;
+
+	if (mincore(vf_ram_page(&block->pub, page), n * VF_PAGE_BYTES, vec)) {
+		*ret_resident = true;
+		return page + n;
+	}
+	while (i < n && (vec[i] & 1) == (vec[0] & 1))
+		i++;
+	*ret_resident = vec[0] & 1;
+	return page + i;
+}
+
+static bool page_tables_hold_all(const struct vf_ram_block *block)
+{
+	uint64_t end = vf_ram_block_pages(&block->pub);
+	uint64_t resident_pages = 0;
+	struct stat st;
+
+	for (uint64_t page = 0; page < end; ) {
+		bool resident;
+		uint64_t next = resident_run(block, page, end, &resident);
+
+		if (resident)
+			resident_pages += next - page;
+		page = next;
+	}
+	/* Allocated is asked last: a page that came in between makes it the larger one. */
+	return !fstat(block->pub.fd, &st) &&
+	       (uint64_t) st.st_blocks * 512 == resident_pages * VF_PAGE_BYTES;
+}
+
+void vf_ram_refresh_holes(struct vferry_ram *ram)
+{
+	for (size_t i = 0; i < ram->block_count; i++) {
+		struct vf_ram_block *block = &ram->blocks[i];
+
+		if (block->holes == VF_HOLES_RESIDENT)
+			__atomic_store_n(&block->resident_believed, page_tables_hold_all(block),
+					 __ATOMIC_RELEASE);
+	}
+}
+
+static uint64_t next_resident(const struct vf_ram_block *block, uint64_t page, uint64_t end,
+			      uint64_t *ret_end)
+{
+	while (page < end) {
+		bool resident;
+		uint64_t next = resident_run(block, page, end, &resident);
+
+		if (resident) {
+			*ret_end = next;
+			return page;
+		}
+		page = next;
+	}
+	return end;
+}
+
+/* Page of the block that file offset @offset lies in; before the block: 0. */
+static uint64_t page_at(const struct vf_ram_block *block, off_t offset, bool up)
+{
+	uint64_t bytes = (uint64_t) offset;
+
+	if (bytes <= block->pub.fd_offset)
+		return 0;
+	bytes -= block->pub.fd_offset;
+	return up ? vf_div_up(bytes, VF_PAGE_BYTES) : bytes / VF_PAGE_BYTES;
+}
+
+static uint64_t next_seek(const struct vf_ram_block *block, uint64_t page, uint64_t end,
+			  uint64_t *ret_end)
+{
+	off_t from = (off_t) (block->pub.fd_offset + page * VF_PAGE_BYTES);
+	off_t data = lseek(block->pub.fd, from, SEEK_DATA);
+	uint64_t first, last;
+	off_t hole;
+
+	if (data < 0 && errno == ENXIO)	/* nothing but holes up to the end of the file */
+		return end;
+	if (data < 0) {
+		*ret_end = end;
+		return page;
+	}
+	first = vf_max_u64(page_at(block, data, false), page);
+	if (first >= end)
+		return end;
+	hole = lseek(block->pub.fd, data, SEEK_HOLE);
+	last = hole < 0 ? end : page_at(block, hole, true);
+	*ret_end = vf_max_u64(vf_min_u64(last, end), first + 1);
+	return first;
+}
+
+uint64_t vf_ram_next_data(const struct vferry_ram *ram, size_t index, uint64_t page, uint64_t end,
+			  uint64_t *ret_end)
+{
+	const struct vf_ram_block *block = &ram->blocks[index];
+
+	if (page >= end)
+		return end;
+	switch (block->holes) {
+	case VF_HOLES_SEEK:
+		return next_seek(block, page, end, ret_end);
+	case VF_HOLES_RESIDENT:
+		if (__atomic_load_n(&block->resident_believed, __ATOMIC_ACQUIRE))
+			return next_resident(block, page, end, ret_end);
+		break;
+	case VF_HOLES_NONE:
+		break;
+	}
+	*ret_end = end;
+	return page;
+}
