@@ -68,6 +68,26 @@ static inline unsigned vf_pages_channel(uint64_t page, unsigned channels)
 	return (unsigned) (page / VF_UNIT_PAGES % channels);
 }
 
+/* How many pages before @page belong to channel @index of @channels. */
+static inline uint64_t vf_pages_owned_before(uint64_t page, unsigned index, unsigned channels)
+{
+	uint64_t cycle = (uint64_t) VF_UNIT_PAGES * channels;
+	uint64_t rest = page % cycle;
+	uint64_t first = (uint64_t) index * VF_UNIT_PAGES;
+	uint64_t part = rest > first ? rest - first : 0;
+
+	return page / cycle * VF_UNIT_PAGES + (part < VF_UNIT_PAGES ? part : VF_UNIT_PAGES);
+}
+
+/* First page at or behind @page that belongs to channel @index; may lie behind the block. */
+static inline uint64_t vf_pages_owned_from(uint64_t page, unsigned index, unsigned channels)
+{
+	uint64_t unit = page / VF_UNIT_PAGES;
+	uint64_t ahead = (index + channels - unit % channels) % channels;
+
+	return ahead ? (unit + ahead) * VF_UNIT_PAGES : page;
+}
+
 /* Bytes of the table of @pages. */
 size_t vf_pages_table_bytes(const struct vf_pages *pages);
 /* @to has room for vf_pages_table_bytes(). @pages was made by this side: it must be valid. */
