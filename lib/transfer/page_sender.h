@@ -58,7 +58,8 @@ int vf_page_sender_wait(struct vf_page_sender *sender, uint64_t timeout_ns,
 			struct vferry_error *err);
 /*
  * Stops at the next write; blocked threads wake only when the caller also shuts down their channels
- * or cancels the limiter. Pages taken but not sent are dirty again.
+ * or cancels the limiter. What was taken and not sent is lost to this sender: a new migration begins
+ * with all pages.
  */
 void vf_page_sender_cancel(struct vf_page_sender *sender);
 /* Of the round under way or just ended (@ret_round), and of all rounds; either may be NULL. */

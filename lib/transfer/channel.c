@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * channel.c - frames over a transport: numbers and checksums; see channel.h.
+ *
+ * A channel that failed in one direction stays failed in it: after a half-sent frame nothing that
+ * follows could be understood. The reason of the first failure is what later calls return.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "base/clock.h"
+#include "base/crc32c.h"
+#include "transfer/channel.h"
+
+#define IOV_AT_ONCE 1024u	/* UIO_MAXIOV */
+#define SKIP_BYTES 4096u
+
+struct vf_channel {
+	const struct vf_transport_ops *ops;
+	void *transport;
+	char name[160];
+	struct vf_limiter *limiter;	/* borrowed, may be NULL */
+	bool down;			/* atomic; shut down by this side */
+
+	pthread_mutex_t send_lock;	/* protects the two below, and the order on the wire */
+	uint64_t send_sequence;
+	int send_error;
+
+	/* Of the one receiving thread. */
+	uint64_t recv_sequence;
+	uint32_t recv_left;		/* of the body under way */
+	int recv_error;
+
+	/* Atomic, relaxed. */
+	uint64_t sent_bytes, sent_frames, received_bytes, received_frames, last_received_ns;
+};
+
+int vf_channel_new(const struct vf_transport_ops *ops, void *take_transport, const char *name,
+		   struct vf_channel **ret_channel)
+{
+	struct vf_channel *channel = calloc(1, sizeof(*channel));
+
+	if (!channel) {
+		ops->free(take_transport);
+		return -ENOMEM;
+	}
+	channel->ops = ops;
+	channel->transport = take_transport;
+	(void) snprintf(channel->name, sizeof(channel->name), "%s", name);
+	(void) pthread_mutex_init(&channel->send_lock, NULL);
+	*ret_channel = channel;
+	return 0;
+}
+
+struct vf_channel *vf_channel_free(struct vf_channel *channel)
+{
+	if (channel) {
+		channel->ops->free(channel->transport);
+		(void) pthread_mutex_destroy(&channel->send_lock);
+		free(channel);
+	}
+	return NULL;
+}
+
+const char *vf_channel_name(const struct vf_channel *channel)
+{
+	return channel->name;
+}
+
+void vf_channel_set_limiter(struct vf_channel *channel, struct vf_limiter *limiter)
+{
+	channel->limiter = limiter;
+}
+
+int vf_channel_set_stall_timeout(struct vf_channel *channel, uint64_t ns)
+{
+	return channel->ops->set_stall_timeout(channel->transport, ns);
+}
+
+void vf_channel_shutdown(struct vf_channel *channel)
+{
+	__atomic_store_n(&channel->down, true, __ATOMIC_RELEASE);
+	channel->ops->shutdown(channel->transport);
+}
+
+static void count(uint64_t *counter, uint64_t n)
+{
+	(void) __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
+}
+
+static int failure(const struct vf_channel *channel, int ret, const char *doing,
+		   struct vferry_error *err)
+{
+	if (__atomic_load_n(&channel->down, __ATOMIC_ACQUIRE))
+		return vferry_error_set(err, -ECANCELED, "channel-shutdown", channel->name,
+					"%s: this side shut the channel down", doing);
+	if (ret == -ETIMEDOUT)
+		return vferry_error_set(err, ret, "channel-stalled", channel->name,
+					"%s: the peer did not move for too long", doing);
+	return vferry_error_set(err, ret, "channel-lost", channel->name, "%s: %s", doing,
+				vferry_errno_name(ret));
+}
+
+/* Drops the first @bytes of the vector. */
+static void consume(struct iovec **iov, size_t *iov_count, size_t bytes)
+{
+	while (*iov_count && bytes >= (*iov)->iov_len) {
+		bytes -= (*iov)->iov_len;
+		(*iov)++;
+		(*iov_count)--;
+	}
+	if (*iov_count) {
+		(*iov)->iov_base = (uint8_t *) (*iov)->iov_base + bytes;
+		(*iov)->iov_len -= bytes;
+	}
+}
+
+/* ---- sending ---- */
+
+static bool pays(uint16_t type)
+{
+	return type == VF_FRAME_PAGES || type == VF_FRAME_STREAM_DATA;
+}
+
+static int send_all_locked(struct vf_channel *channel, struct iovec *iov, size_t iov_count,
+			   bool guest)
+{
+	consume(&iov, &iov_count, 0);	/* empty entries */
+	while (iov_count) {
+		int64_t n = channel->ops->send(channel->transport, iov,
+					       vf_min_u64(iov_count, IOV_AT_ONCE), guest);
+
+		if (n < 0)
+			return (int) n;
+		count(&channel->sent_bytes, (uint64_t) n);
+		consume(&iov, &iov_count, (size_t) n);
+	}
+	return 0;
+}
+
+int vf_channel_send_vector(struct vf_channel *channel, struct vf_outgoing *frames,
+			   size_t frame_count, struct iovec *iov, size_t iov_count, bool guest,
+			   struct vferry_error *err)
+{
+	uint64_t bytes = 0;
+	int ret = 0;
+
+	for (size_t i = 0; i < frame_count; i++) {
+		if (frames[i].frame.length > VF_FRAME_MAX_BYTES)
+			return vferry_error_set(err, -EMSGSIZE, "frame-length", channel->name,
+						"a %s frame of %u bytes is longer than any may be",
+						vf_frame_type_name(frames[i].frame.type) ?: "unknown",
+						frames[i].frame.length);
+		if (pays(frames[i].frame.type))
+			bytes += VF_FRAME_HEADER_BYTES + frames[i].frame.length;
+	}
+	if (bytes && channel->limiter)
+		ret = vf_limiter_take(channel->limiter, bytes);
+	if (ret)
+		return vferry_error_set(err, ret, "channel-cancelled", channel->name, "cancelled");
+	(void) pthread_mutex_lock(&channel->send_lock);
+	ret = channel->send_error;
+	if (!ret) {
+		for (size_t i = 0; i < frame_count; i++) {
+			frames[i].frame.sequence = channel->send_sequence + i;
+			vf_frame_encode(&frames[i].frame, frames[i].header);
+		}
+		ret = send_all_locked(channel, iov, iov_count, guest);
+		channel->send_sequence += frame_count;
+	}
+	if (ret)
+		ret = channel->send_error = failure(channel, ret, "sending", err);
+	else
+		count(&channel->sent_frames, frame_count);
+	(void) pthread_mutex_unlock(&channel->send_lock);
+	return ret;
+}
+
+int vf_channel_send(struct vf_channel *channel, enum vf_frame_type type, uint16_t flags,
+		    uint32_t component, const void *body, size_t length, struct vferry_error *err)
+{
+	struct vf_outgoing out = {
+		.frame = { .type = (uint16_t) type, .flags = flags, .component = component },
+	};
+	struct iovec iov[2] = {
+		{ .iov_base = out.header, .iov_len = sizeof(out.header) },
+		{ .iov_base = (void *) body, .iov_len = length },
+	};
+
+	out.frame.length = (uint32_t) vf_min_u64(length, UINT32_MAX);
+	out.frame.body_crc = length <= VF_FRAME_MAX_BYTES ? vf_crc32c(0, body, length) : 0;
+	return vf_channel_send_vector(channel, &out, 1, iov, 2, false, err);
+}
+
+/* ---- receiving ---- */
+
+/*
+ * Fills the whole vector. Return: 1; 0 = closed before the first byte; -ECONNRESET closed later;
+ * other negative errno.
+ */
+static int recv_all(struct vf_channel *channel, struct iovec *iov, size_t iov_count, bool guest)
+{
+	bool any = false;
+
+	consume(&iov, &iov_count, 0);
+	while (iov_count) {
+		int64_t n = channel->ops->recv(channel->transport, iov,
+					       vf_min_u64(iov_count, IOV_AT_ONCE), guest);
+
+		if (n < 0)
+			return (int) n;
+		if (!n)
+			return any ? -ECONNRESET : 0;
+		any = true;
+		count(&channel->received_bytes, (uint64_t) n);
+		__atomic_store_n(&channel->last_received_ns, vf_now_ns(), __ATOMIC_RELAXED);
+		consume(&iov, &iov_count, (size_t) n);
+	}
+	return 1;
+}
+
+static int recv_failure(struct vf_channel *channel, int ret, const char *doing,
+			struct vferry_error *err)
+{
+	return channel->recv_error = failure(channel, ret, doing, err);
+}
+
+int vf_channel_recv_vector(struct vf_channel *channel, struct iovec *iov, size_t iov_count,
+			   bool guest, struct vferry_error *err)
+{
+	uint64_t bytes = 0;
+	int ret;
+
+	if (channel->recv_error)
+		return failure(channel, channel->recv_error, "receiving", err);
+	for (size_t i = 0; i < iov_count; i++)
+		bytes += iov[i].iov_len;
+	if (bytes > channel->recv_left)
+		return recv_failure(channel, -EPROTO, "receiving more than the frame has", err);
+	if (!bytes)
+		return 0;
+	ret = recv_all(channel, iov, iov_count, guest);
+	if (ret <= 0)
+		return recv_failure(channel, ret ? ret : -ECONNRESET,
+				    "the connection ended within a frame", err);
+	channel->recv_left -= (uint32_t) bytes;
+	return 0;
+}
+
+static int skip_body(struct vf_channel *channel, struct vferry_error *err)
+{
+	uint8_t nowhere[SKIP_BYTES];
+
+	while (channel->recv_left) {
+		struct iovec iov = {
+			.iov_base = nowhere,
+			.iov_len = vf_min_u64(channel->recv_left, sizeof(nowhere)),
+		};
+		int ret = vf_channel_recv_vector(channel, &iov, 1, false, err);
+
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* One header, of whatever type. Return: as vf_channel_recv_header(). */
+static int recv_one_header(struct vf_channel *channel, uint32_t max_length, struct vf_frame *ret_frame,
+			   struct vferry_error *err)
+{
+	uint8_t header[VF_FRAME_HEADER_BYTES];
+	struct iovec iov = { .iov_base = header, .iov_len = sizeof(header) };
+	struct vf_frame frame;
+	int ret = recv_all(channel, &iov, 1, false);
+
+	if (!ret && !__atomic_load_n(&channel->down, __ATOMIC_ACQUIRE))
+		return 0;
+	if (ret <= 0)
+		return recv_failure(channel, ret ? ret : -ECONNRESET, "receiving", err);
+	ret = vf_frame_decode(header, max_length, &frame, err);
+	if (ret)
+		return channel->recv_error = ret;
+	if (frame.sequence != channel->recv_sequence) {
+		channel->recv_error = -EPROTO;
+		return vferry_error_set(err, -EPROTO, "frame-sequence", channel->name,
+					"frame %llu came where %llu was due: frames were lost, "
+					"repeated or swapped", (unsigned long long) frame.sequence,
+					(unsigned long long) channel->recv_sequence);
+	}
+	channel->recv_sequence++;
+	channel->recv_left = frame.length;
+	count(&channel->received_frames, 1);
+	*ret_frame = frame;
+	return 1;
+}
+
+int vf_channel_recv_header(struct vf_channel *channel, uint32_t max_length,
+			   struct vf_frame *ret_frame, struct vferry_error *err)
+{
+	if (channel->recv_error)
+		return failure(channel, channel->recv_error, "receiving", err);
+	if (channel->recv_left)
+		return recv_failure(channel, -EPROTO, "the last frame was not read to its end", err);
+	for (;;) {
+		struct vf_frame frame;
+		int ret = recv_one_header(channel, max_length, &frame, err);
+
+		if (ret <= 0)
+			return ret;
+		if (vf_frame_type_name(frame.type)) {
+			*ret_frame = frame;
+			return 1;
+		}
+		ret = skip_body(channel, err);	/* optional, or decode had refused it */
+		if (ret)
+			return ret;
+	}
+}
+
+int vf_channel_recv_body(struct vf_channel *channel, const struct vf_frame *frame, void *body,
+			 struct vferry_error *err)
+{
+	struct iovec iov = { .iov_base = body, .iov_len = frame->length };
+	int ret = vf_channel_recv_vector(channel, &iov, 1, false, err);
+
+	if (ret)
+		return ret;
+	if (vf_crc32c(0, body, frame->length) != frame->body_crc) {
+		channel->recv_error = -EBADMSG;
+		return vferry_error_set(err, -EBADMSG, "body-crc", channel->name,
+					"the checksum of a %s frame is wrong",
+					vf_frame_type_name(frame->type));
+	}
+	return 0;
+}
+
+int vf_channel_recv(struct vf_channel *channel, uint32_t max_length, struct vf_frame *ret_frame,
+		    uint8_t **ret_body, struct vferry_error *err)
+{
+	struct vf_frame frame;
+	uint8_t *body = NULL;
+	int ret = vf_channel_recv_header(channel, max_length, &frame, err);
+
+	if (ret <= 0)
+		return ret;
+	if (frame.length) {
+		body = malloc(frame.length);
+		if (!body)
+			return vferry_error_set(err, -ENOMEM, "memory", channel->name,
+						"no memory for a frame of %u bytes", frame.length);
+	}
+	ret = vf_channel_recv_body(channel, &frame, body, err);
+	if (ret) {
+		free(body);
+		return ret;
+	}
+	*ret_frame = frame;
+	*ret_body = body;
+	return 1;
+}
+
+void vf_channel_get_stats(const struct vf_channel *channel, struct vf_channel_stats *ret_stats)
+{
+	*ret_stats = (struct vf_channel_stats) {
+		.sent_bytes = __atomic_load_n(&channel->sent_bytes, __ATOMIC_RELAXED),
+		.sent_frames = __atomic_load_n(&channel->sent_frames, __ATOMIC_RELAXED),
+		.received_bytes = __atomic_load_n(&channel->received_bytes, __ATOMIC_RELAXED),
+		.received_frames = __atomic_load_n(&channel->received_frames, __ATOMIC_RELAXED),
+		.last_received_ns = __atomic_load_n(&channel->last_received_ns, __ATOMIC_RELAXED),
+	};
+}
