@@ -11,6 +11,7 @@
 #include "vfio-user/server_internal.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -292,11 +293,26 @@ static int handle(struct vf_vfio_user_server *server)
 	}
 }
 
+/* The device's word about the request, then the request itself. */
+static int begin(struct vf_vfio_user_server *server)
+{
+	int64_t ret = 0;
+
+	if (server->ops.request) {
+		vf_server_expect(server, VF_LATER_REQUEST);
+		ret = vf_server_called(server, server->ops.request(server->user,
+				       server->current->header.command));
+	}
+	return ret ? (int) ret : handle(server);
+}
+
 int vf_server_finish(struct vf_vfio_user_server *server, enum vf_server_later kind, int64_t result)
 {
 	switch (kind) {
 	case VF_LATER_PLAIN:
 		return (int) result;
+	case VF_LATER_REQUEST:
+		return result ? (int) result : handle(server);
 	case VF_LATER_RESET:
 		return vf_server_finish_reset(server, result);
 	default:
@@ -508,7 +524,7 @@ static int step(struct vf_vfio_user_server *server)
 		return -EPROTO;
 	server->reply_len = 0;
 	server->callback_thread = gettid();
-	ret = handle(server);
+	ret = begin(server);
 	server->callback_thread = 0;
 	if (server->client_gone && ret != VF_VFIO_USER_LATER)
 		return -ENOTCONN;
@@ -786,6 +802,23 @@ int vf_vfio_user_server_attach(struct vf_vfio_user_server *server, int take_fd,
 int vf_vfio_user_server_fd(const struct vf_vfio_user_server *server)
 {
 	return server->epoll;
+}
+
+void vf_vfio_user_server_was_reset(struct vf_vfio_user_server *server)
+{
+	(void) vf_server_finish_reset(server, 0);
+}
+
+void vf_vfio_user_server_disconnect(struct vf_vfio_user_server *server)
+{
+	disconnect(server);
+}
+
+bool vf_vfio_user_server_peer_gone(const struct vf_vfio_user_server *server)
+{
+	struct pollfd p = { .fd = server->fd, .events = POLLRDHUP };
+
+	return server->fd >= 0 && poll(&p, 1, 0) == 1 && p.revents;
 }
 
 bool vf_vfio_user_server_is_connected(const struct vf_vfio_user_server *server)

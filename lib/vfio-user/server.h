@@ -57,6 +57,9 @@ struct vf_vfio_user_dma {
 /* Return 0 (data_read: bytes) or a negative errno for the client. Missing = -EOPNOTSUPP. */
 struct vf_vfio_user_server_ops {
 	uint32_t size;		/* sizeof(struct), members beyond it are missing */
+	/* Before anything is done about a request, by the protocol's number. 0: go on; an errno is
+	 * the answer. After LATER, what complete() says is taken the same way. */
+	int (*request)(void *user, uint16_t command);
 	/* Inside the region as described, and allowed by its flags: checked before. */
 	int (*region_read)(void *user, uint32_t region, uint64_t offset, void *to, uint32_t len);
 	int (*region_write)(void *user, uint32_t region, uint64_t offset, const void *from,
@@ -99,6 +102,7 @@ struct vf_vfio_user_server_options {
 	uint32_t dma_timeout_ms;	/* for DMA by messages [5000] */
 	bool no_extensions;		/* talk like a foreign server */
 	bool no_twin_socket;
+	bool no_dma_log;	/* device writes can't be logged */
 };
 
 int vf_vfio_user_server_new(const struct vf_vfio_user_server_options *options,
@@ -136,6 +140,13 @@ int vf_vfio_user_server_fd(const struct vf_vfio_user_server *server);
 /* Does what can be done now. Return: 0; only a failure of the server itself (epoll) is an error.
  * A client that breaks the protocol is disconnected, and *err says why while 0 is returned. */
 int vf_vfio_user_server_dispatch(struct vf_vfio_user_server *server, struct vferry_error *err);
+/* The device has reset itself (a function level reset written to config space, in its callback):
+ * what RESET does here is done, without asking the device. */
+void vf_vfio_user_server_was_reset(struct vf_vfio_user_server *server);
+/* Drops the client as if it had gone, a callback that is LATER included. Not from a callback. */
+void vf_vfio_user_server_disconnect(struct vf_vfio_user_server *server);
+/* Has the client gone? For a device that stays LATER for long: dispatch doesn't look then. */
+bool vf_vfio_user_server_peer_gone(const struct vf_vfio_user_server *server);
 bool vf_vfio_user_server_is_connected(const struct vf_vfio_user_server *server);
 /* Ends a callback that returned LATER: 0, bytes (data_read) or negative errno. Any thread. */
 void vf_vfio_user_server_complete(struct vf_vfio_user_server *server, int64_t result);

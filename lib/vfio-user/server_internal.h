@@ -39,6 +39,7 @@ struct vf_vfio_user_request {
 enum vf_server_later {
 	VF_LATER_NONE = 0,
 	VF_LATER_PLAIN,		/* an empty reply, or the one that is already laid out */
+	VF_LATER_REQUEST,	/* nothing yet: the request itself comes next */
 	VF_LATER_RESET,
 	VF_LATER_ARC,
 	VF_LATER_DATA_READ,

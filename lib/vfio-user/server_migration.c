@@ -169,13 +169,14 @@ static uint32_t operations_of(const struct vf_vfio_user_server *server, uint32_t
 		return 0;
 	switch (index) {
 	case VF_VFIO_FEATURE_MIGRATION:
-	case VF_VFIO_FEATURE_DMA_LOGGING_REPORT:
 		return VF_VFIO_FEATURE_GET;
+	case VF_VFIO_FEATURE_DMA_LOGGING_REPORT:
+		return server->options.no_dma_log ? 0 : VF_VFIO_FEATURE_GET;
 	case VF_VFIO_FEATURE_MIG_DEVICE_STATE:
 		return VF_VFIO_FEATURE_GET | VF_VFIO_FEATURE_SET;
 	case VF_VFIO_FEATURE_DMA_LOGGING_START:
 	case VF_VFIO_FEATURE_DMA_LOGGING_STOP:
-		return VF_VFIO_FEATURE_SET;
+		return server->options.no_dma_log ? 0 : VF_VFIO_FEATURE_SET;
 	case VF_VFIO_FEATURE_MIG_DATA_SIZE:
 		return server->both.data_size ? VF_VFIO_FEATURE_GET : 0;
 	default:
