@@ -3,20 +3,21 @@
  * config.h - PCI config space of a passed through function: its layout, the guest's view of it, and
  * how a saved view is put into another device.
  *
- * Model. A *layout* is what may not change under a guest: identity, BAR sizes, where capabilities and
- * the MSI-X table lie. It is read from a byte image of config space and compared before a migration
- * begins. A *state* is what is moved: the guest's config bytes, its MSI-X table, the level of INTx. A
- * *view* (struct vf_config) is a state plus rules: which bits the guest may change, which come from the
- * device, which go to it, which touch interrupts. Reads and writes of the view do no I/O; they
- * say what is to be done, as effects. Restoring is three *plans*, lists of steps for the caller:
+ * Model. A *layout* is what may not change under a guest: identity, BAR sizes, where capabilities
+ * and the MSI-X table lie. It is read from a byte image of config space and compared before a
+ * migration begins. A *state* is what is moved: the guest's config bytes, its MSI-X table, the
+ * level of INTx. A *view* (struct vf_config) is a state plus rules: which bits the guest may
+ * change, which come from the device, which go to it, which touch interrupts. Reads and writes of
+ * the view do no I/O; they say what is to be done, as effects. Restoring is three *plans*, lists of
+ * steps for the caller:
  *
  *   stage    after the device is in D0 and RESUMING, before the first byte of its state: everything
  *            that touches no interrupt
  *   restage  after the source's device has stopped: only what differs from what was staged
  *   arm      after the interrupt controller: INTx, MSI, MSI-X, the vectors, the final power state
  *
- * Invariants: no write of any plan has an FLR bit set; no write of stage or restage changes a bit that
- * touches interrupts (such bits of a shared register are in the write's `keep`).
+ * Invariants: no write of a plan has an FLR bit set; no write of stage or restage changes a bit
+ * that touches interrupts (such bits of a shared register are in the write's `keep`).
  *
  * Threads: none; an object needs its owner's lock. Errors: negative errno and <vferry/error.h>.
  */
@@ -38,7 +39,7 @@
 #define VF_CONFIG_REGIONS	7u
 #define VF_CONFIG_CAPS_MAX	112u	/* 48 fit below 256; 64 extended ones are more than exist */
 #define VF_CONFIG_LAYOUT_BYTES_MAX 2048u	/* encoded */
-#define VF_CONFIG_SECTION_BYTES_MAX 40960u	/* encoded: 4096 + 2048 vectors + the small things */
+#define VF_CONFIG_SECTION_BYTES_MAX 40960u	/* encoded: 4096 + 2048 vectors + small things */
 
 /* ---- 1. layout ---------------------------------------------------------------------------- */
 
@@ -61,7 +62,7 @@ enum vf_config_bar_flag {
 };
 
 struct vf_config_bar {
-	uint64_t size;		/* as the guest sizes it: the region's, rounded up to a power of 2 */
+	uint64_t size;		/* as the guest sizes it: the region's, up to a power of 2 */
 	uint64_t region_size;	/* as the backend said */
 	uint32_t region_flags;	/* VF_CONFIG_REGION_* */
 	uint8_t flags;		/* VF_CONFIG_BAR_* */
@@ -127,15 +128,16 @@ struct vf_config_layout {
  * @size:    256 or 4096
  * @regions: VF_CONFIG_REGIONS of them
  *
- * Return: 0, -EINVAL (wrong size, no such device, a capability that loops, lies outside or overlaps,
- * a BAR or MSI-X table that cannot be; id in @err: "config-bad"), -EOPNOTSUPP (not header type 0).
+ * Return: 0, -EINVAL (wrong size, no such device, a capability that loops, lies outside or
+ * overlaps, a BAR or MSI-X table that cannot be; id in @err: "config-bad"), -EOPNOTSUPP (not header
+ * type 0).
  */
 int vf_config_layout_parse(const uint8_t *image, size_t size,
 			   const struct vf_config_region regions[VF_CONFIG_REGIONS],
 			   struct vf_config_layout *ret_layout, struct vferry_error *err);
 
-/* Wire form, versioned. Encode: problems show as w->bad. Decode checks as strictly as parse does and
- * wants all bytes used: -EINVAL, -EOPNOTSUPP (a later version). */
+/* Wire form, versioned. Encode: problems show as w->bad. Decode checks as strictly as parse does
+ * and wants all bytes used: -EINVAL, -EOPNOTSUPP (a later version). */
 void vf_config_layout_encode(const struct vf_config_layout *layout, struct vf_writer *w);
 int vf_config_layout_decode(struct vf_reader *r, struct vf_config_layout *ret_layout,
 			    struct vferry_error *err);
@@ -189,7 +191,7 @@ enum vf_config_interrupt_mode {
 
 struct vf_config_interrupts {
 	enum vf_config_interrupt_mode mode;
-	uint32_t count;		/* vectors to allocate: INTx 1, MSI what the guest allows, MSI-X all */
+	uint32_t count;		/* to allocate: INTx 1, MSI what the guest allows, MSI-X all */
 };
 
 struct vf_config_vector {
@@ -197,8 +199,8 @@ struct vf_config_vector {
 	uint64_t address;
 	uint32_t data;
 	bool masked;		/* by its own mask, or by the function's */
-	bool pending;		/* MSI-X: to be sent when it is not masked. MSI: the device's own register
-				 * as last seen; the device sends it itself */
+	bool pending;		/* MSI-X: to be sent when it is not masked. MSI: the device's own
+				 * register as last seen; the device sends it itself */
 };
 
 struct vf_config_interrupts vf_config_interrupts_of(const struct vf_config_state *state);
@@ -216,8 +218,8 @@ enum vf_config_class {
 	VF_CONFIG_CLASS_DEVICE		= 1u << 1,	/* reads come from the device */
 	VF_CONFIG_CLASS_WRITABLE	= 1u << 2,	/* the guest's writes change the view */
 	VF_CONFIG_CLASS_FORWARD		= 1u << 3,	/* the guest's writes go to the device */
-	VF_CONFIG_CLASS_INTERRUPT	= 1u << 4,	/* has to do with interrupts: arm, never stage */
-	VF_CONFIG_CLASS_FLR		= 1u << 5,	/* resets the function; never forwarded or replayed */
+	VF_CONFIG_CLASS_INTERRUPT	= 1u << 4,	/* touches interrupts: arm, never stage */
+	VF_CONFIG_CLASS_FLR		= 1u << 5,	/* resets; never forwarded or replayed */
 };
 
 struct vf_config {
@@ -251,7 +253,7 @@ struct vf_config_write {
 };
 
 enum vf_config_effect {
-	VF_CONFIG_EFFECT_BARS	= 1u << 0,	/* a BAR or the ROM moved, appeared or vanished: .bars */
+	VF_CONFIG_EFFECT_BARS	= 1u << 0,	/* moved, appeared or vanished: .bars */
 	VF_CONFIG_EFFECT_MEM	= 1u << 1,	/* COMMAND memory enable changed */
 	VF_CONFIG_EFFECT_IO	= 1u << 2,	/* COMMAND I/O enable changed */
 	VF_CONFIG_EFFECT_BUS_MASTER = 1u << 3,
@@ -259,7 +261,7 @@ enum vf_config_effect {
 	VF_CONFIG_EFFECT_MSI_ENABLE = 1u << 5,	/* MSI was switched on or off */
 	VF_CONFIG_EFFECT_MSI_MESSAGE = 1u << 6,	/* address, data or count changed while on */
 	VF_CONFIG_EFFECT_MSI_MASK = 1u << 7,
-	VF_CONFIG_EFFECT_MSIX_CONTROL = 1u << 8,	/* enable or function mask: .msix says more */
+	VF_CONFIG_EFFECT_MSIX_CONTROL = 1u << 8,	/* enable, function mask: .msix says more */
 	VF_CONFIG_EFFECT_FLR	= 1u << 9,	/* reset the device, then vf_config_reset() */
 	VF_CONFIG_EFFECT_POWER	= 1u << 10,	/* D-state changed: .power_from */
 	VF_CONFIG_EFFECT_DEVICE	= 1u << 11,	/* .writes holds writes for the device */
@@ -268,9 +270,10 @@ enum vf_config_effect {
 #define VF_CONFIG_EFFECT_WRITES_MAX 4u
 
 /*
- * What a guest's write asks for. The view holds the new values already. Order: with FLR nothing else
- * is set. Mappings that go away first; then interrupts (a mode that is switched on is allocated before
- * its enable bit reaches the device); then .writes, in order; then mappings that appear.
+ * What a guest's write asks for. The view holds the new values already. Order: with FLR nothing
+ * else is set. Mappings that go away first; then interrupts (a mode that is switched on is
+ * allocated before its enable bit reaches the device); then .writes, in order; then mappings that
+ * appear.
  */
 struct vf_config_effects {
 	uint32_t flags;		/* VF_CONFIG_EFFECT_* */
@@ -295,12 +298,12 @@ uint32_t vf_config_read(const struct vf_config *config, uint32_t offset, uint32_
 void vf_config_write(struct vf_config *config, uint32_t offset, uint32_t len, uint32_t value,
 		     struct vf_config_effects *ret_effects);
 
-/* The device was reset (FLR, VFIO_DEVICE_RESET): the view goes back to its first values. The effects
- * are what the guest's side must take down; there are no writes among them. */
+/* The device was reset (FLR, VFIO_DEVICE_RESET): the view goes back to its first values. The
+ * effects are what the guest's side must take down; there are no writes among them. */
 void vf_config_reset(struct vf_config *config, struct vf_config_effects *ret_effects);
 
 /* Takes the bits that belong to the device (MSI pending among them) from a fresh image, before a
- * save. -EINVAL: not of the same size. */
+ * save. -EINVAL: not of the same size; -ENODEV: all ones, the device does not answer. */
 int vf_config_refresh(struct vf_config *config, const uint8_t *image, size_t size);
 
 void vf_config_set_intx_level(struct vf_config *config, bool asserted);
@@ -323,8 +326,8 @@ int vf_config_state_decode(struct vf_reader *r, struct vf_config_state **ret_sta
 
 enum vf_config_step_kind {
 	VF_CONFIG_STEP_WRITE = 1,	/* .write to the device */
-	VF_CONFIG_STEP_INTERRUPTS = 2,	/* allocate vectors of .interrupts (SET_IRQS), unless that was
-					 * done early for the same mode and count */
+	VF_CONFIG_STEP_INTERRUPTS = 2,	/* allocate .interrupts (SET_IRQS), unless that was done
+					 * early for the same mode and count */
 	VF_CONFIG_STEP_CONNECT = 3,	/* routes, then connect each vf_config_vector_at() */
 	VF_CONFIG_STEP_INTX_LEVEL = 4,	/* raise the line again: it was asserted */
 };
@@ -370,8 +373,8 @@ struct vf_config_plan {
 /* @state: the source's, decoded. */
 void vf_config_plan_stage(const struct vf_config_state *state, struct vf_config_plan *ret_plan);
 /* @staged: what the last stage or restage was made from. Return: -EINVAL if the layouts differ. */
-int vf_config_plan_restage(const struct vf_config_state *staged, const struct vf_config_state *state,
-			   struct vf_config_plan *ret_plan);
+int vf_config_plan_restage(const struct vf_config_state *staged,
+			   const struct vf_config_state *state, struct vf_config_plan *ret_plan);
 void vf_config_plan_arm(const struct vf_config_state *state, struct vf_config_plan *ret_plan);
 
 /* ---- 6. dump ------------------------------------------------------------------------------- */

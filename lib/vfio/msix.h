@@ -2,11 +2,12 @@
 /*
  * msix.h - a function's MSI-X table and pending bits, as the guest sees them.
  *
- * A passed through device's own table is never shown to the guest: reads and writes of the table and
- * PBA ranges inside a BAR come here. The caller traps them, hands them over with the offset inside
- * the table (or PBA), and carries out what the returned flags say. A vector is *silent* while MSI-X is
- * off, the function is masked or the vector is masked; an interrupt that arrives meanwhile sets its
- * pending bit (vf_msix_raise) and is handed out by vf_msix_take_pending() once it may be sent.
+ * A passed through device's own table is never shown to the guest: reads and writes of the table
+ * and PBA ranges inside a BAR come here. The caller traps them, hands them over with the offset
+ * inside the table (or PBA), and carries out what the returned flags say. A vector is *silent*
+ * while MSI-X is off, the function is masked or the vector is masked; an interrupt that arrives
+ * meanwhile sets its pending bit (vf_msix_raise) and is handed out by vf_msix_take_pending() once
+ * it may be sent.
  *
  * Memory: one allocation of at most 2048 vectors. No I/O; threads: the caller's lock.
  */
@@ -46,7 +47,8 @@ enum vf_msix_effect {
 int vf_msix_init(struct vf_msix *m, uint32_t count);
 void vf_msix_done(struct vf_msix *m);
 void vf_msix_reset(struct vf_msix *m);	/* as after vf_msix_init() */
-int vf_msix_copy(struct vf_msix *to, const struct vf_msix *from);	/* counts must match: -EINVAL */
+/* -EINVAL: the counts differ. */
+int vf_msix_copy(struct vf_msix *to, const struct vf_msix *from);
 
 static inline uint32_t vf_msix_table_bytes(const struct vf_msix *m)
 {
