@@ -8,9 +8,11 @@
  * eventfds to an irq sink (KVM's irqfd and routing, or a software machine's controller) through one
  * irq plan per machine, the only caller of GSI routing.
  *
- * Threads: the guest-side accessors may be called from any vCPU thread; callbacks run on the
- * calling thread, with no lock of the library held. Migration is driven by the session to which the
- * device was added.
+ * Threads: the guest-side accessors may be called from any vCPU thread. Callbacks run on the thread
+ * that wrote config space, reset the device or drives its migration; they may read the same device
+ * (config space, BARs, areas, info) but not write its config space nor reset it. open, close,
+ * attach_ram and add_peer are for the time when no vCPU runs, one after the other. Migration is driven
+ * by the session to which the device was added.
  */
 #ifndef VFERRY_DEVICE_H
 #define VFERRY_DEVICE_H
@@ -71,12 +73,29 @@ struct vferry_irq_sink {
 	int (*producer_add)(void *user, int eventfd, struct vferry_error *err);
 	void (*producer_remove)(void *user, int eventfd);
 	enum vferry_forwarded (*forwarded)(void *user, uint32_t gsi, char *reason, size_t size);
+	/*
+	 * Every event that was taken from an eventfd has reached the controller. NULL: an event is
+	 * injected before the eventfd reads as empty, or at the latest when this machine has stopped.
+	 */
+	int (*flush)(void *user, struct vferry_error *err);
 };
 
 /** vferry_irq_plan_new() - @sink is copied; @sink->user must outlive the plan. */
 int vferry_irq_plan_new(const struct vferry_irq_sink *sink, struct vferry_irq_plan **ret_plan,
 			struct vferry_error *err);
 struct vferry_irq_plan *vferry_irq_plan_free(struct vferry_irq_plan *plan);	/* after its devices */
+
+/**
+ * vferry_irq_plan_release() - take every forwarded vector out of hardware, for a controller that
+ * cannot be saved otherwise
+ *
+ * To be called when saving the ITS tables answered -EACCES, devices stopped: disconnects each vector
+ * that is, or may be, forwarded, and sends each once more by signal_msi, because what was pending in
+ * hardware is lost with the connection. The vectors stay wanted: an undo connects them again.
+ *
+ * Return: number of vectors released; -ENOTSUP the sink has no signal_msi; errors of the sink.
+ */
+int vferry_irq_plan_release(struct vferry_irq_plan *plan, struct vferry_error *err);
 
 /* ---- devices ---- */
 
@@ -156,6 +175,13 @@ enum vferry_device_feature {
 	VFERRY_DEVICE_PRECOPY_INFO = 1u << 11,
 };
 
+/* Who knows which pages the device wrote. */
+enum vferry_dirty_tracking {
+	VFERRY_TRACKING_NONE = 0,	/* nobody: all RAM is sent again in the last round */
+	VFERRY_TRACKING_DEVICE_LOG = 1,
+	VFERRY_TRACKING_IOMMU = 2,
+};
+
 enum vferry_irq_mode { VFERRY_IRQ_NONE, VFERRY_IRQ_INTX, VFERRY_IRQ_MODE_MSI, VFERRY_IRQ_MODE_MSIX };
 
 struct vferry_device_info {
@@ -175,6 +201,9 @@ struct vferry_device_info {
 	char not_forwarded_reason[64];	/* of the first vector that is not */
 	uint64_t bar_gpa[VFERRY_BAR_COUNT];	/* 0 = not decoded */
 	uint64_t bar_bytes[VFERRY_BAR_COUNT];
+	bool bar_is_io[VFERRY_BAR_COUNT];	/* port I/O, not memory */
+	enum vferry_dirty_tracking dirty_tracking;
+	uint32_t log_failures;		/* reports that failed: their range counted as dirty */
 };
 
 void vferry_device_get_info(struct vferry_device *device, struct vferry_device_info *ret_info);

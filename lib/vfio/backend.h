@@ -31,6 +31,7 @@ struct vf_backend_region {
 	uint32_t flags;		/* VF_VFIO_REGION_FLAG_* */
 	uint64_t size;		/* 0 = not there */
 	int fd;			/* to map the areas from; owned by whoever asked, -1 = none */
+	bool sealed;		/* fd cannot shrink, so touching a mapping cannot raise SIGBUS */
 	uint64_t fd_offset;	/* of the region in fd */
 	uint32_t area_count;
 	struct vf_vfio_sparse_area *areas;	/* owned likewise; sorted, disjoint, inside */
@@ -95,6 +96,7 @@ struct vf_backend_ops {
 struct vf_backend_caps {
 	uint32_t features;	/* VFERRY_DEVICE_DMA_LOG, _IOMMU_DIRTY, _DATA_SIZE, _PRECOPY_INFO */
 	bool log_any_range;	/* dma_log_report of any aligned range, not of whole mappings only */
+	bool log_error_is_local;	/* a failed report says nothing about other ranges */
 	bool irqs_while_stopped;	/* SET_IRQS and DMA_MAP are answered in STOP */
 };
 
