@@ -761,7 +761,7 @@ int accel_server_run(struct accel_server *s, int stop_fd, bool once, struct vfer
 		if (fds[0].revents)
 			return 0;
 		ret = vf_vfio_user_server_dispatch(s->wire, &why);
-		if (why.code)
+		if (why.code && strcmp(why.id, "client-gone"))	/* which is how clients leave */
 			note(s, why.message);
 		if (ret) {
 			if (err)
