@@ -468,6 +468,10 @@ static int report_once(struct vf_vfio_user_client *client,
 			   VF_VFIO_USER_LOG_REPORT_BYTES + bitmap, err);
 	if (ret < 0)
 		return ret;
+	/* libvfio-user answers a range over several regions with neither data nor an error. */
+	if (!ret)
+		return vferry_error_set(err, -EREMOTEIO, "device-log", client->name,
+					"the device server answered a DMA log request with nothing");
 	if (vf_vfio_user_get_log_report(data, (size_t) ret, &got) || got.iova != report->iova ||
 	    got.length != report->length || got.page_size != report->page_size ||
 	    (size_t) ret != VF_VFIO_USER_LOG_REPORT_BYTES + bitmap)

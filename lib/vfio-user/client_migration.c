@@ -66,6 +66,18 @@ int vf_vfio_user_client_get_state(struct vf_vfio_user_client *client, enum vf_vf
 	return 0;
 }
 
+static int confirm_state(struct vf_vfio_user_client *client, enum vf_vfio_state state,
+			 struct vferry_error *err)
+{
+	enum vf_vfio_state now;
+	int ret = vf_vfio_user_client_get_state(client, &now, err);
+
+	if (ret || now == state)
+		return ret;
+	return vferry_error_set(err, -EREMOTEIO, "device-state", client->name,
+				"the device is in state %d, not in %d as was asked", now, state);
+}
+
 int vf_vfio_user_client_set_state(struct vf_vfio_user_client *client, enum vf_vfio_state state,
 				  struct vferry_error *err)
 {
@@ -80,7 +92,10 @@ int vf_vfio_user_client_set_state(struct vf_vfio_user_client *client, enum vf_vf
 	vf_put_u32(data + 4, 0);
 	ret = vf_vfio_user_client_feature(client, VF_VFIO_FEATURE_MIG_DEVICE_STATE |
 					  VF_VFIO_FEATURE_SET, data, sizeof(data), sizeof(data), err);
-	return ret < 0 ? ret : 0;
+	if (ret < 0)
+		return ret;
+	/* libvfio-user may answer a transition that failed with neither an error nor the state. */
+	return ret >= 4 && vf_get_u32(data) == state ? 0 : confirm_state(client, state, err);
 }
 
 ssize_t vf_vfio_user_client_mig_data_read(struct vf_vfio_user_client *client, void *to, size_t len,

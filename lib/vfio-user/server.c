@@ -523,9 +523,7 @@ static int step(struct vf_vfio_user_server *server)
 	if ((server->current->header.flags & VF_VFIO_USER_TYPE_MASK) != VF_VFIO_USER_TYPE_COMMAND)
 		return -EPROTO;
 	server->reply_len = 0;
-	server->callback_thread = gettid();
 	ret = begin(server);
-	server->callback_thread = 0;
 	if (server->client_gone && ret != VF_VFIO_USER_LATER)
 		return -ENOTCONN;
 	answer(server, ret);
@@ -550,9 +548,7 @@ static void take_completion(struct vf_vfio_user_server *server)
 	if (!completed)
 		return;
 	server->later = VF_LATER_NONE;
-	server->callback_thread = gettid();
 	ret = vf_server_finish(server, kind, result);
-	server->callback_thread = 0;
 	answer(server, ret);
 }
 
@@ -585,6 +581,7 @@ int vf_vfio_user_server_dispatch(struct vf_vfio_user_server *server, struct vfer
 	struct epoll_event events[8];
 	int count;
 
+	server->dispatch_thread = gettid();
 	do {
 		count = epoll_wait(server->epoll, events, VF_ARRAY_COUNT(events), 0);
 	} while (count < 0 && errno == EINTR);

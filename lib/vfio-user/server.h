@@ -165,11 +165,16 @@ bool vf_vfio_user_server_irq_connected(struct vf_vfio_user_server *server, uint3
 
 /* --- DMA: any thread. Ranges may span mappings that lie side by side. --- */
 /* Copies, by mapping or by message, and logs what it wrote. -EFAULT: not mapped, or not so. DMA by
- * message needs the twin socket or the dispatch thread (a callback), else -EOPNOTSUPP. */
+ * message needs the twin socket, or the dispatch thread, in a callback or between two dispatches
+ * (-EAGAIN there: a reply is half sent, dispatch again first); else -EOPNOTSUPP. It waits for the
+ * client's answer, dma_timeout_ms at most; a client that keeps it waiting is disconnected. */
 int vf_vfio_user_server_dma_read(struct vf_vfio_user_server *server, uint64_t iova, void *to,
 				 size_t len);
 int vf_vfio_user_server_dma_write(struct vf_vfio_user_server *server, uint64_t iova,
 				  const void *from, size_t len);
+/* One of these by message even where the memory is mapped; within one mapping. */
+int vf_vfio_user_server_dma_message(struct vf_vfio_user_server *server, bool write, uint64_t iova,
+				    void *data, size_t len);
 /* A pointer to [iova, iova + *len) for direct access; *len is cut down to what is contiguous.
  * Pair with dma_put(). A writer calls dma_dirty() after its writes, before dma_put(). NULL: as
  * -EFAULT, or reached by messages only. */

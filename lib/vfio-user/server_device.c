@@ -183,7 +183,7 @@ static int check_access(struct vf_vfio_user_server *server, uint32_t flag,
 
 	if (vf_vfio_user_get_region_access(request->body, request->body_len, access) ||
 	    access->region >= VF_SERVER_REGIONS || !access->count ||
-	    access->count > server->both.max_data_xfer_bytes)
+	    access->count > server->mine.max_data_xfer_bytes)
 		return -EINVAL;
 	if (!(server->regions[access->region].flags & flag) ||
 	    !vf_range_in(access->address, access->count, server->regions[access->region].size))

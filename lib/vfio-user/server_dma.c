@@ -288,11 +288,13 @@ void vf_vfio_user_server_dma_dirty(struct vf_vfio_user_server *server, uint64_t 
 }
 
 /* One exchange with the client about memory that is not mapped here. */
-static int exchange(struct vf_vfio_user_server *server, int fd, uint16_t id, uint16_t command,
+static int exchange(struct vf_vfio_user_server *server, bool twin, uint16_t command,
 		    const struct vf_vfio_user_access *access, const void *from, uint8_t *answer,
 		    size_t answer_len)
 {
 	uint8_t raw[VF_VFIO_USER_HEADER_BYTES], head[VF_VFIO_USER_ACCESS_BYTES];
+	uint16_t id = server->twin_id++;
+	int fd = twin ? server->twin : server->fd;
 	struct vf_vfio_user_header header = {
 		.id = id,
 		.command = command,
@@ -311,7 +313,7 @@ static int exchange(struct vf_vfio_user_server *server, int fd, uint16_t id, uin
 	ret = vf_socket_send(fd, iov, 3, NULL, 0, deadline);
 	if (ret)
 		return ret;
-	if (fd == server->fd)
+	if (!twin)
 		return vf_server_await_answer(server, id, command, answer, answer_len, deadline);
 	ret = vf_socket_receive(fd, raw, sizeof(raw), NULL, deadline);
 	if (ret)
@@ -336,17 +338,18 @@ static int exchange_somewhere(struct vf_vfio_user_server *server, uint16_t comma
 
 	(void) pthread_mutex_lock(&server->twin_lock);
 	if (server->twin >= 0) {
-		ret = exchange(server, server->twin, server->twin_id++, command, access, from,
-			       answer, answer_len);
+		ret = exchange(server, true, command, access, from, answer, answer_len);
 		if (ret && ret != -EFAULT) {
 			(void) close(server->twin);
 			server->twin = -1;
 			ret = -EFAULT;
 		}
-	} else if (server->callback_thread == gettid() && server->fd >= 0 && !server->client_gone && !server->both.twin_socket) {
-		ret = exchange(server, server->fd, server->twin_id++, command, access, from, answer,
-			       answer_len);
-		if (ret && ret != -EFAULT) {
+	} else if (server->dispatch_thread == gettid() && server->fd >= 0 &&
+		   !server->client_gone && !server->both.twin_socket) {
+		/* Between the halves of a reply there is no room for a command. */
+		ret = server->replying ? -EAGAIN :
+		      exchange(server, false, command, access, from, answer, answer_len);
+		if (ret && ret != -EFAULT && ret != -EAGAIN) {
 			server->client_gone = true;
 			ret = -EFAULT;
 		}
@@ -435,6 +438,20 @@ int vf_vfio_user_server_dma_write(struct vf_vfio_user_server *server, uint64_t i
 				  const void *from, size_t len)
 {
 	return copy(server, true, iova, (uint8_t *) from, len);
+}
+
+int vf_vfio_user_server_dma_message(struct vf_vfio_user_server *server, bool write, uint64_t iova,
+				    void *data, size_t len)
+{
+	struct vf_server_dma *dma;
+	bool allowed;
+
+	(void) pthread_rwlock_rdlock(&server->dma_lock);
+	dma = covering_locked(server, iova);
+	allowed = dma && (write ? dma->writable : dma->readable) &&
+		  len <= dma->size - (iova - dma->iova);
+	(void) pthread_rwlock_unlock(&server->dma_lock);
+	return allowed ? dma_message(server, write, iova, data, len) : -EFAULT;
 }
 
 /* --- log --- */
@@ -553,7 +570,7 @@ int vf_server_log_report(struct vf_vfio_user_server *server, const uint8_t *data
 		return -EINVAL;
 	bytes = vf_vfio_user_log_bitmap_bytes(report.length, report.page_size);
 	/* A foreign client can't cut its regions up, so it gets four times a transfer: 128 GiB. */
-	if (bytes > 4 * server->both.max_data_xfer_bytes)
+	if (bytes > 4 * server->mine.max_data_xfer_bytes)
 		return -E2BIG;
 	if (argsz < head + bytes)
 		return -EINVAL;

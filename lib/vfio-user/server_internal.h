@@ -96,7 +96,7 @@ struct vf_vfio_user_server {
 	bool watching;			/* fd is in epoll */
 	bool negotiated;
 	bool client_gone;		/* noticed while a callback is LATER */
-	_Atomic(pid_t) callback_thread;	/* the dispatch thread while it is in a handler, else 0 */
+	_Atomic(pid_t) dispatch_thread;	/* the one that called dispatch last */
 	struct vf_vfio_user_caps mine, both;
 	struct vf_vfio_user_caps theirs;
 

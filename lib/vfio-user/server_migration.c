@@ -289,7 +289,9 @@ static int finish_data_read(struct vf_vfio_user_server *server, int64_t result)
 		return (int) result;
 	size = (uint32_t) result;
 	vf_vfio_user_put_mig_data(server->reply, VF_VFIO_USER_MIG_DATA_BYTES + size, size);
-	server->reply_len = VF_VFIO_USER_MIG_DATA_BYTES + size;
+	/* libvfio-user's clients wait for as much as they asked for, whatever the size field says. */
+	if (server->both.extensions)
+		server->reply_len = VF_VFIO_USER_MIG_DATA_BYTES + size;
 	return 0;
 }
 
@@ -302,7 +304,7 @@ int vf_server_mig_data_read(struct vf_vfio_user_server *server)
 
 	if (vf_vfio_user_get_mig_data(request->body, request->body_len, &argsz, &size))
 		return -EINVAL;
-	if (size > server->both.max_data_xfer_bytes ||
+	if (size > server->mine.max_data_xfer_bytes ||
 	    argsz < VF_VFIO_USER_MIG_DATA_BYTES ||
 	    size > argsz - VF_VFIO_USER_MIG_DATA_BYTES ||
 	    !is_saving(vf_vfio_user_server_state(server)))
