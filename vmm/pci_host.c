@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pci_host.c - see pci_host.h.
+ *
+ * An access takes the lock to find its BAR and to count itself in, drops it for the access, and
+ * counts itself out; pci_host_bars_reachable(false) waits for that count.
+ */
+#include "pci_host.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AREAS_MAX 16u		/* of one BAR that are used as memory */
+
+struct pci_bar {
+	bool mapped;
+	uint64_t gpa;
+	uint64_t bytes;
+	struct vferry_bar_area area[AREAS_MAX];
+	unsigned areas;
+};
+
+struct pci_slot {
+	const struct pci_function_ops *ops;	/* NULL: empty */
+	void *user;
+	struct pci_bar bar[VFERRY_BAR_COUNT];
+	bool unreachable;
+	unsigned under_way;
+};
+
+struct pci_host {
+	struct pci_host_config config;
+	pthread_mutex_t lock;	/* protects all that follows */
+	pthread_cond_t changed;	/* reachable again, access ended, or pci_host_wake() */
+	uint64_t blocked;
+	struct pci_slot slot[PCI_HOST_SLOTS];
+};
+
+/* What an access resolved to; a copy, so that it can be used without the lock. */
+struct pci_target {
+	struct pci_slot *slot;
+	const struct pci_function_ops *ops;
+	void *user;
+	unsigned bar;
+	uint64_t offset;
+	uint8_t *host;		/* as memory, or NULL */
+};
+
+int pci_host_new(const struct pci_host_config *config, struct pci_host **ret_host)
+{
+	struct pci_host *host = calloc(1, sizeof(*host));
+
+	if (!host)
+		return -ENOMEM;
+	host->config = *config;
+	(void) pthread_mutex_init(&host->lock, NULL);
+	(void) pthread_cond_init(&host->changed, NULL);
+	*ret_host = host;
+	return 0;
+}
+
+struct pci_host *pci_host_free(struct pci_host *host)
+{
+	if (host) {
+		(void) pthread_cond_destroy(&host->changed);
+		(void) pthread_mutex_destroy(&host->lock);
+		free(host);
+	}
+	return NULL;
+}
+
+int pci_host_add(struct pci_host *host, unsigned slot, const struct pci_function_ops *ops,
+		 void *user)
+{
+	int r = 0;
+
+	if (slot == 0 || slot >= PCI_HOST_SLOTS || !ops)
+		return -EINVAL;
+	pthread_mutex_lock(&host->lock);
+	if (host->slot[slot].ops) {
+		r = -EEXIST;
+	} else {
+		/* Where its BARs are may have been told already, while it was opened. */
+		host->slot[slot].ops = ops;
+		host->slot[slot].user = user;
+	}
+	pthread_mutex_unlock(&host->lock);
+	return r;
+}
+
+void pci_host_remove(struct pci_host *host, unsigned slot)
+{
+	if (slot >= PCI_HOST_SLOTS)
+		return;
+	pthread_mutex_lock(&host->lock);
+	host->slot[slot].ops = NULL;
+	while (host->slot[slot].under_way > 0)
+		pthread_cond_wait(&host->changed, &host->lock);
+	memset(&host->slot[slot], 0, sizeof(host->slot[slot]));
+	pthread_mutex_unlock(&host->lock);
+}
+
+static void find_areas(const struct pci_slot *slot, unsigned index, struct pci_bar *bar)
+{
+	bar->areas = 0;
+	if (!slot->ops || !slot->ops->bar_area)
+		return;
+	while (bar->areas < AREAS_MAX) {
+		struct vferry_bar_area area;
+
+		if (slot->ops->bar_area(slot->user, index, bar->areas, &area) < 0)
+			return;
+		if (area.offset > bar->bytes || area.bytes > bar->bytes - area.offset)
+			return;
+		bar->area[bar->areas++] = area;
+	}
+}
+
+void pci_host_bar_changed(struct pci_host *host, unsigned slot, unsigned bar, bool mapped,
+			  uint64_t gpa, uint64_t bytes)
+{
+	struct pci_bar now = { .mapped = mapped, .gpa = gpa, .bytes = bytes };
+	struct pci_slot reach;
+
+	if (slot >= PCI_HOST_SLOTS || bar >= VFERRY_BAR_COUNT)
+		return;
+	if (bytes == 0 || gpa > UINT64_MAX - bytes)
+		now.mapped = false;
+	pthread_mutex_lock(&host->lock);
+	reach = host->slot[slot];
+	pthread_mutex_unlock(&host->lock);
+	if (now.mapped)
+		find_areas(&reach, bar, &now);
+	pthread_mutex_lock(&host->lock);
+	host->slot[slot].bar[bar] = now;
+	pthread_mutex_unlock(&host->lock);
+}
+
+void pci_host_bars_reachable(struct pci_host *host, unsigned slot, bool reachable)
+{
+	if (slot >= PCI_HOST_SLOTS)
+		return;
+	pthread_mutex_lock(&host->lock);
+	host->slot[slot].unreachable = !reachable;
+	pthread_cond_broadcast(&host->changed);
+	while (!reachable && host->slot[slot].under_way > 0)
+		pthread_cond_wait(&host->changed, &host->lock);
+	pthread_mutex_unlock(&host->lock);
+}
+
+void pci_host_wake(struct pci_host *host)
+{
+	pthread_mutex_lock(&host->lock);
+	pthread_cond_broadcast(&host->changed);
+	pthread_mutex_unlock(&host->lock);
+}
+
+uint64_t pci_host_blocked(struct pci_host *host)
+{
+	uint64_t blocked;
+
+	pthread_mutex_lock(&host->lock);
+	blocked = host->blocked;
+	pthread_mutex_unlock(&host->lock);
+	return blocked;
+}
+
+static bool within(uint64_t gpa, uint64_t base, uint64_t bytes)
+{
+	return gpa >= base && gpa - base < bytes;
+}
+
+bool pci_host_owns(const struct pci_host *host, uint64_t gpa)
+{
+	return within(gpa, host->config.ecam, PCI_HOST_ECAM_BYTES) ||
+	       within(gpa, host->config.window32, host->config.window32_bytes) ||
+	       within(gpa, host->config.window64, host->config.window64_bytes);
+}
+
+static uint64_t ones(unsigned size)
+{
+	return size >= 8 ? UINT64_MAX : (1ull << (size * 8)) - 1;
+}
+
+static bool find_bar_locked(struct pci_host *host, uint64_t gpa, unsigned size,
+			    struct pci_target *ret)
+{
+	for (unsigned s = 0; s < PCI_HOST_SLOTS; s++) {
+		struct pci_slot *slot = &host->slot[s];
+
+		for (unsigned b = 0; slot->ops && b < VFERRY_BAR_COUNT; b++) {
+			const struct pci_bar *bar = &slot->bar[b];
+			uint64_t offset = gpa - bar->gpa;
+
+			if (!bar->mapped || !within(gpa, bar->gpa, bar->bytes) ||
+			    size > bar->bytes - offset)
+				continue;
+			*ret = (struct pci_target) { .slot = slot, .ops = slot->ops,
+				.user = slot->user, .bar = b, .offset = offset };
+			for (unsigned a = 0; a < bar->areas; a++) {
+				const struct vferry_bar_area *area = &bar->area[a];
+
+				if (within(offset, area->offset, area->bytes) &&
+				    size <= area->bytes - (offset - area->offset))
+					ret->host = (uint8_t *) area->host + (offset - area->offset);
+			}
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Finds who answers, waits until it may be reached, and counts the access in.
+ * Return: 1 found, 0 nobody there, -EAGAIN told to stop.
+ */
+static int access_begin(struct pci_host *host, uint64_t gpa, unsigned size,
+			bool (*stopping)(void *user), void *user, struct pci_target *ret)
+{
+	bool waited = false;
+	int r = 0;
+
+	pthread_mutex_lock(&host->lock);
+	while (find_bar_locked(host, gpa, size, ret)) {
+		if (!ret->slot->unreachable) {
+			ret->slot->under_way++;
+			r = 1;
+			break;
+		}
+		if (!waited)
+			host->blocked++;
+		waited = true;
+		if (stopping && stopping(user)) {
+			r = -EAGAIN;
+			break;
+		}
+		pthread_cond_wait(&host->changed, &host->lock);
+	}
+	pthread_mutex_unlock(&host->lock);
+	return r;
+}
+
+static void access_end(struct pci_host *host, struct pci_target *target)
+{
+	pthread_mutex_lock(&host->lock);
+	if (--target->slot->under_way == 0)
+		pthread_cond_broadcast(&host->changed);
+	pthread_mutex_unlock(&host->lock);
+}
+
+/* Memory of a device process: another program writes it while we look, so no compiler tricks. */
+__attribute__((no_sanitize("thread", "alignment")))
+static uint64_t memory_read(const uint8_t *from, unsigned size)
+{
+	uint64_t value = 0;
+
+	switch (size) {
+	case 1:
+		return *(const volatile uint8_t *) from;
+	case 2:
+		return *(const volatile uint16_t *) from;
+	case 4:
+		return *(const volatile uint32_t *) from;
+	case 8:
+		return *(const volatile uint64_t *) from;
+	default:
+		return value;
+	}
+}
+
+__attribute__((no_sanitize("thread", "alignment")))
+static void memory_write(uint8_t *to, unsigned size, uint64_t value)
+{
+	switch (size) {
+	case 1:
+		*(volatile uint8_t *) to = (uint8_t) value;
+		break;
+	case 2:
+		*(volatile uint16_t *) to = (uint16_t) value;
+		break;
+	case 4:
+		*(volatile uint32_t *) to = (uint32_t) value;
+		break;
+	case 8:
+		*(volatile uint64_t *) to = value;
+		break;
+	default:
+		break;
+	}
+}
+
+/* Return: 1 found, 0 nobody there. Bus 0, function 0 only; slot is gpa[19:15]. */
+static int config_begin(struct pci_host *host, uint64_t gpa, unsigned size, struct pci_target *ret)
+{
+	uint64_t at = gpa - host->config.ecam;
+	unsigned slot = (unsigned) (at >> 15);
+	uint32_t offset = (uint32_t) (at & 0xfff);
+	int r = 0;
+
+	if ((at >> 12 & 7) != 0 || size > 4 || (offset & (size - 1)) != 0)
+		return 0;
+	pthread_mutex_lock(&host->lock);
+	if (host->slot[slot].ops) {
+		*ret = (struct pci_target) { .slot = &host->slot[slot], .offset = offset,
+			.ops = host->slot[slot].ops, .user = host->slot[slot].user };
+		r = 1;
+	}
+	pthread_mutex_unlock(&host->lock);
+	return r;
+}
+
+int pci_host_read(struct pci_host *host, uint64_t gpa, unsigned size, uint64_t *ret_value,
+		  bool (*stopping)(void *user), void *user)
+{
+	struct pci_target target;
+	uint64_t value = ones(size);
+	int r;
+
+	if (within(gpa, host->config.ecam, PCI_HOST_ECAM_BYTES)) {
+		if (config_begin(host, gpa, size, &target))
+			value = target.ops->config_read(target.user, (uint32_t) target.offset, size);
+		*ret_value = value & ones(size);
+		return 0;
+	}
+	if (!pci_host_owns(host, gpa))
+		return -ENXIO;
+	r = access_begin(host, gpa, size, stopping, user, &target);
+	if (r > 0) {
+		if (target.host) {
+			value = memory_read(target.host, size);
+			r = 0;
+		} else {
+			r = target.ops->bar_read(target.user, target.bar, target.offset, size, &value);
+			if (r < 0)
+				value = ones(size);
+		}
+		access_end(host, &target);
+	}
+	*ret_value = value & ones(size);
+	return r < 0 ? r : 0;
+}
+
+int pci_host_write(struct pci_host *host, uint64_t gpa, unsigned size, uint64_t value,
+		   bool (*stopping)(void *user), void *user)
+{
+	struct pci_target target;
+	int r;
+
+	value &= ones(size);
+	if (within(gpa, host->config.ecam, PCI_HOST_ECAM_BYTES)) {
+		if (!config_begin(host, gpa, size, &target))
+			return 0;
+		r = target.ops->config_write(target.user, (uint32_t) target.offset, size,
+					     (uint32_t) value);
+		return r < 0 ? r : 0;
+	}
+	if (!pci_host_owns(host, gpa))
+		return -ENXIO;
+	r = access_begin(host, gpa, size, stopping, user, &target);
+	if (r > 0) {
+		if (target.host) {
+			memory_write(target.host, size, value);
+			r = 0;
+		} else {
+			r = target.ops->bar_write(target.user, target.bar, target.offset, size, value);
+		}
+		access_end(host, &target);
+	}
+	return r < 0 ? r : 0;
+}
