@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * guest_worker.c - the self-checking guest: the judge of every end-to-end test.
+ *
+ * It sets its machine up as an operating system does, keeps every accel device busy with jobs that
+ * it verifies, dirties RAM at a commanded rate in a pattern that it verifies, takes account of every
+ * interrupt and watches the clock. It trusts nobody: what is wrong is counted, and the first thing
+ * that was wrong is kept.
+ *
+ * Arguments, "key=value", separated by blanks (sizes take K, M, G, T; rates are MB/s, or "max"):
+ *   working-set=64M rate=50 fill=0 fill-kind=random|zero|half seed=1
+ *   jobs=on|off irq=msix|msi|intx|poll vectors=4 job-bytes=2048 job-delay-us=1000
+ *   notice-ms=1000 lost-ms=5000 p2p=on|off at=MS:COMMAND (blanks as commas; several)
+ * Commands: see commands[].
+ */
+#include "soft/guest_worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MS_NS		1000000ull
+#define SECOND_NS	1000000000ull
+#define TICK_NS		10000000ull	/* a waiting guest looks around this often */
+#define POLL_NS		500000ull	/* without interrupts: this often */
+#define TEXT_MAX	512u
+
+void worker_fault(struct worker *w, enum worker_fault fault, uint64_t a, uint64_t b, uint64_t c)
+{
+	if (w->fault != WORKER_FAULT_NONE)
+		return;
+	w->fault = fault;
+	w->fault_a = a;
+	w->fault_b = b;
+	w->fault_c = c;
+}
+
+/* ---- words ---- */
+
+static int parse_number(const char *text, uint64_t *ret)
+{
+	unsigned long long value;
+	char *end;
+
+	if (text[0] < '0' || text[0] > '9')
+		return -EINVAL;
+	errno = 0;
+	value = strtoull(text, &end, 0);
+	if (errno || *end)
+		return -EINVAL;
+	*ret = value;
+	return 0;
+}
+
+static int parse_size(const char *text, uint64_t *ret)
+{
+	static const char units[] = "KMGT";
+	char digits[32];
+	size_t length = strlen(text);
+	unsigned shift = 0;
+	uint64_t value;
+
+	if (length == 0 || length >= sizeof(digits))
+		return -EINVAL;
+	memcpy(digits, text, length + 1);
+	for (unsigned i = 0; units[i]; i++) {
+		if (digits[length - 1] == units[i]) {
+			shift = (i + 1) * 10;
+			digits[length - 1] = '\0';
+		}
+	}
+	if (parse_number(digits, &value) < 0 || value > UINT64_MAX >> shift)
+		return -EINVAL;
+	*ret = value << shift;
+	return 0;
+}
+
+static int parse_rate(const char *text, uint64_t *ret)
+{
+	uint64_t value;
+
+	if (strcmp(text, "max") == 0) {
+		*ret = UINT64_MAX;
+		return 0;
+	}
+	if (parse_number(text, &value) < 0 || value > 1000000)
+		return -EINVAL;
+	*ret = value * 1000000;
+	return 0;
+}
+
+static int parse_word(const char *text, const char *const *words, uint64_t *ret)
+{
+	for (unsigned i = 0; words[i]; i++) {
+		if (strcmp(text, words[i]) == 0) {
+			*ret = i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static const char *const on_off[] = { "off", "on", NULL };
+static const char *const irq_modes[] = { "poll", "intx", "msi", "msix", NULL };
+static const char *const fill_kinds[] = { "random", "zero", "half", NULL };
+
+/* ---- commands ---- */
+
+enum operand { OPERAND_NONE, OPERAND_DEVICE, OPERAND_NUMBER, OPERAND_MS, OPERAND_RATE, OPERAND_ON,
+	       OPERAND_MODE };
+
+static const struct command {
+	const char *name;
+	enum worker_act_op op;
+	enum operand first, second;
+} commands[] = {
+	{ "flr", WORKER_ACT_FLR, OPERAND_DEVICE, OPERAND_NONE },
+	{ "reset-device", WORKER_ACT_RESET, OPERAND_DEVICE, OPERAND_NONE },
+	{ "move-bar", WORKER_ACT_MOVE_BAR, OPERAND_DEVICE, OPERAND_NUMBER },
+	{ "irq-mode", WORKER_ACT_IRQ_MODE, OPERAND_DEVICE, OPERAND_MODE },
+	{ "mask-vector", WORKER_ACT_MASK, OPERAND_DEVICE, OPERAND_NUMBER },
+	{ "unmask-vector", WORKER_ACT_UNMASK, OPERAND_DEVICE, OPERAND_NUMBER },
+	{ "mask-function", WORKER_ACT_MASK_ALL, OPERAND_DEVICE, OPERAND_NONE },
+	{ "unmask-function", WORKER_ACT_UNMASK_ALL, OPERAND_DEVICE, OPERAND_NONE },
+	{ "mask-cycle", WORKER_ACT_MASK_CYCLE, OPERAND_DEVICE, OPERAND_MS },
+	{ "rate", WORKER_ACT_RATE, OPERAND_RATE, OPERAND_NONE },
+	{ "jobs", WORKER_ACT_JOBS, OPERAND_ON, OPERAND_NONE },
+	{ "p2p", WORKER_ACT_PEER, OPERAND_ON, OPERAND_NONE },
+	{ "judge", WORKER_ACT_JUDGE, OPERAND_NONE, OPERAND_NONE },
+	{ "poweroff", WORKER_ACT_POWER_OFF, OPERAND_NONE, OPERAND_NONE },
+};
+
+static int parse_operand(enum operand kind, const char *text, uint64_t *ret)
+{
+	int r;
+
+	if (kind == OPERAND_NONE)
+		return text ? -EINVAL : 0;
+	if (!text)
+		return -EINVAL;
+	switch (kind) {
+	case OPERAND_RATE:
+		return parse_rate(text, ret);
+	case OPERAND_ON:
+		return parse_word(text, on_off, ret);
+	case OPERAND_MODE:
+		return parse_word(text, irq_modes, ret);
+	default:
+		break;
+	}
+	r = parse_number(text, ret);
+	if (r == 0 && kind == OPERAND_DEVICE && *ret >= WORKER_DEVICES)
+		return -EINVAL;
+	if (r == 0 && kind == OPERAND_MS) {
+		if (*ret > 1000000000)
+			return -EINVAL;
+		*ret *= MS_NS;
+	}
+	return r;
+}
+
+static int parse_command(const char *text, const char *separators, struct worker_act *ret)
+{
+	char copy[TEXT_MAX], *save = NULL;
+	const char *word, *first, *second;
+
+	if (strlen(text) >= sizeof(copy))
+		return -EINVAL;
+	strcpy(copy, text);
+	word = strtok_r(copy, separators, &save);
+	first = word ? strtok_r(NULL, separators, &save) : NULL;
+	second = first ? strtok_r(NULL, separators, &save) : NULL;
+	if (!word || (second && strtok_r(NULL, separators, &save)))
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		const struct command *command = &commands[i];
+		struct worker_act act = { .op = command->op };
+
+		if (strcmp(word, command->name) != 0)
+			continue;
+		if (parse_operand(command->first, first, &act.a) < 0 ||
+		    parse_operand(command->second, second, &act.b) < 0)
+			return -EINVAL;
+		*ret = act;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int add_act(struct worker *w, const struct worker_act *act)
+{
+	for (unsigned i = 0; i < WORKER_ACTS; i++) {
+		if (w->act[i].op == WORKER_ACT_NONE) {
+			w->act[i] = *act;
+			return 0;
+		}
+	}
+	return -ENOSPC;
+}
+
+static bool act_is_mine(const struct soft_platform *platform, unsigned cpu, uint64_t op,
+			uint64_t device)
+{
+	switch (op) {
+	case WORKER_ACT_POWER_OFF:
+		return cpu == 0;
+	case WORKER_ACT_RATE:
+	case WORKER_ACT_JOBS:
+	case WORKER_ACT_PEER:
+	case WORKER_ACT_JUDGE:
+		return true;
+	default:
+		return worker_owns(platform, cpu, device);
+	}
+}
+
+static int worker_command(const struct soft_platform *platform, unsigned cpu, uint64_t *words,
+			  const char *text, char *reply, size_t reply_size)
+{
+	struct worker *w = (struct worker *) words;
+	struct worker_act act;
+	int r = parse_command(text, " \t", &act);
+
+	if (r < 0) {
+		(void) snprintf(reply, reply_size, "unknown command, or wrong operands");
+		return r;
+	}
+	if (!act_is_mine(platform, cpu, act.op, act.a))
+		return 0;
+	r = add_act(w, &act);
+	(void) snprintf(reply, reply_size, "%s", r < 0 ? "too much to do already" : "ok");
+	return r;
+}
+
+/* ---- power-on ---- */
+
+struct sizes {
+	uint64_t set, fill;
+};
+
+/* "MS:COMMAND,OPERAND": done when that much running time has passed. */
+static int parse_at(const struct soft_platform *platform, unsigned cpu, struct worker *w,
+		    const char *value)
+{
+	const char *colon = strchr(value, ':');
+	struct worker_act act;
+	char digits[16];
+	uint64_t ms;
+
+	if (!colon || (size_t) (colon - value) >= sizeof(digits))
+		return -EINVAL;
+	memcpy(digits, value, (size_t) (colon - value));
+	digits[colon - value] = '\0';
+	if (parse_number(digits, &ms) < 0 || ms > 1000000000 ||
+	    parse_command(colon + 1, ",", &act) < 0)
+		return -EINVAL;
+	act.at_ns = ms * MS_NS;
+	return act_is_mine(platform, cpu, act.op, act.a) ? add_act(w, &act) : 0;
+}
+
+static int parse_argument(const struct soft_platform *platform, unsigned cpu, struct worker *w,
+			  struct sizes *sizes, const char *key, const char *value)
+{
+	uint64_t ms;
+
+	if (strcmp(key, "working-set") == 0)
+		return parse_size(value, &sizes->set);
+	if (strcmp(key, "fill") == 0)
+		return parse_size(value, &sizes->fill);
+	if (strcmp(key, "fill-kind") == 0)
+		return parse_word(value, fill_kinds, &w->fill_kind);
+	if (strcmp(key, "rate") == 0)
+		return parse_rate(value, &w->rate);
+	if (strcmp(key, "seed") == 0)
+		return parse_number(value, &w->seed);
+	if (strcmp(key, "jobs") == 0)
+		return parse_word(value, on_off, &w->jobs);
+	if (strcmp(key, "p2p") == 0)
+		return parse_word(value, on_off, &w->peer);
+	if (strcmp(key, "irq") == 0)
+		return parse_word(value, irq_modes, &w->mode);
+	if (strcmp(key, "vectors") == 0)
+		return parse_number(value, &w->vectors);
+	if (strcmp(key, "job-bytes") == 0)
+		return parse_size(value, &w->job_bytes);
+	if (strcmp(key, "job-delay-us") == 0)
+		return parse_number(value, &w->job_delay_us);
+	if (strcmp(key, "at") == 0)
+		return parse_at(platform, cpu, w, value);
+	if (strcmp(key, "notice-ms") != 0 && strcmp(key, "lost-ms") != 0)
+		return -EINVAL;
+	if (parse_number(value, &ms) < 0 || ms == 0 || ms > 1000000000)
+		return -EINVAL;
+	*(key[0] == 'n' ? &w->notice_ns : &w->lost_ns) = ms * MS_NS;
+	return 0;
+}
+
+static int worker_init(const struct soft_platform *platform, unsigned cpu, const char *args,
+		       uint64_t *words, struct vferry_error *err)
+{
+	struct worker *w = (struct worker *) words;
+	struct sizes sizes = { .set = 64ull << 20 };
+	char copy[TEXT_MAX], *save = NULL;
+
+	if (platform->ram_bytes < MACHINE_MEMORY_MIN || strlen(args) >= sizeof(copy))
+		return vferry_error_set(err, -EINVAL, "guest-arguments", "worker",
+					"guest worker needs %llu MiB of RAM and arguments below %u bytes",
+					(unsigned long long) (MACHINE_MEMORY_MIN >> 20), TEXT_MAX);
+	memset(w, 0, sizeof(*w));
+	w->phase = cpu == 0 ? WORKER_PHASE_PCI : WORKER_PHASE_HELD;
+	w->seed = 1;
+	w->rate = 50000000;
+	w->vectors = 4;
+	w->mode = platform->gic ? WORKER_IRQ_MSIX : WORKER_IRQ_POLL;
+	w->jobs = 1;
+	w->job_bytes = 2048;
+	w->job_delay_us = 1000;
+	w->notice_ns = SECOND_NS;
+	w->lost_ns = 5 * SECOND_NS;
+	w->next32 = SOFT_WINDOW32_BASE;
+	w->next64 = SOFT_WINDOW64_BASE;
+	strcpy(copy, args);
+	for (char *word = strtok_r(copy, " \t", &save); word; word = strtok_r(NULL, " \t", &save)) {
+		char *equals = strchr(word, '=');
+
+		if (equals)
+			*equals = '\0';
+		if (!equals || parse_argument(platform, cpu, w, &sizes, word, equals + 1) < 0)
+			return vferry_error_set(err, -EINVAL, "guest-arguments", "worker",
+						"guest worker does not understand \"%s%s%s\"", word,
+						equals ? "=" : "", equals ? equals + 1 : "");
+	}
+	if (w->job_bytes < 8 || w->job_bytes > WORKER_PAGE || w->job_bytes % 8 ||
+	    w->vectors < 1 || w->vectors > WORKER_SLOTS || w->job_delay_us > ACCEL_DELAY_MAX_US)
+		return vferry_error_set(err, -EINVAL, "guest-arguments", "worker",
+					"job-bytes is a multiple of 8 up to 4096, vectors 1 to 16, job-delay-us at most %u",
+					ACCEL_DELAY_MAX_US);
+	if (!platform->gic && w->mode != WORKER_IRQ_POLL)
+		return vferry_error_set(err, -EINVAL, "guest-arguments", "worker",
+					"there is no interrupt controller: irq=poll is all that goes");
+	if (w->rate != UINT64_MAX)
+		w->rate /= platform->cpus;
+	worker_memory_plan(w, platform, cpu, sizes.set, sizes.fill);
+	return 0;
+}
+
+static bool worker_valid(const struct soft_platform *platform, unsigned cpu, const uint64_t *words)
+{
+	const struct worker *w = (const struct worker *) words;
+
+	if (w->phase >= WORKER_PHASE__COUNT || w->found > WORKER_DEVICES ||
+	    w->queue >= WORKER_TABLE_BYTES || w->queue % 32 || w->turn >= WORKER_DEVICES ||
+	    w->job_bytes < 8 || w->job_bytes > WORKER_PAGE || w->job_bytes % 8 ||
+	    w->vectors < 1 || w->vectors > WORKER_SLOTS || w->mode >= WORKER_IRQ__COUNT ||
+	    w->job_delay_us > ACCEL_DELAY_MAX_US || w->fault >= WORKER_FAULT__COUNT ||
+	    !worker_memory_valid(w, platform))
+		return false;
+	if (w->phase <= WORKER_PHASE_RELEASE && cpu != 0)
+		return false;
+	if (w->phase == WORKER_PHASE_REDIST && w->cursor >= platform->cpus)
+		return false;
+	if (w->phase == WORKER_PHASE_MAP && w->cursor > w->found)
+		return false;
+	for (unsigned i = 0; i < WORKER_ACTS; i++)
+		if (w->act[i].op >= WORKER_ACT__COUNT)
+			return false;
+	for (unsigned i = 0; i < WORKER_DEVICES; i++) {
+		if (!worker_device_valid(&w->device[i]))
+			return false;
+		if (w->device[i].phase != WORKER_DEVICE_NONE &&
+		    (i >= w->found || !worker_owns(platform, cpu, i)))
+			return false;
+	}
+	return true;
+}
+
+/* ---- steps ---- */
+
+/* The time since the last step that it did not mean to wait for. */
+static void watch_clock(struct soft_vcpu *vcpu, struct worker *w)
+{
+	uint64_t run = soft_run_ns(vcpu);
+	uint64_t paused = soft_wall_ns(vcpu) - run;
+	uint64_t counter = soft_counter(vcpu);
+
+	if (w->began) {
+		uint64_t since = w->wake_ns > w->last_run_ns ? w->wake_ns : w->last_run_ns;
+		uint64_t gap = run > since ? run - since : 0;
+
+		if (gap > w->gap_running_ns)
+			w->gap_running_ns = gap;
+		if (paused > w->last_paused_ns)
+			gap += paused - w->last_paused_ns;
+		if (gap > w->gap_ns)
+			w->gap_ns = gap;
+		if (counter < w->last_counter) {
+			w->clock_backward++;
+			worker_fault(w, WORKER_FAULT_CLOCK, w->last_counter - counter, 0, 0);
+		}
+	}
+	w->began = 1;
+	w->last_run_ns = run;
+	w->last_paused_ns = paused;
+	w->last_counter = counter;
+	w->wake_ns = 0;
+	w->steps++;
+}
+
+static enum soft_step sleep_until(struct soft_vcpu *vcpu, struct worker *w, uint64_t run_ns)
+{
+	w->wake_ns = run_ns;
+	soft_wait_until(vcpu, run_ns);
+	return SOFT_STEP_WAIT;
+}
+
+/* Return: power off. */
+static bool do_acts(struct soft_vcpu *vcpu, struct worker *w, uint64_t now_ns)
+{
+	for (unsigned i = 0; i < WORKER_ACTS; i++) {
+		struct worker_act act = w->act[i];
+
+		if (act.op == WORKER_ACT_NONE || act.at_ns > now_ns)
+			continue;
+		w->act[i] = (struct worker_act) { 0 };
+		switch (act.op) {
+		case WORKER_ACT_POWER_OFF:
+			return true;
+		case WORKER_ACT_RATE:
+			w->rate = act.a == UINT64_MAX ? act.a : act.a / soft_platform(vcpu)->cpus;
+			break;
+		case WORKER_ACT_JOBS:
+			w->jobs = act.a;
+			break;
+		case WORKER_ACT_PEER:
+			w->peer = act.a;
+			break;
+		case WORKER_ACT_JUDGE:
+			w->judging = 1;
+			w->check_position = 0;
+			break;
+		default:
+			worker_device_act(vcpu, w, &act, now_ns);
+			break;
+		}
+	}
+	return false;
+}
+
+static bool judge(struct soft_vcpu *vcpu, struct worker *w)
+{
+	if (!w->judging || !worker_devices_quiet(vcpu, w))
+		return false;
+	if (worker_memory_check(vcpu, w)) {
+		w->judging = 0;
+		w->passes++;
+	}
+	return true;
+}
+
+static enum soft_step run_step(struct soft_vcpu *vcpu, struct worker *w)
+{
+	uint64_t now = soft_run_ns(vcpu);
+	uint64_t wake = now + (w->mode == WORKER_IRQ_POLL && w->found ? POLL_NS : TICK_NS);
+	bool did = false;
+
+	if (do_acts(vcpu, w, now))
+		return SOFT_STEP_POWER_OFF;
+	did |= judge(vcpu, w);
+	did |= worker_memory_dirty(vcpu, w, now);
+	if (w->found) {
+		w->turn = (w->turn + 1) % w->found;
+		did |= worker_device_step(vcpu, w, (unsigned) w->turn, now);
+	}
+	if (did) {
+		w->idle_turns = 0;
+		return SOFT_STEP_GO;
+	}
+	/* Not before every device had its turn. */
+	if (++w->idle_turns <= w->found)
+		return SOFT_STEP_GO;
+	w->idle_turns = 0;
+	if (w->due_ns < wake)
+		wake = w->due_ns > now + MS_NS ? w->due_ns : now + MS_NS;
+	return sleep_until(vcpu, w, wake);
+}
+
+static enum soft_step worker_step(struct soft_vcpu *vcpu, uint64_t *words)
+{
+	struct worker *w = (struct worker *) words;
+	uint64_t now = soft_run_ns(vcpu);
+
+	watch_clock(vcpu, w);
+	switch (w->phase) {
+	case WORKER_PHASE_HELD:
+		if (worker_load(vcpu, soft_platform(vcpu)->ram_gpa) == WORKER_BOOT_MAGIC)
+			w->phase = WORKER_PHASE_CPU;
+		else
+			return sleep_until(vcpu, w, now + MS_NS);
+		break;
+	case WORKER_PHASE_CPU:
+		if (soft_platform(vcpu)->gic)
+			worker_cpu_interface(vcpu);
+		worker_device_find(vcpu, w);
+		w->phase = WORKER_PHASE_FILL;
+		break;
+	case WORKER_PHASE_FILL:
+		if (worker_memory_fill(vcpu, w)) {
+			w->phase = WORKER_PHASE_RUN;
+			soft_console(vcpu, "worker: vCPU %u runs, %llu devices found", soft_cpu(vcpu),
+				     (unsigned long long) w->found);
+		}
+		break;
+	case WORKER_PHASE_RUN:
+		return run_step(vcpu, w);
+	case WORKER_PHASE_DEAD:
+		return sleep_until(vcpu, w, now + SECOND_NS);
+	default:
+		worker_boot_step(vcpu, w);
+		break;
+	}
+	return SOFT_STEP_GO;
+}
+
+static void worker_interrupt(struct soft_vcpu *vcpu, uint64_t *words, uint32_t intid)
+{
+	worker_device_interrupt(vcpu, (struct worker *) words, intid);
+}
+
+/* ---- the verdict ---- */
+
+static void describe_fault(const struct worker *w, char *to, size_t size)
+{
+	const unsigned long long a = w->fault_a, b = w->fault_b, c = w->fault_c;
+
+	switch (w->fault) {
+	case WORKER_FAULT_MEMORY:
+		(void) snprintf(to, size, "memory at %#llx holds %#llx instead of %#llx", a, c, b);
+		break;
+	case WORKER_FAULT_JOB_RESULT:
+		(void) snprintf(to, size, "device %llu slot %llu: wrong result of opcode %llu", a, b, c);
+		break;
+	case WORKER_FAULT_JOB_STATUS:
+		(void) snprintf(to, size, "device %llu slot %llu: job ended with status %llu", a, b, c);
+		break;
+	case WORKER_FAULT_JOB_LOST:
+		(void) snprintf(to, size, "device %llu slot %llu: job never done", a, b);
+		break;
+	case WORKER_FAULT_UNNOTICED:
+		(void) snprintf(to, size, "device %llu slot %llu: job done, no interrupt came", a, b);
+		break;
+	case WORKER_FAULT_PEER:
+		(void) snprintf(to, size, "device %llu slot %llu: write into the peer was lost", a, b);
+		break;
+	case WORKER_FAULT_INTERRUPT:
+		(void) snprintf(to, size, "interrupt %llu belongs to nobody", a);
+		break;
+	case WORKER_FAULT_CLOCK:
+		(void) snprintf(to, size, "the counter went back by %llu ns", a);
+		break;
+	case WORKER_FAULT_BUS:
+		(void) snprintf(to, size, "device %llu did not answer an access", a);
+		break;
+	case WORKER_FAULT_SETUP:
+		(void) snprintf(to, size, "set-up failed in phase %llu (%llu)", a, b);
+		break;
+	default:
+		break;
+	}
+}
+
+static void worker_verdict(const struct soft_platform *platform, unsigned cpu,
+			   const uint64_t *words, struct machine_verdict *v)
+{
+	const struct worker *w = (const struct worker *) words;
+
+	v->booted = v->booted && w->phase == WORKER_PHASE_RUN;
+	v->steps += w->steps;
+	v->dirtied_pages += w->dirtied_pages;
+	v->checked_pages += w->checked_pages;
+	if (v->corrupt_pages == 0) {
+		v->corrupt_gpa = w->corrupt_gpa;
+		v->corrupt_expected = w->corrupt_expected;
+		v->corrupt_found = w->corrupt_found;
+	}
+	v->corrupt_pages += w->corrupt_pages;
+	if (w->passes < v->passes)
+		v->passes = w->passes;
+	if (cpu == 0)
+		v->devices = w->found;
+	v->submitted_jobs += w->submitted_jobs;
+	v->verified_jobs += w->verified_jobs;
+	v->corrupt_jobs += w->corrupt_jobs;
+	v->failed_jobs += w->failed_jobs;
+	v->lost_jobs += w->lost_jobs;
+	v->unnoticed_jobs += w->unnoticed_jobs;
+	v->peer_writes += w->peer_writes;
+	v->lost_peer_writes += w->lost_peer_writes;
+	v->resets += w->resets;
+	v->voided_jobs += w->voided_jobs;
+	v->bus_errors += w->bus_errors;
+	v->interrupts += w->interrupts;
+	v->spurious += w->spurious;
+	v->unknown_interrupts += w->unknown_interrupts;
+	for (unsigned i = 0; i < WORKER_DEVICES; i++)
+		for (unsigned s = 0; worker_owns(platform, cpu, i) && s < WORKER_SLOTS; s++)
+			v->vector_interrupts[i][s] = w->device[i].slot[s].interrupts;
+	if (w->gap_ns > v->longest_gap_ns)
+		v->longest_gap_ns = w->gap_ns;
+	if (w->gap_running_ns > v->longest_gap_running_ns)
+		v->longest_gap_running_ns = w->gap_running_ns;
+	v->clock_backward += w->clock_backward;
+	if (v->first_fault[0] == '\0')
+		describe_fault(w, v->first_fault, sizeof(v->first_fault));
+}
+
+_Static_assert(sizeof(struct worker) % sizeof(uint64_t) == 0, "words only");
+_Static_assert(WORKER_WORDS <= SOFT_STATE_WORDS_MAX, "must fit a section");
+
+const struct soft_program soft_guest_worker = {
+	.name = "worker",
+	.summary = "keeps RAM, devices and interrupts busy and verifies all of it",
+	.version = 1,
+	.words = (uint32_t) WORKER_WORDS,
+	.init = worker_init,
+	.valid = worker_valid,
+	.step = worker_step,
+	.interrupt = worker_interrupt,
+	.command = worker_command,
+	.verdict = worker_verdict,
+};

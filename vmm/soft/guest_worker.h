@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * guest_worker.h - the parts of the self-checking guest; what it does is in guest_worker.c.
+ *
+ *   guest_worker.c          arguments, commands, the step, the verdict
+ *   guest_worker_boot.c     PCI, GIC and ITS set-up, as an operating system does it
+ *   guest_worker_device.c   the accel driver: set-up, jobs, interrupts, resets
+ *   guest_worker_memory.c   the pattern in RAM
+ *
+ * All structs here are made of uint64_t only: they are the vCPU's words (soft.h).
+ *
+ * Who has what: vCPU 0 boots; device d belongs to vCPU d modulo the number of vCPUs, as does the
+ * slice of RAM that each dirties. They share the boot page in guest RAM and nothing else.
+ */
+#ifndef VMM_SOFT_GUEST_WORKER_H
+#define VMM_SOFT_GUEST_WORKER_H
+
+#include "accel.h"
+#include "soft/soft.h"
+
+#define WORKER_PAGE		4096ull
+#define WORKER_DEVICES		MACHINE_DEVICES_MAX
+#define WORKER_SLOTS		MACHINE_VECTORS_MAX
+#define WORKER_RING		64u	/* entries; more than there are slots */
+#define WORKER_ACTS		8u
+#define WORKER_LPI_FIRST	8192u
+#define WORKER_SPI_FIRST	32u
+#define WORKER_PEER_BYTES	256ull	/* of one write into a peer's BAR */
+
+/* Guest RAM, from its beginning. */
+#define WORKER_BOOT_PAGE	0x000000ull
+#define WORKER_LPI_CONFIG	0x010000ull
+#define WORKER_LPI_PENDING	0x020000ull	/* 64 KiB for each vCPU */
+#define WORKER_ITS_QUEUE	0x0a0000ull
+#define WORKER_ITS_TABLES	0x0b0000ull	/* 64 KiB: devices; 64 KiB: collections */
+#define WORKER_ITT		0x0d0000ull	/* 4 KiB for each device */
+#define WORKER_TABLE_BYTES	0x010000ull
+#define WORKER_DEVICE_AREA	0x100000ull
+#define WORKER_DEVICE_BYTES	0x040000ull
+#define WORKER_BUFFERS		0x010000ull	/* in a device's area: 8 KiB for each slot */
+#define WORKER_DATA		0x800000ull	/* what is dirtied and filled */
+
+/* The boot page: words of 64 bits. */
+#define WORKER_BOOT_MAGIC	0x766665727279ull
+#define WORKER_BOOT_COUNT	1u
+#define WORKER_BOOT_SLOT(d)	(2u + (d))
+#define WORKER_BOOT_RESETS(d)	(32u + (d))
+
+enum worker_phase {
+	WORKER_PHASE_PCI = 0,		/* vCPU 0 only, up to RELEASE */
+	WORKER_PHASE_GIC = 1,
+	WORKER_PHASE_REDIST = 2,
+	WORKER_PHASE_ITS = 3,
+	WORKER_PHASE_MAP = 4,
+	WORKER_PHASE_RELEASE = 5,
+	WORKER_PHASE_HELD = 6,		/* the others, until released */
+	WORKER_PHASE_CPU = 7,
+	WORKER_PHASE_FILL = 8,
+	WORKER_PHASE_RUN = 9,
+	WORKER_PHASE_DEAD = 10,		/* set-up failed: first_fault says why */
+	WORKER_PHASE__COUNT
+};
+
+enum worker_device_phase {
+	WORKER_DEVICE_NONE = 0,
+	WORKER_DEVICE_SETUP = 1,
+	WORKER_DEVICE_RUN = 2,
+	WORKER_DEVICE_RESETTING = 3,	/* until resume_ns */
+	WORKER_DEVICE_DRAIN = 4,	/* jobs end, then `wanted_mode` */
+	WORKER_DEVICE_DEAD = 5,
+	WORKER_DEVICE__COUNT
+};
+
+enum worker_irq_mode {
+	WORKER_IRQ_POLL = 0,
+	WORKER_IRQ_INTX = 1,
+	WORKER_IRQ_MSI = 2,
+	WORKER_IRQ_MSIX = 3,
+	WORKER_IRQ__COUNT
+};
+
+/* What was wrong first; the arguments depend on it. */
+enum worker_fault {
+	WORKER_FAULT_NONE = 0,
+	WORKER_FAULT_MEMORY = 1,	/* gpa */
+	WORKER_FAULT_JOB_RESULT = 2,	/* device, slot */
+	WORKER_FAULT_JOB_STATUS = 3,	/* device, slot, status */
+	WORKER_FAULT_JOB_LOST = 4,	/* device, slot */
+	WORKER_FAULT_UNNOTICED = 5,	/* device, slot */
+	WORKER_FAULT_PEER = 6,		/* device, slot */
+	WORKER_FAULT_INTERRUPT = 7,	/* intid */
+	WORKER_FAULT_CLOCK = 8,		/* ns */
+	WORKER_FAULT_BUS = 9,		/* device */
+	WORKER_FAULT_SETUP = 10,	/* phase, detail */
+	WORKER_FAULT__COUNT
+};
+
+enum worker_act_op {
+	WORKER_ACT_NONE = 0,
+	WORKER_ACT_FLR = 1,		/* device */
+	WORKER_ACT_RESET = 2,		/* device */
+	WORKER_ACT_MOVE_BAR = 3,	/* device, BAR */
+	WORKER_ACT_IRQ_MODE = 4,	/* device, enum worker_irq_mode */
+	WORKER_ACT_MASK = 5,		/* device, slot */
+	WORKER_ACT_UNMASK = 6,		/* device, slot */
+	WORKER_ACT_MASK_ALL = 7,	/* device */
+	WORKER_ACT_UNMASK_ALL = 8,	/* device */
+	WORKER_ACT_POWER_OFF = 9,
+	WORKER_ACT_RATE = 10,		/* bytes a second */
+	WORKER_ACT_JOBS = 11,		/* 0 or 1 */
+	WORKER_ACT_MASK_CYCLE = 12,	/* device, ns */
+	WORKER_ACT_PEER = 13,		/* 0 or 1 */
+	WORKER_ACT_JUDGE = 14,
+	WORKER_ACT__COUNT
+};
+
+struct worker_act {
+	uint64_t at_ns;		/* run time; 0 with op NONE: free */
+	uint64_t op;
+	uint64_t a;
+	uint64_t b;
+};
+
+/* One vector and the job that it stands for. */
+struct worker_slot {
+	uint64_t in_flight;
+	uint64_t op;		/* ACCEL_OP_* */
+	uint64_t number;	/* of the job, from 0 */
+	uint64_t seed;
+	uint64_t descriptor;	/* index in the ring */
+	uint64_t submitted_ns;	/* run time */
+	uint64_t done_seen_ns;	/* seen done, but not noticed by an interrupt; 0 = not */
+	uint64_t masked;
+	uint64_t voided;	/* its job was lost in a reset: one interrupt may still come */
+	uint64_t interrupts;
+	uint64_t stored;	/* internal memory holds the pattern of stored_seed */
+	uint64_t stored_seed;
+	uint64_t peer_written;	/* the peer's BAR holds the pattern of peer_seed ... */
+	uint64_t peer_seed;
+	uint64_t peer_resets;	/* ... if the peer's count of resets is still this */
+};
+
+struct worker_device {
+	uint64_t phase;
+	uint64_t resume_ns;
+	uint64_t pci_slot;
+	uint64_t bar[VFERRY_BAR_COUNT];		/* value for the register, 0 = none */
+	uint64_t bar_bytes[VFERRY_BAR_COUNT];
+	uint64_t cap_msi, cap_msix, cap_pcie;	/* offsets, 0 = none */
+	uint64_t msix_table;			/* offset in BAR0 */
+	uint64_t slots;				/* in use */
+	uint64_t mode, wanted_mode;
+	uint64_t state_bytes;
+	uint64_t tail;				/* jobs put into the ring since it was enabled */
+	uint64_t next_slot;
+	uint64_t watched_ns;			/* when timeouts were looked at last */
+	uint64_t mask_cycle_ns, mask_due_ns, mask_slot;
+	struct worker_slot slot[WORKER_SLOTS];
+};
+
+struct worker {
+	uint64_t phase;
+	uint64_t cursor;		/* of the phase */
+	/* arguments and commands */
+	uint64_t seed;
+	uint64_t rate;			/* bytes a second; UINT64_MAX: as fast as it goes */
+	uint64_t vectors;
+	uint64_t mode;
+	uint64_t jobs;
+	uint64_t job_bytes;
+	uint64_t job_delay_us;
+	uint64_t notice_ns;
+	uint64_t lost_ns;
+	uint64_t peer;
+	uint64_t fill_kind;		/* enum worker_fill */
+	struct worker_act act[WORKER_ACTS];
+	/* boot */
+	uint64_t next32, next64;
+	uint64_t found;			/* devices */
+	uint64_t queue;			/* ITS commands written, modulo the queue */
+	/* memory of this vCPU */
+	uint64_t set_gpa, set_pages, stride;
+	uint64_t position, generation;	/* pages before position (in visiting order) are one ahead */
+	uint64_t fill_gpa, fill_pages, fill_done;
+	uint64_t due_ns;		/* run time at which the next page may be dirtied */
+	uint64_t judging;
+	uint64_t check_position;
+	uint64_t turn;			/* device whose turn it is */
+	uint64_t idle_turns;
+	/* time */
+	uint64_t began;			/* a step was made: the following are valid */
+	uint64_t last_run_ns, last_paused_ns, last_counter, wake_ns;
+	/* what it saw */
+	uint64_t steps;
+	uint64_t dirtied_pages, checked_pages, corrupt_pages;
+	uint64_t corrupt_gpa, corrupt_expected, corrupt_found;
+	uint64_t passes;
+	uint64_t submitted_jobs, verified_jobs, corrupt_jobs, failed_jobs, lost_jobs;
+	uint64_t unnoticed_jobs, peer_writes, lost_peer_writes, resets, voided_jobs, bus_errors;
+	uint64_t interrupts, spurious, unknown_interrupts;
+	uint64_t gap_ns, gap_running_ns, clock_backward;
+	uint64_t fault, fault_a, fault_b, fault_c;
+	struct worker_device device[WORKER_DEVICES];
+};
+
+enum worker_fill { WORKER_FILL_RANDOM = 0, WORKER_FILL_ZERO = 1, WORKER_FILL_HALF = 2 };
+
+#define WORKER_WORDS (sizeof(struct worker) / sizeof(uint64_t))
+
+/* Only the first fault is kept. */
+void worker_fault(struct worker *w, enum worker_fault fault, uint64_t a, uint64_t b, uint64_t c);
+
+/* ---- memory ---- */
+
+/* A word of guest RAM, as a processor reads and writes it. */
+uint64_t worker_load(struct soft_vcpu *vcpu, uint64_t gpa);
+void worker_store(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t value);
+void worker_zero(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t bytes);
+/* word i = accel_pattern(seed, i). @bytes multiple of 8. */
+void worker_pattern_write(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t seed, uint64_t bytes);
+/* Return: bytes that hold the pattern, from the beginning; @bytes if all do. */
+uint64_t worker_pattern_check(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t seed, uint64_t bytes,
+			      uint64_t *ret_found);
+/* Splits what is free behind the tables among the vCPUs. */
+void worker_memory_plan(struct worker *w, const struct soft_platform *platform, unsigned cpu,
+			uint64_t set_bytes, uint64_t fill_bytes);
+bool worker_memory_valid(const struct worker *w, const struct soft_platform *platform);
+/* First contents. Return: true when all is filled. */
+bool worker_memory_fill(struct soft_vcpu *vcpu, struct worker *w);
+/* Dirties what is due. Return: true if it did any. */
+bool worker_memory_dirty(struct soft_vcpu *vcpu, struct worker *w, uint64_t now_ns);
+/* A piece of the pass over all memory. Return: true at its end. */
+bool worker_memory_check(struct soft_vcpu *vcpu, struct worker *w);
+uint64_t worker_mix(uint64_t a, uint64_t b);
+
+/* ---- PCI, GIC, ITS ---- */
+
+void worker_boot_step(struct soft_vcpu *vcpu, struct worker *w);
+void worker_cpu_interface(struct soft_vcpu *vcpu);
+uint32_t worker_config_read(struct soft_vcpu *vcpu, uint64_t slot, uint64_t offset, unsigned size);
+void worker_config_write(struct soft_vcpu *vcpu, uint64_t slot, uint64_t offset, unsigned size,
+			 uint32_t value);
+/* Sizes the BARs, without placing them. Decoding must be off. */
+void worker_bars_size(struct soft_vcpu *vcpu, struct worker_device *dev);
+void worker_bars_write(struct soft_vcpu *vcpu, const struct worker_device *dev);
+
+/* ---- devices ---- */
+
+static inline bool worker_owns(const struct soft_platform *platform, unsigned cpu, uint64_t device)
+{
+	return device % platform->cpus == cpu;
+}
+
+void worker_device_find(struct soft_vcpu *vcpu, struct worker *w);
+/* Return: true if it did something. */
+bool worker_device_step(struct soft_vcpu *vcpu, struct worker *w, unsigned device, uint64_t now_ns);
+void worker_device_act(struct soft_vcpu *vcpu, struct worker *w, const struct worker_act *act,
+		       uint64_t now_ns);
+void worker_device_interrupt(struct soft_vcpu *vcpu, struct worker *w, uint32_t intid);
+/* No job under way on any device of this vCPU, and all vectors unmasked. */
+bool worker_devices_quiet(struct soft_vcpu *vcpu, struct worker *w);
+bool worker_devices_busy(const struct worker *w);
+bool worker_device_valid(const struct worker_device *dev);
+
+#endif
