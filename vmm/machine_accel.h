@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * machine_accel.h - what an accelerator does for a machine, and what a machine is made of.
+ *
+ * An accelerator runs vCPUs and has the interrupt controller; RAM, PCI host, devices and interrupt
+ * plan are the machine's and the same for all. A new one is one more table in machine.c.
+ *
+ * Threads: as machine.h says; create, destroy and add_components by the owner only.
+ */
+#ifndef VMM_MACHINE_ACCEL_H
+#define VMM_MACHINE_ACCEL_H
+
+#include "machine.h"
+#include "pci_host.h"
+
+struct machine_layout {
+	uint64_t ram_gpa;
+	uint64_t memory_max;
+	struct pci_host_config pci;
+};
+
+struct machine_accel {
+	const char *name;
+	const char *summary;
+	const struct machine_layout *layout;
+	/* 0 if it can be used here; else why not. `auto` takes the first that can. */
+	int (*probe)(struct vferry_error *err);
+	/* RAM and PCI host exist, devices do not. Sets machine->accel_data. */
+	int (*create)(struct machine *machine, const struct machine_options *options,
+		      struct vferry_error *err);
+	void (*destroy)(struct machine *machine);	/* devices are gone */
+	/* Where devices' interrupts go. -ENODEV: this machine takes none. */
+	int (*get_sink)(struct machine *machine, struct vferry_irq_sink *ret_sink);
+	int (*start)(struct machine *machine, struct vferry_error *err);
+	int (*stop)(struct machine *machine, struct vferry_error *err);
+	/* vCPUs and interrupt controller, stopped; the devices were reset before. */
+	int (*reset)(struct machine *machine, struct vferry_error *err);
+	void (*throttle)(struct machine *machine, unsigned percent);
+	int (*command)(struct machine *machine, const char *text, char *reply, size_t reply_size,
+		       struct vferry_error *err);
+	void (*verdict)(struct machine *machine, struct machine_verdict *ret_verdict);
+	/* running, powered_off, throttle_percent, counter_ns, last_stop_ns, starts, stops, guest */
+	void (*get_info)(struct machine *machine, struct machine_info *ret_info);
+	bool (*is_loaded)(struct machine *machine);
+	int (*add_components)(struct machine *machine, struct vferry_session *session,
+			      struct vferry_error *err);
+	/* Names of its guest programs; NULL ends. May be NULL. */
+	const char *(*guest)(size_t index, const char **ret_summary);
+};
+
+struct machine_slot {
+	struct machine *machine;
+	struct vferry_device *device;
+	unsigned slot;
+};
+
+struct machine {
+	const struct machine_accel *accel;
+	void *accel_data;
+	struct machine_callbacks callbacks;
+	void *user;
+	unsigned cpus;
+	enum machine_gic gic;
+	bool hugetlb;
+	bool paused;
+	struct vferry_ram *ram;
+	struct pci_host *pci;
+	struct vferry_irq_plan *irqs;	/* NULL: devices have no interrupts */
+	struct machine_slot slot[MACHINE_DEVICES_MAX];
+	size_t slots;
+};
+
+extern const struct machine_accel machine_accel_soft;
+
+#endif

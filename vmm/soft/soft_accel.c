@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* soft_accel.c - the soft machine as an accelerator (machine_accel.h). */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "machine_accel.h"
+#include "soft/soft.h"
+
+struct soft_accel {
+	struct soft_machine *machine;
+	struct soft_component_storage *components;
+};
+
+static const struct machine_layout layout = {
+	.ram_gpa = SOFT_RAM_BASE,
+	.memory_max = SOFT_MEMORY_MAX,
+	.pci = { .ecam = SOFT_ECAM_BASE,
+		 .window32 = SOFT_WINDOW32_BASE, .window32_bytes = SOFT_WINDOW32_BYTES,
+		 .window64 = SOFT_WINDOW64_BASE, .window64_bytes = SOFT_WINDOW64_BYTES },
+};
+
+static struct soft_machine *soft_of(struct machine *machine)
+{
+	return ((struct soft_accel *) machine->accel_data)->machine;
+}
+
+static int probe(struct vferry_error *err)
+{
+	(void) err;
+	return 0;
+}
+
+static void destroy(struct machine *machine)
+{
+	struct soft_accel *accel = machine->accel_data;
+
+	if (!accel)
+		return;
+	accel->components = soft_components_free(accel->components);
+	accel->machine = soft_machine_free(accel->machine);
+	free(accel);
+	machine->accel_data = NULL;
+}
+
+static enum soft_gic_kind gic_kind(enum machine_gic gic)
+{
+	switch (gic) {
+	case MACHINE_GIC_V3:
+		return SOFT_GIC_V3;
+	case MACHINE_GIC_V4_0:
+		return SOFT_GIC_V4_0;
+	case MACHINE_GIC_V4_1:
+		return SOFT_GIC_V4_1;
+	default:
+		return SOFT_GIC_OFF;
+	}
+}
+
+static int create(struct machine *machine, const struct machine_options *options,
+		  struct vferry_error *err)
+{
+	const char *name = options->guest ? options->guest : "worker";
+	struct soft_config config = {
+		.cpus = options->cpus,
+		.gic = gic_kind(options->gic),
+		.guest_time = options->guest_time,
+		.program = soft_program_find(name),
+		.args = options->guest_args,
+		.incoming = options->incoming,
+		.stop_timeout_ns = options->stop_timeout_ns,
+		.ram = machine->ram,
+		.pci = machine->pci,
+		.console = machine->callbacks.console,
+		.power_off = machine->callbacks.power_off,
+		.log = machine->callbacks.log,
+		.user = machine->user,
+	};
+	struct soft_accel *accel;
+	int r;
+
+	if (!config.program)
+		return vferry_error_set(err, -EINVAL, "no-such-guest", "machine",
+					"there is no guest program \"%s\"", name);
+	accel = calloc(1, sizeof(*accel));
+	if (!accel)
+		return -ENOMEM;
+	machine->accel_data = accel;
+	r = soft_machine_new(&config, &accel->machine, err);
+	if (r == 0)
+		r = soft_components_new(accel->machine, &accel->components);
+	if (r < 0)
+		destroy(machine);
+	return r;
+}
+
+static int get_sink(struct machine *machine, struct vferry_irq_sink *ret_sink)
+{
+	if (!soft_of(machine)->irq)
+		return -ENODEV;
+	soft_irq_get_sink(soft_of(machine)->irq, ret_sink);
+	return 0;
+}
+
+static int start(struct machine *machine, struct vferry_error *err)
+{
+	return soft_machine_start(soft_of(machine), err);
+}
+
+static int stop(struct machine *machine, struct vferry_error *err)
+{
+	return soft_machine_stop(soft_of(machine), err);
+}
+
+static int reset(struct machine *machine, struct vferry_error *err)
+{
+	return soft_machine_reset(soft_of(machine), err);
+}
+
+static void throttle(struct machine *machine, unsigned percent)
+{
+	atomic_store(&soft_of(machine)->throttle, percent > 99 ? 99 : percent);
+}
+
+static int command(struct machine *machine, const char *text, char *reply, size_t reply_size,
+		   struct vferry_error *err)
+{
+	return soft_machine_command(soft_of(machine), text, reply, reply_size, err);
+}
+
+static void verdict(struct machine *machine, struct machine_verdict *ret_verdict)
+{
+	soft_machine_verdict(soft_of(machine), ret_verdict);
+}
+
+static void get_info(struct machine *machine, struct machine_info *ret_info)
+{
+	struct soft_machine *m = soft_of(machine);
+
+	pthread_mutex_lock(&m->lock);
+	ret_info->guest = m->config.program->name;
+	ret_info->powered_off = atomic_load(&m->powered_off);
+	ret_info->running = m->running && !ret_info->powered_off;
+	ret_info->throttle_percent = atomic_load(&m->throttle);
+	ret_info->counter_ns = soft_clock_counter(&m->clock);
+	ret_info->last_stop_ns = m->last_stop_ns;
+	ret_info->starts = m->starts;
+	ret_info->stops = m->stops;
+	pthread_mutex_unlock(&m->lock);
+}
+
+static bool is_loaded(struct machine *machine)
+{
+	struct soft_machine *m = soft_of(machine);
+	bool loaded;
+
+	pthread_mutex_lock(&m->lock);
+	loaded = m->loaded;
+	pthread_mutex_unlock(&m->lock);
+	return loaded;
+}
+
+static int add_components(struct machine *machine, struct vferry_session *session,
+			  struct vferry_error *err)
+{
+	struct soft_accel *accel = machine->accel_data;
+	const struct vferry_component *component;
+	size_t count;
+	int r = 0;
+
+	component = soft_components_get(accel->components, &count);
+	for (size_t i = 0; r >= 0 && i < count; i++)
+		r = vferry_session_add_component(session, &component[i], err);
+	return r < 0 ? r : 0;
+}
+
+static const char *guest(size_t index, const char **ret_summary)
+{
+	const struct soft_program *program = soft_program_at(index);
+
+	if (program && ret_summary)
+		*ret_summary = program->summary;
+	return program ? program->name : NULL;
+}
+
+const struct machine_accel machine_accel_soft = {
+	.name = "soft",
+	.summary = "guest programs on threads, a GICv3 with ITS in software; runs anywhere",
+	.layout = &layout,
+	.probe = probe,
+	.create = create,
+	.destroy = destroy,
+	.get_sink = get_sink,
+	.start = start,
+	.stop = stop,
+	.reset = reset,
+	.throttle = throttle,
+	.command = command,
+	.verdict = verdict,
+	.get_info = get_info,
+	.is_loaded = is_loaded,
+	.add_components = add_components,
+	.guest = guest,
+};
