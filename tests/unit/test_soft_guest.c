@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "soft/soft.h"
+#include "vmm/soft/soft.h"
 
 struct rig {
 	struct vferry_ram *ram;

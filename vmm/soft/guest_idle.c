@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "soft/soft.h"
+#include "soft.h"
 
 struct idle {
 	uint64_t steps;

@@ -13,7 +13,7 @@
  *   notice-ms=1000 lost-ms=5000 p2p=on|off at=MS:COMMAND (blanks as commas; several)
  * Commands: see commands[].
  */
-#include "soft/guest_worker.h"
+#include "guest_worker.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -16,7 +16,7 @@
 #define VMM_SOFT_GUEST_WORKER_H
 
 #include "accel.h"
-#include "soft/soft.h"
+#include "soft.h"
 
 #define WORKER_PAGE		4096ull
 #define WORKER_DEVICES		MACHINE_DEVICES_MAX

@@ -6,7 +6,7 @@
  *
  * vCPU 0 does it, a piece in each step, and releases the others through the boot page.
  */
-#include "soft/guest_worker.h"
+#include "guest_worker.h"
 #include "vferry_kvm_arm64.h"
 
 #define PCI_VENDOR		0x00u

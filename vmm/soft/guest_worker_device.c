@@ -12,7 +12,7 @@
  * A device that is reset loses its jobs and its memory; the slots say so (`voided`), because an
  * interrupt of a lost job may still be under way.
  */
-#include "soft/guest_worker.h"
+#include "guest_worker.h"
 
 #define PCI_COMMAND		0x04u
 #define PCI_STATUS		0x06u

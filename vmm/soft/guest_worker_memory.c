@@ -11,7 +11,7 @@
  * Guest RAM is read by a migration while it is written here, and written by devices while it is
  * read: that is what guests do, and is kept inside the few functions that no sanitizer looks into.
  */
-#include "soft/guest_worker.h"
+#include "guest_worker.h"
 
 #define DIRTY_AT_ONCE	16u	/* pages of a step */
 #define CHECK_AT_ONCE	64u

@@ -10,7 +10,7 @@
  * Stopping sets every vCPU's flag, wakes them, and waits until all are parked. A step ends soon: it
  * waits for one device at most (soft_read), so the bound is that device's timeout.
  */
-#include "soft/soft.h"
+#include "soft.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -34,9 +34,9 @@
 #include <vferry/error.h>
 #include <vferry/ram.h>
 
-#include "machine.h"
-#include "pci_host.h"
-#include "soft/gic.h"
+#include "../machine.h"
+#include "../pci_host.h"
+#include "gic.h"
 
 /* The physical address space. */
 #define SOFT_GICD_BASE		0x08000000ull

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "machine_accel.h"
-#include "soft/soft.h"
+#include "../machine_accel.h"
+#include "soft.h"
 
 struct soft_accel {
 	struct soft_machine *machine;

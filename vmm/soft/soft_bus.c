@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "soft/soft.h"
+#include "soft.h"
 
 unsigned soft_cpu(const struct soft_vcpu *vcpu)
 {

@@ -2,7 +2,7 @@
 /* soft_clock.c - the guest's time: see struct soft_clock. */
 #include <time.h>
 
-#include "soft/soft.h"
+#include "soft.h"
 
 static uint64_t clock_ns(clockid_t id)
 {

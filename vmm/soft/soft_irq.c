@@ -25,7 +25,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "soft/soft.h"
+#include "soft.h"
 #include "vferry_kvm_arm64.h"
 
 #define SPI_FIRST	32u

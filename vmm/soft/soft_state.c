@@ -24,7 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "soft/soft.h"
+#include "soft.h"
 
 #define MPIDR_RES1	0x80000000ull
 #define TIME_MAX	(1ull << 62)
