@@ -28,7 +28,7 @@
 #include "base/clock.h"
 #include "vfio-user/server.h"
 
-#define LOOK_MS 100
+#define LOOK_NS (100 * VF_MS_NS)
 
 enum call_kind {
 	CALL_NONE = 0,
@@ -199,10 +199,17 @@ static int on_region_read(void *user, uint32_t region, uint64_t offset, void *to
 	return 0;
 }
 
+static void end_save(struct accel_server *s)
+{
+	if (s->save.active && accel_device_window_late(&s->device))
+		note(s, "BAR2 was written while the device was stopped: what was saved lacks that");
+	accel_save_end(&s->save);
+}
+
 /* Sessions end with a reset, however it came. */
 static void end_sessions(struct accel_server *s)
 {
-	accel_save_end(&s->save);
+	end_save(s);
 	accel_load_abort(&s->load);
 	s->reinit_done = false;
 }
@@ -286,13 +293,6 @@ static int finish_load(struct accel_server *s)
 	if (ret)
 		note(s, s->load.error.message);
 	return ret;
-}
-
-static void end_save(struct accel_server *s)
-{
-	if (s->save.active && accel_device_window_late(&s->device))
-		note(s, "BAR2 was written while the device was stopped: what was saved lacks that");
-	accel_save_end(&s->save);
 }
 
 /* One single arc, with the lock held. */
@@ -731,17 +731,13 @@ int accel_server_attach(struct accel_server *s, int take_fd, struct vferry_error
 	return vf_vfio_user_server_attach(s->wire, take_fd, err);
 }
 
-/* Milliseconds until the call put by is due, rounded up, or until the next look at whether the
- * client is still there; -1 = no call is put by. */
-static int poll_timeout(const struct accel_server *s)
+/* Until the call put by is due, or the next look at whether the client is still there. */
+static struct timespec wait_time(const struct accel_server *s)
 {
 	uint64_t now = vf_now_ns();
+	uint64_t ns = s->put_by.due_ns > now ? s->put_by.due_ns - now : 0;
 
-	if (s->put_by.kind == CALL_NONE)
-		return -1;
-	if (s->put_by.due_ns <= now)
-		return 0;
-	return (int) vf_min_u64(vf_div_up(s->put_by.due_ns - now, VF_MS_NS), LOOK_MS);
+	return (struct timespec) { .tv_nsec = (long) vf_min_u64(ns, LOOK_NS) };
 }
 
 int accel_server_run(struct accel_server *s, int stop_fd, bool once, struct vferry_error *err)
@@ -753,9 +749,10 @@ int accel_server_run(struct accel_server *s, int stop_fd, bool once, struct vfer
 
 	for (;;) {
 		struct vferry_error why = VFERRY_ERROR_INIT;
+		struct timespec wait = wait_time(s);
 		int ret;
 
-		if (poll(fds, 2, poll_timeout(s)) < 0 && errno != EINTR)
+		if (ppoll(fds, 2, s->put_by.kind ? &wait : NULL, NULL) < 0 && errno != EINTR)
 			return vferry_error_set(err, -errno, "poll", "accel", "cannot wait: %s",
 						vferry_errno_name(errno));
 		if (fds[0].revents)

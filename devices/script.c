@@ -9,6 +9,7 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "script.h"
+#include "vfio-user/protocol.h"
 
 #define LINE_BYTES 256u
 #define WORDS_MAX 16u
@@ -24,23 +25,38 @@ static const char *const state_names[VF_VFIO_STATE__COUNT] = {
 	[VF_VFIO_STATE_PRE_COPY_P2P] = "PRE_COPY_P2P",
 };
 
-/* The client's requests, by the protocol's numbers. */
+/* Messages are counted in slots: the protocol's own by their number, ours behind them. */
+#define SLOT_OF_OURS(command) (24u + ((command) - VF_VFIO_USER_PRECOPY_INFO))
+
+static uint32_t slot_of(uint32_t command)
+{
+	if (command < 24)
+		return command;
+	if (command >= VF_VFIO_USER_PRECOPY_INFO && SLOT_OF_OURS(command) < VF_SCRIPT_COMMANDS)
+		return SLOT_OF_OURS(command);
+	return 0;	/* no message has this number */
+}
+
 static const char *const command_names[VF_SCRIPT_COMMANDS] = {
-	[1] = "VERSION",
-	[2] = "DMA_MAP",
-	[3] = "DMA_UNMAP",
-	[4] = "DEVICE_GET_INFO",
-	[5] = "DEVICE_GET_REGION_INFO",
-	[6] = "DEVICE_GET_REGION_IO_FDS",
-	[7] = "DEVICE_GET_IRQ_INFO",
-	[8] = "DEVICE_SET_IRQS",
-	[9] = "REGION_READ",
-	[10] = "REGION_WRITE",
-	[13] = "DEVICE_RESET",
-	[15] = "REGION_WRITE_MULTI",
-	[16] = "DEVICE_FEATURE",
-	[17] = "MIG_DATA_READ",
-	[18] = "MIG_DATA_WRITE",
+	[VF_VFIO_USER_VERSION] = "VERSION",
+	[VF_VFIO_USER_DMA_MAP] = "DMA_MAP",
+	[VF_VFIO_USER_DMA_UNMAP] = "DMA_UNMAP",
+	[VF_VFIO_USER_GET_INFO] = "DEVICE_GET_INFO",
+	[VF_VFIO_USER_GET_REGION_INFO] = "DEVICE_GET_REGION_INFO",
+	[VF_VFIO_USER_GET_REGION_IO_FDS] = "DEVICE_GET_REGION_IO_FDS",
+	[VF_VFIO_USER_GET_IRQ_INFO] = "DEVICE_GET_IRQ_INFO",
+	[VF_VFIO_USER_SET_IRQS] = "DEVICE_SET_IRQS",
+	[VF_VFIO_USER_REGION_READ] = "REGION_READ",
+	[VF_VFIO_USER_REGION_WRITE] = "REGION_WRITE",
+	[VF_VFIO_USER_RESET] = "DEVICE_RESET",
+	[VF_VFIO_USER_REGION_WRITE_MULTI] = "REGION_WRITE_MULTI",
+	[VF_VFIO_USER_FEATURE] = "DEVICE_FEATURE",
+	[VF_VFIO_USER_MIG_DATA_READ] = "MIG_DATA_READ",
+	[VF_VFIO_USER_MIG_DATA_WRITE] = "MIG_DATA_WRITE",
+	[SLOT_OF_OURS(VF_VFIO_USER_PRECOPY_INFO)] = "PRECOPY_INFO",
+	[SLOT_OF_OURS(VF_VFIO_USER_BUFFER_OPEN)] = "BUFFER_OPEN",
+	[SLOT_OF_OURS(VF_VFIO_USER_BUFFER_READ)] = "BUFFER_READ",
+	[SLOT_OF_OURS(VF_VFIO_USER_BUFFER_WRITE)] = "BUFFER_WRITE",
 };
 
 static const struct {
@@ -280,13 +296,13 @@ static int take_arc(struct line *l, struct vf_script_rule *r)
 static int take_message(struct line *l, struct vf_script_rule *r)
 {
 	const char *word = l->at < l->count ? l->words[l->at] : "";
-	int command = find_name(command_names, VF_SCRIPT_COMMANDS, word, strlen(word));
+	int slot = find_name(command_names, VF_SCRIPT_COMMANDS, word, strlen(word));
 
-	if (command < 0)
+	if (slot < 0)
 		return complain(l, "a message's name, like REGION_READ,");
 	l->at++;
 	r->event = VF_SCRIPT_MESSAGE;
-	r->command = (uint32_t) command;
+	r->slot = (uint32_t) slot;
 	if (l->at < l->count && !count_of(l->words[l->at], &r->number))
 		l->at++;
 	return 0;
@@ -471,15 +487,15 @@ struct vf_script_action vf_script_on_arc(struct vf_script *s, enum vf_vfio_state
 
 struct vf_script_action vf_script_on_message(struct vf_script *s, uint32_t command)
 {
-	uint64_t number;
+	uint32_t slot = slot_of(command);
+	uint64_t number = ++s->seen[slot];
 
-	if (command >= VF_SCRIPT_COMMANDS)
+	if (!slot)
 		return (struct vf_script_action) { 0 };
-	number = ++s->seen[command];
 	for (uint32_t i = 0; i < s->rule_count; i++) {
 		struct vf_script_rule *r = &s->rules[i];
 
-		if (r->event == VF_SCRIPT_MESSAGE && r->times && r->command == command &&
+		if (r->event == VF_SCRIPT_MESSAGE && r->times && r->slot == slot &&
 		    (!r->number || r->number == number))
 			return fire(r);
 	}

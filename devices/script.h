@@ -7,7 +7,9 @@
  *   on ARC ACTIONS                     a transition of the migration state machine, one arc at a
  *                                      time: `RESUMING->STOP`; either side may be `*`
  *   on message NAME [N] ACTIONS        a request of the client, by the protocol's name
- *                                      (`REGION_READ`, `DMA_MAP` ...), the Nth of it or each
+ *                                      (`REGION_READ`, `DMA_MAP` ...; of our extension
+ *                                      `PRECOPY_INFO`, `BUFFER_OPEN`, `BUFFER_READ`,
+ *                                      `BUFFER_WRITE`), the Nth of it or each
  *   on data-read [after SIZE] ACTIONS  state read out: the call that goes beyond SIZE bytes of the
  *   on data-write [after SIZE] ACTIONS session, and those behind it; same for state written in
  *   truncate data at SIZE              the saved stream ends there, as if it were complete
@@ -43,7 +45,7 @@
 #define VF_SCRIPT_RULES_MAX 256u
 #define VF_SCRIPT_DELAY_MAX_NS (3600ull * 1000000000ull)
 #define VF_SCRIPT_ANY_STATE VF_VFIO_STATE__COUNT
-#define VF_SCRIPT_COMMANDS 32u	/* message numbers are below */
+#define VF_SCRIPT_COMMANDS 32u	/* slots for counting messages */
 
 enum vf_script_what {
 	VF_SCRIPT_GO_ON = 0,
@@ -70,7 +72,7 @@ enum vf_script_event {
 struct vf_script_rule {
 	enum vf_script_event event;
 	uint32_t from, to;		/* arc: states, or VF_SCRIPT_ANY_STATE */
-	uint32_t command;		/* message: the protocol's number */
+	uint32_t slot;			/* message: see script.c */
 	uint64_t number;		/* message: which one, 0 = each */
 	uint64_t after;			/* data: bytes */
 	struct vf_script_action action;
@@ -94,7 +96,8 @@ int vf_script_parse(struct vf_script *s, const char *text, size_t size, const ch
 		    struct vferry_error *err);
 int vf_script_load(struct vf_script *s, const char *path, struct vferry_error *err);
 
-/* What to do at an event; counts it. GO_ON without a delay if no rule fits. */
+/* What to do at an event; counts it. GO_ON without a delay if no rule fits. @command is the
+ * protocol's number. */
 struct vf_script_action vf_script_on_arc(struct vf_script *s, enum vf_vfio_state from,
 					 enum vf_vfio_state to);
 struct vf_script_action vf_script_on_message(struct vf_script *s, uint32_t command);

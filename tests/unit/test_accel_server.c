@@ -476,7 +476,9 @@ static bool peers(bool use_p2p)
 		go(&b, VF_VFIO_STATE_RUNNING_P2P);
 	}
 	go(&b, VF_VFIO_STATE_STOP);
-	if (!use_p2p) {
+	if (use_p2p) {
+		usleep(20000);		/* B is stopped, A is not, and keeps away */
+	} else {
 		/* Until A has written what B can't have taken along. */
 		first = (uint32_t) read_from(&a, BAR0, ACCEL_REG_RING_HEAD, 4);
 		while (read_from(&a, BAR0, ACCEL_REG_RING_HEAD, 4) < first + 2)

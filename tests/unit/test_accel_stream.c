@@ -420,6 +420,49 @@ static void test_forged_registers(void **state)
 	pair_free(&p);
 }
 
+/* Takes the record at @at out and makes the end fit again, but for what @spoil is added to. */
+static void drop_record(struct pair *p, size_t at, int spoil)
+{
+	size_t len = ACCEL_RECORD_HEAD + vf_get_u32(p->stream + at + 16), pos = 0;
+	uint32_t digest = 0;
+	uint64_t records = 0;
+
+	memmove(p->stream + at, p->stream + at + len, p->size - at - len);
+	p->size -= len;
+	while (vf_get_u32(p->stream + pos) != ACCEL_RECORD_END) {
+		digest = vf_crc32c(digest, p->stream + pos, ACCEL_RECORD_HEAD);
+		pos += ACCEL_RECORD_HEAD + vf_get_u32(p->stream + pos + 16);
+		records++;
+	}
+	vf_put_u64(p->stream + pos + ACCEL_RECORD_HEAD, records + (spoil == 1));
+	vf_put_u64(p->stream + pos + ACCEL_RECORD_HEAD + 8, pos + (spoil == 2));
+	vf_put_u32(p->stream + pos + ACCEL_RECORD_HEAD + 16, digest + (spoil == 3));
+	forge(p->stream + pos, ACCEL_END_BYTES);
+}
+
+/* Sound records, but not all of them, or not the ones that the end speaks of. */
+static void test_missing_records(void **state)
+{
+	const size_t start = 0, first = ACCEL_RECORD_HEAD + ACCEL_START_BYTES;
+
+	(void) state;
+	for (int what = 0; what < 6; what++) {
+		struct pair p;
+		size_t at, registers;
+		int ret;
+
+		small_stream(&p, NULL);
+		registers = p.size - 2 * ACCEL_RECORD_HEAD - ACCEL_END_BYTES - ACCEL_REGISTERS_BYTES;
+		at = what == 0 ? start : what == 1 ? first : what == 2 ? registers :
+		     registers - ACCEL_RECORD_HEAD - ACCEL_WINDOW_CHUNK;
+		drop_record(&p, at, what < 3 ? 0 : what - 2);
+		accel_load_start(&p.load, 0);
+		ret = feed(&p, 1 << 20);
+		assert_int_equal(ret ? ret : accel_load_finish(&p.load), -EINVAL);
+		pair_free(&p);
+	}
+}
+
 static void test_other_device(void **state)
 {
 	struct accel_options o = small_options();
@@ -498,6 +541,7 @@ int main(void)
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_damaged),
 		cmocka_unit_test(test_forged_registers),
+		cmocka_unit_test(test_missing_records),
 		cmocka_unit_test(test_other_device),
 		cmocka_unit_test(test_speed_and_size),
 	};

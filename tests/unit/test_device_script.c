@@ -13,6 +13,7 @@
 #include <errno.h>
 
 #include "devices/script.h"
+#include "vfio-user/protocol.h"
 
 static struct vf_script parse(const char *text)
 {
@@ -60,7 +61,8 @@ static void test_messages(void **state)
 	struct vf_script s = parse("on message REGION_READ 3 hang\n"
 				   "on message REGION_READ delay 1us\n"
 				   "on message DEVICE_RESET disconnect\n"
-				   "on message DMA_MAP exit times 1\n");
+				   "on message DMA_MAP exit times 1\n"
+				   "on message BUFFER_READ fail\n");
 
 	(void) state;
 	for (int i = 1; i <= 4; i++) {
@@ -75,6 +77,8 @@ static void test_messages(void **state)
 	assert_int_equal(vf_script_on_message(&s, 2).what, VF_SCRIPT_GO_ON);
 	assert_int_equal(vf_script_on_message(&s, 10).what, VF_SCRIPT_GO_ON);
 	assert_int_equal(vf_script_on_message(&s, 4000).what, VF_SCRIPT_GO_ON);
+	assert_int_equal(vf_script_on_message(&s, UINT32_MAX).what, VF_SCRIPT_GO_ON);
+	assert_int_equal(vf_script_on_message(&s, VF_VFIO_USER_BUFFER_READ).what, VF_SCRIPT_FAIL);
 	vf_script_done(&s);
 }
 
