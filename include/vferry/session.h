@@ -100,6 +100,8 @@ struct vferry_machine_ops {
 	/* All vCPUs out of every ioctl and parked / running again. On a session thread. */
 	int (*stop)(void *user, struct vferry_error *err);
 	int (*start)(void *user, struct vferry_error *err);
+	/* Pending MMIO and PIO of each stopped vCPU completed, in the VMM too. NULL: stop() does. */
+	int (*complete_io)(void *user, struct vferry_error *err);
 	/* Share of time, in percent, that vCPUs must not run; 0 = full speed. */
 	void (*throttle)(void *user, unsigned percent);
 	/* What the library cannot move (a switch port, a storage lock). May be NULL. */
@@ -189,6 +191,8 @@ struct vferry_status {
 	uint64_t expected_downtime_ns;
 	bool downtime_known;
 	uint64_t downtime_ns;		/* vCPUs stopped here to vCPUs running there */
+	char forecast[160];		/* why it will not converge, once that is clear; else "" */
+	bool device_lost;		/* a device was reset and its state is gone */
 	char uri[128];			/* where a destination listens, with the real port */
 	struct vferry_error error;
 };

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: MIT */
+/* stream_source.c - see stream_source.h. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "base/clock.h"
+#include "base/crc32c.h"
+#include "session/stream_source.h"
+#include "wire/frame.h"
+#include "wire/message.h"
+
+#define CHUNK_BYTES (512u << 10)	/* one read and one frame */
+#define IDLE_NS (10 * VF_MS_NS)		/* between two looks at a device that had nothing */
+#define INFO_EVERY_NS (20 * VF_MS_NS)	/* a size query may cost the driver a firmware command */
+
+struct vf_stream_source {
+	uint32_t component;
+	const char *name;
+	const struct vferry_stream_ops *stream;
+	void *stream_user;
+	const struct vf_stream_source_ops *ops;
+	void *user;
+	uint8_t *buffer;		/* CHUNK_BYTES, of whoever pumps */
+
+	pthread_mutex_t lock;		/* everything below */
+	pthread_cond_t changed;
+	pthread_t thread;
+	bool thread_exists;
+	bool stopping;			/* pre-copy is to end */
+	bool cancelled;
+	uint64_t credit;
+	uint32_t generation;
+	uint64_t offset;
+	uint32_t crc;
+	uint64_t sent_bytes;
+	bool initial_marked;		/* MARK(initial-end) of this generation is sent */
+	bool initial_known;
+	bool acknowledged;
+	struct vferry_error error;	/* of the pre-copy thread */
+};
+
+int vf_stream_source_new(uint32_t component, const char *name, const struct vferry_stream_ops *stream,
+			 void *stream_user, const struct vf_stream_source_ops *ops, void *user,
+			 struct vf_stream_source **ret_source)
+{
+	struct vf_stream_source *s = calloc(1, sizeof(*s));
+	pthread_condattr_t attr;
+
+	if (!s)
+		return -ENOMEM;
+	s->component = component;
+	s->name = name;
+	s->stream = stream;
+	s->stream_user = stream_user;
+	s->ops = ops;
+	s->user = user;
+	s->buffer = malloc(CHUNK_BYTES);
+	if (!s->buffer) {
+		free(s);
+		return -ENOMEM;
+	}
+	(void) pthread_mutex_init(&s->lock, NULL);
+	(void) pthread_condattr_init(&attr);
+	(void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void) pthread_cond_init(&s->changed, &attr);
+	(void) pthread_condattr_destroy(&attr);
+	*ret_source = s;
+	return 0;
+}
+
+struct vf_stream_source *vf_stream_source_free(struct vf_stream_source *s)
+{
+	if (!s)
+		return NULL;
+	vf_stream_source_cancel(s);
+	(void) vf_stream_source_stop(s, NULL);
+	(void) pthread_cond_destroy(&s->changed);
+	(void) pthread_mutex_destroy(&s->lock);
+	free(s->buffer);
+	free(s);
+	return NULL;
+}
+
+static void wait_locked(struct vf_stream_source *s, uint64_t ns)
+{
+	uint64_t until = vf_now_ns() + ns;
+	struct timespec ts = {
+		.tv_sec = (time_t) (until / VF_SECOND_NS),
+		.tv_nsec = (long) (until % VF_SECOND_NS),
+	};
+
+	(void) pthread_cond_timedwait(&s->changed, &s->lock, &ts);
+}
+
+/* Up to CHUNK_BYTES of credit, waiting for some. -ECANCELED; 0 when pre-copy is to end. */
+static int64_t take_credit(struct vf_stream_source *s, bool precopy)
+{
+	int64_t ret;
+
+	(void) pthread_mutex_lock(&s->lock);
+	while (!s->credit && !s->cancelled && !(precopy && s->stopping))
+		(void) pthread_cond_wait(&s->changed, &s->lock);
+	if (s->cancelled)
+		ret = -ECANCELED;
+	else if (precopy && s->stopping)
+		ret = 0;
+	else
+		ret = (int64_t) vf_min_u64(s->credit, CHUNK_BYTES);
+	(void) pthread_mutex_unlock(&s->lock);
+	return ret;
+}
+
+static int send_chunk(struct vf_stream_source *s, size_t bytes, struct vferry_error *err)
+{
+	uint8_t head[VF_STREAM_HEADER_BYTES];
+	struct vf_stream_header header = { .generation = s->generation, .offset = s->offset };
+	int ret;
+
+	vf_stream_header_encode(head, &header);
+	ret = s->ops->send(s->user, VF_FRAME_STREAM_DATA, s->component, head, sizeof(head),
+			   s->buffer, bytes, err);
+	if (ret)
+		return ret;
+	(void) pthread_mutex_lock(&s->lock);
+	s->crc = vf_crc32c(s->crc, s->buffer, bytes);
+	s->offset += bytes;
+	s->sent_bytes += bytes;
+	s->credit -= bytes;
+	(void) pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
+static int send_mark(struct vf_stream_source *s, uint32_t kind, struct vferry_error *err)
+{
+	struct vf_stream_mark mark = {
+		.generation = s->generation, .kind = kind, .offset = s->offset, .crc = s->crc,
+	};
+	struct vf_writer w;
+	int ret;
+
+	vf_writer_init(&w, 64);
+	vf_stream_mark_encode(&w, &mark);
+	ret = w.bad ? -ENOMEM : s->ops->send(s->user, VF_FRAME_STREAM_MARK, s->component, w.data,
+					     w.size, NULL, 0, err);
+	vf_writer_done(&w);
+	return ret;
+}
+
+/* The guest reset the device: what was sent is void. */
+static int begin_generation(struct vf_stream_source *s, uint32_t generation,
+			    struct vferry_error *err)
+{
+	uint8_t body[4];
+	int ret;
+
+	vf_put_u32(body, generation);
+	(void) pthread_mutex_lock(&s->lock);
+	s->generation = generation;
+	s->offset = 0;
+	s->crc = 0;
+	s->initial_marked = false;
+	s->acknowledged = false;
+	(void) pthread_mutex_unlock(&s->lock);
+	ret = s->ops->send(s->user, VF_FRAME_STREAM_RESTART, s->component, body, sizeof(body), NULL,
+			   0, err);
+	if (!ret)
+		ret = s->ops->restarted(s->user, s->component, err);
+	if (!ret)
+		s->ops->reinit(s->user, s->component);
+	return ret;
+}
+
+static int follow_generation(struct vf_stream_source *s, struct vferry_error *err)
+{
+	uint32_t generation = s->generation;
+
+	if (s->stream->generation)
+		generation = s->stream->generation(s->stream_user);
+	return generation == s->generation ? 0 : begin_generation(s, generation, err);
+}
+
+/* Are all initial bytes sent, or new ones there? */
+static int follow_initial(struct vf_stream_source *s, struct vferry_error *err)
+{
+	struct vferry_remaining left;
+	int ret = vf_stream_source_remaining(s, &left, err);
+	bool withdraw;
+
+	if (ret || !left.precopy_known)
+		return ret;
+	(void) pthread_mutex_lock(&s->lock);
+	s->initial_known = true;
+	withdraw = left.reinit && (s->initial_marked || s->acknowledged);
+	if (left.reinit) {
+		s->initial_marked = false;
+		s->acknowledged = false;
+	}
+	(void) pthread_mutex_unlock(&s->lock);
+	if (withdraw)
+		s->ops->reinit(s->user, s->component);
+	if (left.initial_bytes || s->initial_marked)
+		return 0;
+	ret = send_mark(s, VF_MARK_INITIAL_END, err);
+	if (!ret)
+		s->initial_marked = true;
+	return ret;
+}
+
+static bool wants_to_stop(struct vf_stream_source *s, bool idle)
+{
+	bool stop;
+
+	(void) pthread_mutex_lock(&s->lock);
+	if (idle && !s->stopping && !s->cancelled)
+		wait_locked(s, IDLE_NS);
+	stop = s->stopping || s->cancelled;
+	(void) pthread_mutex_unlock(&s->lock);
+	return stop;
+}
+
+static int precopy(struct vf_stream_source *s, struct vferry_error *err)
+{
+	uint64_t next_info = 0;
+	bool idle = false;
+
+	while (!wants_to_stop(s, idle)) {
+		int64_t n;
+		int ret = follow_generation(s, err);
+
+		if (!ret && (idle || vf_now_ns() >= next_info)) {
+			ret = follow_initial(s, err);
+			next_info = vf_now_ns() + INFO_EVERY_NS;
+		}
+		if (ret)
+			return ret;
+		n = take_credit(s, true);
+		if (n > 0)
+			n = s->stream->read(s->stream_user, s->buffer, (size_t) n, err);
+		if (n < 0)
+			return (int) n;
+		/* A reset between the look at the generation and the read: the bytes are void. */
+		if (n && s->stream->generation &&
+		    s->stream->generation(s->stream_user) != s->generation)
+			continue;
+		idle = n == 0;
+		if (n && (ret = send_chunk(s, (size_t) n, err)))
+			return ret;
+	}
+	return 0;
+}
+
+static void *precopy_main(void *user)
+{
+	struct vf_stream_source *s = user;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	int ret = precopy(s, &err);
+
+	if (ret && ret != -ECANCELED) {
+		(void) vferry_error_set(&err, ret, "stream-failed", s->name,
+					"reading device state: %s", vferry_errno_name(ret));
+		(void) pthread_mutex_lock(&s->lock);
+		s->error = err;
+		(void) pthread_mutex_unlock(&s->lock);
+		s->ops->failed(s->user, s->component, &err);
+	}
+	return NULL;
+}
+
+int vf_stream_source_start(struct vf_stream_source *s, struct vferry_error *err)
+{
+	struct vferry_remaining left;
+	int ret;
+
+	if (s->stream->generation)
+		s->generation = s->stream->generation(s->stream_user);
+	if (!s->stream->precopy_start)
+		return 0;
+	ret = s->stream->precopy_start(s->stream_user, err);
+	if (ret)
+		return ret < 0 ? ret : 0;	/* positive: this device has no pre-copy */
+	/* Known from the first moment on, so that no switchover slips in before the thread asks. */
+	ret = vf_stream_source_remaining(s, &left, err);
+	if (ret)
+		return ret;
+	s->initial_known = left.precopy_known;
+	ret = -pthread_create(&s->thread, NULL, precopy_main, s);
+	if (ret)
+		return vferry_error_set(err, ret, "no-thread", s->name, "cannot start a thread: %s",
+					vferry_errno_name(ret));
+	s->thread_exists = true;
+	return 0;
+}
+
+void vf_stream_source_request_stop(struct vf_stream_source *s)
+{
+	(void) pthread_mutex_lock(&s->lock);
+	s->stopping = true;
+	(void) pthread_cond_broadcast(&s->changed);
+	(void) pthread_mutex_unlock(&s->lock);
+}
+
+int vf_stream_source_stop(struct vf_stream_source *s, struct vferry_error *err)
+{
+	if (!s->thread_exists)
+		return 0;
+	vf_stream_source_request_stop(s);
+	(void) pthread_join(s->thread, NULL);
+	s->thread_exists = false;
+	if (s->error.code && err && !err->code)
+		*err = s->error;
+	return s->error.code;
+}
+
+int vf_stream_source_drain(struct vf_stream_source *s, uint64_t *ret_bytes, struct vferry_error *err)
+{
+	uint64_t before = s->sent_bytes;
+	/* A reset in the very last moment before the stop. */
+	int ret = follow_generation(s, err);
+
+	if (!ret)
+		ret = send_mark(s, VF_MARK_STOPPED, err);
+	while (!ret) {
+		int64_t n = take_credit(s, false);
+
+		if (n > 0)
+			n = s->stream->read(s->stream_user, s->buffer, (size_t) n, err);
+		if (n == 0)
+			break;
+		ret = n < 0 ? (int) n : send_chunk(s, (size_t) n, err);
+	}
+	if (!ret)
+		ret = send_mark(s, VF_MARK_END, err);
+	if (!ret)
+		*ret_bytes = s->sent_bytes - before;
+	return ret;
+}
+
+void vf_stream_source_add_credit(struct vf_stream_source *s, uint64_t bytes)
+{
+	(void) pthread_mutex_lock(&s->lock);
+	if (vf_add_u64(s->credit, bytes, &s->credit))
+		s->credit = UINT64_MAX;	/* a peer that grants the impossible only unblocks us */
+	(void) pthread_cond_broadcast(&s->changed);
+	(void) pthread_mutex_unlock(&s->lock);
+}
+
+void vf_stream_source_cancel(struct vf_stream_source *s)
+{
+	(void) pthread_mutex_lock(&s->lock);
+	s->cancelled = true;
+	(void) pthread_cond_broadcast(&s->changed);
+	(void) pthread_mutex_unlock(&s->lock);
+}
+
+void vf_stream_source_acknowledge(struct vf_stream_source *s, uint32_t generation)
+{
+	(void) pthread_mutex_lock(&s->lock);
+	/* Void if it speaks of an older generation, or of initial bytes that have since grown. */
+	if (generation == s->generation && s->initial_marked)
+		s->acknowledged = true;
+	(void) pthread_mutex_unlock(&s->lock);
+}
+
+bool vf_stream_source_acknowledged(struct vf_stream_source *s)
+{
+	bool ready;
+
+	(void) pthread_mutex_lock(&s->lock);
+	ready = !s->thread_exists || !s->initial_known || s->acknowledged;
+	(void) pthread_mutex_unlock(&s->lock);
+	return ready;
+}
+
+int vf_stream_source_remaining(struct vf_stream_source *s, struct vferry_remaining *ret,
+			       struct vferry_error *err)
+{
+	*ret = (struct vferry_remaining) { 0 };
+	if (!s->stream->remaining)
+		return 0;
+	return s->stream->remaining(s->stream_user, ret, err);
+}
+
+void vf_stream_source_get_totals(struct vf_stream_source *s, struct vf_stream_source_totals *ret)
+{
+	(void) pthread_mutex_lock(&s->lock);
+	*ret = (struct vf_stream_source_totals) {
+		.generation = s->generation, .bytes = s->offset, .crc = s->crc,
+		.sent_bytes = s->sent_bytes,
+	};
+	(void) pthread_mutex_unlock(&s->lock);
+}
