@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * destination.h - what destination.c (the engine's actions, the load plan), destination_link.c
+ * (connections, frames) and destination_machine.c (is this machine acceptable?) share.
+ */
+#ifndef VF_SESSION_DESTINATION_H
+#define VF_SESSION_DESTINATION_H
+
+#include "engine/destination.h"
+#include "session/sections.h"
+#include "session/session_internal.h"
+#include "transfer/receiver.h"
+
+/* The destination's own events, beside the engine's. */
+enum vf_destination_own_event {
+	VF_DST_OWN_FIRST = 1000,
+	VF_DST_OWN_MACHINE = VF_DST_OWN_FIRST,	/* MACHINE came: `machine` is set */
+	VF_DST_OWN_IDLE,			/* all load steps that may run are done */
+	VF_DST_OWN_STEP_FAILED,			/* error */
+};
+
+#define VF_HOLD_BYTES (16u << 20)	/* sections held until their step has run */
+#define VF_CREDIT_BYTES (8u << 20)	/* of all streams together; each has at least ... */
+#define VF_CREDIT_LEAST (1u << 20)
+
+struct vf_destination_side {
+	struct vferry_session *session;
+	struct vf_destination machine_state;	/* session thread only */
+
+	/* The link. */
+	struct vf_listener *listener;
+	pthread_t accept_thread, ticker_thread;
+	bool accept_exists, ticker_exists;
+	struct vf_channel *channels[VF_MAX_CHANNELS];
+	unsigned channel_count, channels_there;
+	struct vf_receiver *receiver;
+
+	/* The machine as the source describes it. Set before ACCEPT, then constant. */
+	bool machine_there;
+	struct vf_machine machine;
+	struct vf_session_component *by_remote[VF_MAX_COMPONENTS];
+	struct vf_sections sections;
+	struct vf_plan *plan;
+	struct vf_executor *executor;
+	bool devices_begun;
+
+	pthread_mutex_t lock;		/* everything below */
+	struct vf_channel *asker;	/* waits for RESOLVED; owned */
+	bool tick_quit;
+	bool bound;			/* a source has this session: `id` */
+	bool accepted;
+	bool switchover;
+	uint32_t last_round;
+	uint32_t rounds;		/* ended on all channels */
+	bool manifest_there;
+	struct vf_manifest manifest;
+	bool digest_there;
+	uint32_t digest;
+	uint64_t verify_ns;
+	uint64_t switchover_ns, commit_ns;
+	uint64_t stream_bytes;
+};
+
+/* ---- destination_link.c ---- */
+
+int vf_destination_listen(struct vf_destination_side *side, struct vferry_error *err);
+void vf_destination_link_stop(struct vf_destination_side *side);
+int vf_destination_send(struct vf_destination_side *side, enum vf_frame_type type,
+			uint32_t component, const void *body, size_t bytes);
+int vf_destination_send_error(struct vf_destination_side *side, enum vf_frame_type type,
+			      const struct vferry_error *why);
+/* To whoever asked, and to the source if it is still there. */
+void vf_destination_answer(struct vf_destination_side *side, bool ran);
+/* Marks the input of every load step that waits for this section. */
+void vf_destination_section_arrived(struct vf_destination_side *side,
+				    const struct vf_session_component *c, uint32_t section);
+
+/* ---- destination_machine.c ---- */
+
+/* Compares everything; builds sections, sinks and the plan if nothing is against it. */
+int vf_destination_check(struct vf_destination_side *side, struct vferry_reasons *reasons);
+uint32_t vf_destination_feeding(struct vferry_session *s, const struct vf_session_component *c,
+				const struct vferry_step_desc *step);
+/* Is what arrived what the manifest lists? */
+int vf_destination_check_manifest(struct vf_destination_side *side, struct vferry_error *err);
+
+/* Queue of each stream here. */
+uint64_t vf_destination_credit(const struct vf_destination_side *side);
+extern const struct vf_stream_sink_ops vf_destination_sink_ops;
+
+#endif

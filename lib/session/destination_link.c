@@ -1,0 +1,559 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * destination_link.c - the destination's channels: who may connect, and what becomes of each frame.
+ *
+ * The listener stays for as long as the session lives. The first greeting of a migration binds the
+ * session to its id; its further channels must name the same id, others are turned away. Whoever
+ * comes to ask how it ended is heard at any time. A connection that talks nonsense before it is
+ * bound is closed, and changes nothing.
+ *
+ * Frames arrive on the receiver's threads and never wait for a step: sections are stored, stream data
+ * is queued within credit, everything else becomes an event.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "session/destination.h"
+#include "vf_config.h"
+#include "wire/frame.h"
+
+#define GREETING_NS (5 * VF_SECOND_NS)
+
+/* ---- sending ---- */
+
+int vf_destination_send(struct vf_destination_side *side, enum vf_frame_type type,
+			uint32_t component, const void *body, size_t bytes)
+{
+	if (!side->channels[0])
+		return -ENOTCONN;
+	return vf_channel_send(side->channels[0], type,
+			       type == VF_FRAME_KEEPALIVE || type == VF_FRAME_REPORT
+				       ? VF_FRAME_OPTIONAL : 0,
+			       component, body, (uint32_t) bytes, NULL);
+}
+
+static int send_error(struct vf_channel *channel, enum vf_frame_type type,
+		      const struct vferry_error *why)
+{
+	struct vf_writer w;
+	int ret;
+
+	vf_writer_init(&w, 4096);
+	vf_failure_encode(&w, why);
+	ret = w.bad ? -ENOMEM : vf_channel_send(channel, type, 0, VF_NO_COMPONENT, w.data,
+						(uint32_t) w.size, NULL);
+	vf_writer_done(&w);
+	return ret;
+}
+
+int vf_destination_send_error(struct vf_destination_side *side, enum vf_frame_type type,
+			      const struct vferry_error *why)
+{
+	return side->channels[0] ? send_error(side->channels[0], type, why) : -ENOTCONN;
+}
+
+void vf_destination_answer(struct vf_destination_side *side, bool ran)
+{
+	struct vf_channel *asker;
+	uint8_t body[4];
+
+	vf_put_u32(body, ran ? VF_RESOLUTION_RAN : VF_RESOLUTION_ABORTED);
+	(void) pthread_mutex_lock(&side->lock);
+	asker = side->asker;
+	side->asker = NULL;
+	(void) pthread_mutex_unlock(&side->lock);
+	if (asker) {
+		(void) vf_channel_send(asker, VF_FRAME_RESOLVED, 0, VF_NO_COMPONENT, body,
+				       sizeof(body), NULL);
+		(void) vf_channel_free(asker);
+	} else {
+		(void) vf_destination_send(side, VF_FRAME_RESOLVED, VF_NO_COMPONENT, body,
+					   sizeof(body));
+	}
+}
+
+/* ---- frames ---- */
+
+void vf_destination_section_arrived(struct vf_destination_side *side,
+				    const struct vf_session_component *c, uint32_t section)
+{
+	for (uint32_t i = 0; i < vf_plan_count(side->plan); i++) {
+		struct vf_plan_view view;
+
+		vf_executor_get(side->executor, i, &view);
+		if (view.step.component == c->index && view.step.step < VF_OWN_FIRST &&
+		    vf_destination_feeding(side->session, c, &c->desc.steps[view.step.step]) == section)
+			vf_executor_input(side->executor, i);
+	}
+}
+
+static void own_step_input(struct vf_destination_side *side, enum vf_own_step own)
+{
+	for (uint32_t i = 0; i < vf_plan_count(side->plan); i++) {
+		struct vf_plan_view view;
+
+		vf_executor_get(side->executor, i, &view);
+		if (view.step.step == own)
+			vf_executor_input(side->executor, i);
+	}
+}
+
+static struct vf_session_component *component_of(struct vf_destination_side *side,
+						  const struct vf_frame *frame,
+						  struct vferry_error *err)
+{
+	if (frame->component < side->machine.component_count)
+		return side->by_remote[frame->component];
+	(void) vferry_error_set(err, -EPROTO, "no-such-component", NULL,
+				"%s for component %u of %u", vf_frame_type_name(frame->type),
+				frame->component, side->machine.component_count);
+	return NULL;
+}
+
+static int on_section(struct vf_destination_side *side, const struct vf_frame *frame,
+		      const uint8_t *body, struct vferry_error *err)
+{
+	struct vf_session_component *c = component_of(side, frame, err);
+	struct vf_section_header header;
+	int ret = c ? vf_section_header_decode(body, frame->length, &header, err) : -EPROTO;
+
+	if (!ret)
+		ret = vf_sections_put(&side->sections, frame->component, header.id, header.version,
+				      body + VF_SECTION_HEADER_BYTES,
+				      frame->length - VF_SECTION_HEADER_BYTES, err);
+	if (!ret)
+		vf_destination_section_arrived(side, c, header.id);
+	return ret;
+}
+
+static int on_stream(struct vf_destination_side *side, const struct vf_frame *frame,
+		     const uint8_t *body, struct vferry_error *err)
+{
+	struct vf_session_component *c = component_of(side, frame, err);
+
+	if (!c)
+		return -EPROTO;
+	if (!c->stream_sink)
+		return vferry_error_set(err, -EPROTO, "no-such-stream", c->name,
+					"%s for a component without a stream",
+					vf_frame_type_name(frame->type));
+	(void) pthread_mutex_lock(&side->lock);
+	side->stream_bytes += frame->length;
+	(void) pthread_mutex_unlock(&side->lock);
+	/* What was staged before the reset is void: stage waits for the section that follows. */
+	if (frame->type == VF_FRAME_STREAM_RESTART)
+		for (uint32_t i = 0; i < side->machine.component_count; i++)
+			if (side->by_remote[i]->device[0] &&
+			    !strcmp(side->by_remote[i]->device, c->device))
+				vf_sections_forget(&side->sections, i);
+	return vf_stream_sink_put(c->stream_sink, frame->type, body, frame->length, err);
+}
+
+static int on_machine(struct vf_destination_side *side, const struct vf_frame *frame,
+		      const uint8_t *body, struct vferry_error *err)
+{
+	int ret;
+
+	if (side->machine_there)
+		return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL,
+					"a second description of the machine");
+	ret = vf_machine_decode(body, frame->length, &side->machine, err);
+	if (ret)
+		return ret;
+	side->machine_there = true;
+	vf_session_post_kind(side->session, VF_DST_OWN_MACHINE);
+	return 0;
+}
+
+static int on_switchover(struct vf_destination_side *side, const struct vf_frame *frame,
+			 const uint8_t *body, struct vferry_error *err)
+{
+	uint32_t last;
+	bool complete;
+	int ret = vf_number32_decode(body, frame->length, &last, err);
+
+	if (ret)
+		return ret;
+	(void) pthread_mutex_lock(&side->lock);
+	side->switchover = true;
+	side->switchover_ns = vf_now_ns();
+	side->last_round = last;
+	complete = side->rounds > last;
+	(void) pthread_mutex_unlock(&side->lock);
+	vf_session_post_kind(side->session, VF_DST_SWITCHOVER_BEGAN);
+	if (complete)
+		own_step_input(side, VF_OWN_RAM_COMPLETE);
+	return 0;
+}
+
+static void on_round(void *user, uint32_t round)
+{
+	struct vf_destination_side *side = user;
+	bool complete;
+
+	(void) pthread_mutex_lock(&side->lock);
+	side->rounds = round + 1;
+	complete = side->switchover && round >= side->last_round;
+	(void) pthread_mutex_unlock(&side->lock);
+	if (complete && side->executor)
+		own_step_input(side, VF_OWN_RAM_COMPLETE);
+}
+
+static int on_manifest(struct vf_destination_side *side, const struct vf_frame *frame,
+		       const uint8_t *body, struct vferry_error *err)
+{
+	struct vf_manifest manifest;
+	int ret = vf_manifest_decode(body, frame->length, &manifest, err);
+
+	if (ret)
+		return ret;
+	(void) pthread_mutex_lock(&side->lock);
+	vf_manifest_done(&side->manifest);
+	side->manifest = manifest;
+	side->manifest_there = true;
+	(void) pthread_mutex_unlock(&side->lock);
+	own_step_input(side, VF_OWN_PREPARED);
+	return 0;
+}
+
+static int on_commit(struct vf_destination_side *side, const struct vf_frame *frame,
+		     const uint8_t *body, struct vferry_error *err)
+{
+	struct vferry_session *s = side->session;
+	uint8_t id[VF_SESSION_ID_BYTES];
+	int ret = vf_id_decode(body, frame->length, id, err);
+
+	if (!ret && memcmp(id, s->id, sizeof(id)))
+		ret = vferry_error_set(err, -EPROTO, "wrong-session", NULL,
+				       "COMMIT names another session");
+	if (ret)
+		return ret;
+	(void) pthread_mutex_lock(&side->lock);
+	side->commit_ns = vf_now_ns();
+	(void) pthread_mutex_unlock(&side->lock);
+	vf_session_post_kind(s, VF_DST_COMMIT);
+	return 0;
+}
+
+static int on_cancel(struct vf_destination_side *side, const struct vf_frame *frame,
+		     const uint8_t *body, struct vferry_error *err)
+{
+	struct vferry_error why;
+	int ret = vf_failure_decode(body, frame->length, &why, err);
+
+	if (!ret)
+		vf_session_post_error(side->session, VF_DST_CANCELLED, &why);
+	return ret;
+}
+
+static int on_digest(struct vf_destination_side *side, const struct vf_frame *frame,
+		     const uint8_t *body, struct vferry_error *err)
+{
+	uint32_t digest;
+	int ret = vf_number32_decode(body, frame->length, &digest, err);
+
+	if (ret)
+		return ret;
+	(void) pthread_mutex_lock(&side->lock);
+	side->digest = digest;
+	side->digest_there = true;
+	(void) pthread_mutex_unlock(&side->lock);
+	return 0;
+}
+
+static int on_keepalive(struct vf_destination_side *side, const struct vf_frame *frame,
+			const uint8_t *body)
+{
+	if (frame->length >= 4)
+		(void) vf_destination_send(side, VF_FRAME_KEEPALIVE, VF_NO_COMPONENT, body, 4);
+	return 0;
+}
+
+static int on_frame(void *user, unsigned channel, const struct vf_frame *frame, const void *body,
+		    struct vferry_error *err)
+{
+	struct vf_destination_side *side = user;
+	bool accepted;
+
+	(void) channel;
+	if (frame->type == VF_FRAME_KEEPALIVE)
+		return on_keepalive(side, frame, body);
+	if (frame->type == VF_FRAME_MACHINE)
+		return on_machine(side, frame, body, err);
+	if (frame->type == VF_FRAME_CANCEL)
+		return on_cancel(side, frame, body, err);
+	(void) pthread_mutex_lock(&side->lock);
+	accepted = side->accepted;
+	(void) pthread_mutex_unlock(&side->lock);
+	if (!accepted)
+		return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL,
+					"%s before the machine was accepted",
+					vf_frame_type_name(frame->type));
+	switch (frame->type) {
+	case VF_FRAME_SECTION:
+		return on_section(side, frame, body, err);
+	case VF_FRAME_STREAM_DATA:
+	case VF_FRAME_STREAM_MARK:
+	case VF_FRAME_STREAM_RESTART:
+		return on_stream(side, frame, body, err);
+	case VF_FRAME_SWITCHOVER:
+		return on_switchover(side, frame, body, err);
+	case VF_FRAME_MANIFEST:
+		return on_manifest(side, frame, body, err);
+	case VF_FRAME_DIGEST:
+		return on_digest(side, frame, body, err);
+	case VF_FRAME_COMMIT:
+		return on_commit(side, frame, body, err);
+	default:
+		return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL,
+					"%s does not come from a source",
+					vf_frame_type_name(frame->type));
+	}
+}
+
+static void on_closed(void *user, unsigned channel)
+{
+	struct vf_destination_side *side = user;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	(void) vferry_error_set(&err, -ECONNRESET, "link-lost", NULL,
+				"the source closed channel %u", channel);
+	vf_session_post_error(side->session, VF_DST_LINK_LOST, &err);
+}
+
+/* What the peer got wrong is told to it; a link that broke is only lost. */
+static void on_failed(void *user, unsigned channel, const struct vferry_error *err)
+{
+	struct vf_destination_side *side = user;
+	bool link = err->code == -ECONNRESET || err->code == -EPIPE || err->code == -ETIMEDOUT ||
+		    err->code == -ENOTCONN;
+
+	(void) channel;
+	vf_session_post_error(side->session, link ? VF_DST_LINK_LOST : VF_DST_LOAD_FAILED, err);
+}
+
+static const struct vf_receiver_ops receiver_ops = {
+	.frame = on_frame,
+	.round = on_round,
+	.closed = on_closed,
+	.failed = on_failed,
+};
+
+/* ---- connections ---- */
+
+static int reply_hello(struct vf_channel *channel, const struct vf_hello *hello)
+{
+	struct vf_hello mine = *hello;
+	struct vf_writer w;
+	int ret;
+
+	mine.major = VF_STREAM_MAJOR;
+	mine.minor = VF_STREAM_MINOR;
+	mine.features = 0;
+	(void) snprintf(mine.software, sizeof(mine.software), "vferry %s", VFERRY_VERSION);
+	vf_writer_init(&w, 512);
+	vf_hello_encode(&w, &mine);
+	ret = w.bad ? -ENOMEM : vf_channel_send(channel, VF_FRAME_HELLO, 0, VF_NO_COMPONENT, w.data,
+						(uint32_t) w.size, NULL);
+	vf_writer_done(&w);
+	return ret;
+}
+
+static int start_receiver(struct vf_destination_side *side)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct vf_receiver_options options = {
+		.ram = side->session->ram,
+		.channels = side->channels,
+		.channel_count = side->channel_count,
+		.ops = &receiver_ops,
+		.user = side,
+	};
+	int ret = vf_receiver_new(&options, &side->receiver, &err);
+
+	if (ret)
+		vf_session_post_error(side->session, VF_DST_LOAD_FAILED, &err);
+	return ret;
+}
+
+/* Return: 0 the channel is taken over; negative: turn it away. */
+static int join_migration(struct vf_destination_side *side, const struct vf_hello *hello,
+			  struct vf_channel *channel, struct vferry_error *err)
+{
+	struct vferry_session *s = side->session;
+
+	if (!side->bound && hello->channel == 0) {
+		side->bound = true;
+		side->channel_count = hello->channel_count;
+		memcpy(s->id, hello->session_id, sizeof(s->id));
+	} else if (!side->bound || memcmp(s->id, hello->session_id, sizeof(s->id)) ||
+		   hello->channel_count != side->channel_count || side->channels[hello->channel]) {
+		return vferry_error_set(err, -EBUSY, "session-taken", NULL,
+					"this destination waits for another migration, or has one");
+	}
+	(void) vf_channel_set_stall_timeout(channel, s->parameters.stall_timeout_ns);
+	side->channels[hello->channel] = channel;
+	side->channels_there++;
+	if (reply_hello(channel, hello))
+		return 0;	/* the receiver will find the link broken */
+	if (side->channels_there == side->channel_count)
+		(void) start_receiver(side);
+	return 0;
+}
+
+static int hear_question(struct vf_destination_side *side, const struct vf_hello *hello,
+			 struct vf_channel *channel, struct vferry_error *err)
+{
+	struct vferry_session *s = side->session;
+	uint8_t id[VF_SESSION_ID_BYTES];
+	struct vf_frame frame;
+	uint8_t *body = NULL;
+	int ret;
+
+	if (!side->bound || memcmp(s->id, hello->session_id, sizeof(s->id)))
+		return vferry_error_set(err, -ENOENT, "unknown-session", NULL,
+					"nothing is known here of that migration");
+	ret = reply_hello(channel, hello);
+	if (!ret)
+		ret = vf_channel_recv(channel, VF_FRAME_MAX_MESSAGE_BYTES, &frame, &body, err);
+	if (ret > 0)
+		ret = frame.type == VF_FRAME_RESOLVE
+			      ? vf_id_decode(body, frame.length, id, err) : -EPROTO;
+	else if (!ret)
+		ret = -ECONNRESET;
+	free(body);
+	if (ret)
+		return ret;
+	(void) pthread_mutex_lock(&side->lock);
+	(void) vf_channel_free(side->asker);
+	side->asker = channel;
+	(void) pthread_mutex_unlock(&side->lock);
+	vf_session_post_kind(s, VF_DST_RESOLVE_QUERY);
+	return 0;
+}
+
+static void greet(struct vf_destination_side *side, struct vf_channel *channel)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct vf_hello hello;
+	struct vf_frame frame;
+	uint8_t *body = NULL;
+	int ret;
+
+	(void) vf_channel_set_stall_timeout(channel, GREETING_NS);
+	ret = vf_channel_recv(channel, 4096, &frame, &body, &err);
+	if (ret > 0)
+		ret = frame.type == VF_FRAME_HELLO
+			      ? vf_hello_decode(body, frame.length, &hello, &err)
+			      : vferry_error_set(&err, -EPROTO, "unexpected-frame", NULL,
+						 "a connection begins with a greeting");
+	else if (!ret)
+		ret = -ECONNRESET;
+	free(body);
+	if (!ret && hello.purpose == VF_PURPOSE_MIGRATE)
+		ret = join_migration(side, &hello, channel, &err);
+	else if (!ret && hello.purpose == VF_PURPOSE_RESOLVE)
+		ret = hear_question(side, &hello, channel, &err);
+	else if (!ret)
+		ret = -EPROTO;
+	if (!ret)
+		return;
+	(void) vferry_error_set(&err, ret, "bad-greeting", NULL, "no greeting that makes sense");
+	(void) send_error(channel, VF_FRAME_FAILED, &err);
+	(void) vf_channel_free(channel);
+}
+
+static void *accept_main(void *user)
+{
+	struct vf_destination_side *side = user;
+	struct vferry_session *s = side->session;
+	bool once = s->target.kind == VF_URI_FD;
+
+	for (;;) {
+		struct vferry_error err = VFERRY_ERROR_INIT;
+		struct vf_channel *channel;
+		int ret = vf_listener_accept(side->listener, 0, s->cancel_fd, &channel, &err);
+
+		if (ret == -ECANCELED)
+			break;
+		if (!ret) {
+			greet(side, channel);
+		} else if (once) {	/* a single connection, and it was used */
+			break;
+		} else {		/* out of descriptors, say: not so fast */
+			struct timespec ts = { .tv_nsec = 50 * (long) VF_MS_NS };
+
+			(void) nanosleep(&ts, NULL);
+		}
+	}
+	return NULL;
+}
+
+static void *ticker_main(void *user)
+{
+	struct vf_destination_side *side = user;
+	uint64_t every = side->session->parameters.stall_timeout_ns / 4;
+	struct timespec ts = { .tv_nsec = 100 * (long) VF_MS_NS };
+	uint64_t next = vf_now_ns() + every;
+
+	for (;;) {
+		bool quit, accepted;
+
+		(void) nanosleep(&ts, NULL);
+		(void) pthread_mutex_lock(&side->lock);
+		quit = side->tick_quit;
+		accepted = side->accepted;
+		(void) pthread_mutex_unlock(&side->lock);
+		if (quit)
+			return NULL;
+		if (!every || !accepted || vf_now_ns() < next)
+			continue;
+		next = vf_now_ns() + every;
+		(void) vf_destination_send(side, VF_FRAME_KEEPALIVE, VF_NO_COMPONENT, NULL, 0);
+	}
+}
+
+int vf_destination_listen(struct vf_destination_side *side, struct vferry_error *err)
+{
+	struct vferry_session *s = side->session;
+	int ret = vf_listener_new(&s->target, &side->listener, err);
+
+	if (ret)
+		return ret;
+	(void) pthread_mutex_lock(&s->lock);
+	(void) snprintf(s->status.uri, sizeof(s->status.uri), "%s", vf_listener_uri(side->listener));
+	(void) pthread_mutex_unlock(&s->lock);
+	ret = -pthread_create(&side->accept_thread, NULL, accept_main, side);
+	side->accept_exists = !ret;
+	if (!ret) {
+		ret = -pthread_create(&side->ticker_thread, NULL, ticker_main, side);
+		side->ticker_exists = !ret;
+	}
+	return ret ? vferry_error_set(err, ret, "no-thread", NULL, "cannot start a thread: %s",
+				      vferry_errno_name(ret)) : 0;
+}
+
+void vf_destination_link_stop(struct vf_destination_side *side)
+{
+	if (side->accept_exists)
+		(void) pthread_join(side->accept_thread, NULL);
+	(void) pthread_mutex_lock(&side->lock);
+	side->tick_quit = true;
+	(void) pthread_mutex_unlock(&side->lock);
+	for (unsigned i = 0; i < side->channel_count; i++)
+		if (side->channels[i])
+			vf_channel_shutdown(side->channels[i]);
+	if (side->ticker_exists)
+		(void) pthread_join(side->ticker_thread, NULL);
+	side->accept_exists = side->ticker_exists = false;
+	side->receiver = vf_receiver_free(side->receiver);
+	for (unsigned i = 0; i < side->channel_count; i++)
+		side->channels[i] = vf_channel_free(side->channels[i]);
+	side->asker = vf_channel_free(side->asker);
+	side->listener = vf_listener_free(side->listener);
+}

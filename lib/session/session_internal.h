@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * session_internal.h - what the files of lib/session share.
+ *
+ *   session.c      the public functions, the event queue, the status
+ *   steps.c        plans from components; struct vferry_step; how a component's step runs
+ *   source.c       source: carries out the engine's actions; source_link.c its channels
+ *   destination.c  destination, likewise; destination_link.c its channels and frames
+ *   report.c       steps as executed, plans as text
+ *   record.c       the destination's `ran` and `aborted`
+ *
+ * Threads: one session thread owns the engine's state machine and everything without a lock of its
+ * own. All others hand it events. `lock` protects the queue, the status and the ended flag; it is
+ * never held while a callback, a step or a system call that may block runs.
+ */
+#ifndef VF_SESSION_INTERNAL_H
+#define VF_SESSION_INTERNAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <vferry/session.h>
+
+#include "engine/order.h"
+#include "engine/status.h"
+#include "session/executor.h"
+#include "session/stream_sink.h"
+#include "session/stream_source.h"
+#include "transfer/channel.h"
+#include "transfer/uri.h"
+#include "wire/message.h"
+
+#define VF_MAX_DEVICES 64
+#define VF_EVENTS_FIRST 64	/* the queue's size; it doubles ... */
+#define VF_EVENTS_MOST 4096	/* ... up to here, then posting waits */
+
+struct vf_session_component {
+	struct vferry_component desc;	/* name and device point below */
+	char name[VFERRY_NAME_BYTES];
+	char device[VFERRY_NAME_BYTES];
+	uint32_t index;			/* here; on the source also on the wire */
+	uint32_t remote;		/* destination: index on the wire, VF_NO_COMPONENT */
+	struct vf_stream_source *stream_source;
+	struct vf_stream_sink *stream_sink;
+};
+
+struct vf_event {
+	uint32_t kind;			/* of the engine's machine of this side, or the side's own */
+	uint32_t component;
+	uint32_t generation;
+	uint64_t number;
+	bool flag;
+	bool has_error;
+	struct vferry_error error;
+};
+
+/* The two sides: what session.c asks of them. */
+struct vf_side_ops {
+	/* The session thread's life. */
+	void (*run)(struct vferry_session *session);
+	int (*cancel)(struct vferry_session *session);
+	void (*free)(struct vferry_session *session);
+	/* Adds figures to a status that is filled in otherwise; lock held. */
+	void (*status)(struct vferry_session *session, struct vferry_status *status);
+};
+
+struct vferry_session {
+	/* Set before the start, then constant. */
+	struct vferry_machine_ops ops;
+	void *user;
+	struct vferry_parameters parameters;
+	char *record_dir;		/* owned */
+	char description[VFERRY_NAME_BYTES];
+	struct vferry_ram *ram;
+	struct vferry_irq_plan *irq_plan;
+	struct vferry_device *devices[VF_MAX_DEVICES];
+	size_t device_count;
+	struct vf_session_component *components;	/* owned; VF_MAX_COMPONENTS of room */
+	size_t component_count;
+	char uri[256];
+	struct vf_uri target;
+	const struct vf_side_ops *side;	/* NULL: not started */
+	struct vf_source_side *source;
+	struct vf_destination_side *destination;
+	int cancel_fd;			/* readable: give up connecting and accepting */
+	int status_fd;			/* readable: the status has news */
+	uint64_t started_ns;
+
+	pthread_t thread;
+	bool thread_exists;
+
+	pthread_mutex_t lock;		/* everything below */
+	pthread_cond_t changed;
+	struct vf_event *events;	/* ring */
+	size_t event_room, event_first, event_count;
+	bool ended;			/* an outcome is there */
+	bool quit;			/* the thread is to end */
+	uint8_t id[VF_SESSION_ID_BYTES];
+	struct vferry_status status;
+	struct vf_report remote_report;	/* the other side's steps */
+	struct vf_refuse refused;	/* all reasons against, as the destination gave them */
+};
+
+/* ---- session.c ---- */
+
+void vf_session_post(struct vferry_session *s, const struct vf_event *event);
+void vf_session_post_kind(struct vferry_session *s, uint32_t kind);
+void vf_session_post_error(struct vferry_session *s, uint32_t kind, const struct vferry_error *err);
+/* The next event; false: @deadline_ns (0 = none) passed, or the session is to end. */
+bool vf_session_next_event(struct vferry_session *s, uint64_t deadline_ns, struct vf_event *ret);
+bool vf_session_quitting(struct vferry_session *s);
+/* Something in the status changed. Lock not held. */
+void vf_session_notify(struct vferry_session *s);
+void vf_session_set_state(struct vferry_session *s, enum vf_status status);
+void vf_session_finish(struct vferry_session *s, int exit_code, const struct vferry_error *err);
+void vf_session_set_owner(struct vferry_session *s, bool owner);
+
+/* ---- steps.c ---- */
+
+/* Steps that are the session's; the number stands where a component's step has its index. */
+enum vf_own_step {
+	VF_OWN_FIRST = 0x10000,
+	VF_OWN_VCPU_STOP = VF_OWN_FIRST,
+	VF_OWN_VCPU_COMPLETE,
+	VF_OWN_STREAM_DRAIN,
+	VF_OWN_RAM_LAST,
+	VF_OWN_STREAM_DATA,
+	VF_OWN_STREAM_LAST,
+	VF_OWN_RAM_COMPLETE,
+	VF_OWN_PREPARED,
+	VF_OWN_COMMIT,
+	VF_OWN_VCPU_RUN,
+	VF_OWN_LOGGING_OFF,
+	VF_OWN_UNDO_VCPU_RUN,
+};
+
+/*
+ * Which section feeds a load step: `section`, or `section_else`, or 0 if it needs none or none of
+ * them was announced. NULL: every section counts as announced (for `vferry order`).
+ */
+typedef uint32_t (*vf_feeding_section)(struct vferry_session *s,
+				       const struct vf_session_component *c,
+				       const struct vferry_step_desc *step);
+
+int vf_steps_plan(struct vferry_session *s, enum vferry_phase phase, vf_feeding_section feeding,
+		  struct vf_plan **ret_plan, struct vferry_error *err);
+struct vf_session_component *vf_session_find_component(struct vferry_session *s, const char *name);
+const struct vferry_section_desc *vf_component_section(const struct vferry_component *c, uint32_t id);
+/* Threads that the steps of @s need at the most. */
+unsigned vf_session_step_threads(const struct vferry_session *s);
+
+struct vferry_step {
+	struct vferry_writer *writer;
+	struct vferry_reader *reader;
+	uint32_t section;
+	uint16_t version;
+	uint64_t bytes;
+};
+
+/* Save step: runs it and hands its section, if it writes one, to @send. */
+typedef int (*vf_send_section)(struct vferry_session *s, const struct vf_session_component *c,
+			       const struct vferry_section_desc *section, const void *body,
+			       size_t bytes, struct vferry_error *err);
+int vf_step_run_save(struct vferry_session *s, struct vf_session_component *c,
+		     const struct vferry_step_desc *desc, vf_send_section send,
+		     uint64_t *ret_bytes, struct vferry_error *err);
+/* Load step, with the body of its section (or NULL). A body that is not read to its end is an error. */
+int vf_step_run_load(struct vf_session_component *c, const struct vferry_step_desc *desc,
+		     uint32_t section, uint16_t version, const void *body, size_t bytes,
+		     uint64_t *ret_bytes, struct vferry_error *err);
+
+struct vferry_reasons {
+	struct vf_refuse list;		/* reasons: room for VF_MAX_REASONS */
+};
+
+int vf_reasons_init(struct vferry_reasons *r);
+void vf_reasons_done(struct vferry_reasons *r);
+/* All reasons in one error, for the status. */
+void vf_reasons_summary(const struct vf_refuse *list, struct vferry_error *err);
+
+/* ---- report.c ---- */
+
+/* This side's steps as executed so far; vf_report_done() frees it. -ENODATA: no plan yet. */
+int vf_report_local(struct vferry_session *s, struct vf_report *ret_report);
+
+/* ---- record.c ---- */
+
+enum vf_record { VF_RECORD_NONE = 0, VF_RECORD_RAN = 1, VF_RECORD_ABORTED = 2 };
+
+/* Synced with its directory when this returns. A record is written once: -EEXIST if it says otherwise. */
+int vf_record_write(const char *dir, const uint8_t id[VF_SESSION_ID_BYTES], enum vf_record record,
+		    struct vferry_error *err);
+int vf_record_read(const char *dir, const uint8_t id[VF_SESSION_ID_BYTES],
+		   enum vf_record *ret_record, struct vferry_error *err);
+
+/* ---- the sides ---- */
+
+extern const struct vf_side_ops vf_source_ops;
+extern const struct vf_side_ops vf_destination_ops;
+int vf_source_side_new(struct vferry_session *s, struct vferry_error *err);
+int vf_destination_side_new(struct vferry_session *s, struct vferry_error *err);
+struct vf_executor *vf_source_executor(struct vferry_session *s);	/* NULL: none yet */
+struct vf_plan *vf_source_plan(struct vferry_session *s);
+struct vf_executor *vf_destination_executor(struct vferry_session *s);
+struct vf_plan *vf_destination_plan(struct vferry_session *s);
+/* When vCPUs stopped here, or SWITCHOVER came in; 0 = not yet. */
+uint64_t vf_source_pause_ns(struct vferry_session *s);
+uint64_t vf_destination_pause_ns(struct vferry_session *s);
+int vf_source_continue(struct vferry_session *s);
+int vf_source_resolve(struct vferry_session *s, const char *peer, bool fenced_destination);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * source.h - what source.c (the engine's actions) and source_link.c (channels, messages) share.
+ */
+#ifndef VF_SESSION_SOURCE_H
+#define VF_SESSION_SOURCE_H
+
+#include "engine/source.h"
+#include "session/session_internal.h"
+#include "transfer/limiter.h"
+#include "transfer/page_sender.h"
+
+/* The source's own events, beside the engine's. */
+enum vf_source_own_event {
+	VF_SRC_OWN_FIRST = 1000,
+	VF_SRC_OWN_ROUND_FINISHED = VF_SRC_OWN_FIRST,	/* number: page sender's result */
+	VF_SRC_OWN_STREAM_FAILED,			/* error */
+	VF_SRC_OWN_LIMITS,				/* number: downtime limit, ns */
+};
+
+struct vf_source_side {
+	struct vferry_session *session;
+	struct vf_source machine;	/* session thread only */
+
+	/* The link. */
+	struct vf_channel *channels[VF_MAX_CHANNELS];
+	unsigned channel_count;
+	struct vf_limiter *limiter;
+	pthread_t return_thread, ticker_thread;
+	bool return_exists, ticker_exists;
+	uint64_t link_rate;		/* bytes a second, probed at setup; 0 = unknown */
+	bool round_trip_known;
+	uint64_t round_trip_ns;
+	uint64_t load_ns;		/* what the destination expects; VF_UNKNOWN_NS */
+
+	/* The work. */
+	struct vf_page_sender *pages;
+	struct vf_plan *save_plan, *undo_plan;
+	struct vf_executor *save, *undo;
+	pthread_t helper_thread;	/* hook, undo or resolve: one at a time */
+	bool helper_exists;
+	enum vf_hook hook;
+	uint32_t last_round;		/* page sender's number; set before the save plan runs */
+	uint64_t rate;			/* bytes a second of the last round that says something */
+	char resolve_uri[256];
+
+	pthread_mutex_t lock;		/* everything below */
+	struct vf_manifest_section *sections;	/* what was sent, newest of each */
+	uint32_t section_count, section_room;
+	uint64_t section_bytes;
+	bool in_last_round;
+	bool machine_stopped;
+	bool tick_quit;
+	uint64_t stopped_ns, committed_ns, downtime_ns;
+	uint64_t verify_ns;		/* digests, not part of the pause */
+};
+
+/* ---- source_link.c ---- */
+
+/* Connects all channels and exchanges HELLO; measures round trip and rate. */
+int vf_source_connect(struct vf_source_side *side, struct vferry_error *err);
+/* Starts the threads that read answers and keep the link awake. */
+int vf_source_link_start(struct vf_source_side *side, struct vferry_error *err);
+void vf_source_link_stop(struct vf_source_side *side);	/* shuts down, joins, frees channels */
+/* A message on channel 0. */
+int vf_source_send(struct vf_source_side *side, enum vf_frame_type type, const void *body,
+		   size_t bytes, struct vferry_error *err);
+/* A frame of component @component, on the channel of its device. */
+int vf_source_send_for(struct vf_source_side *side, enum vf_frame_type type, uint32_t component,
+		       const void *head, size_t head_bytes, const void *body, size_t body_bytes,
+		       struct vferry_error *err);
+int vf_source_send_section(struct vferry_session *s, const struct vf_session_component *c,
+			   const struct vferry_section_desc *section, const void *body, size_t bytes,
+			   struct vferry_error *err);
+int vf_source_send_machine(struct vf_source_side *side, struct vferry_error *err);
+int vf_source_send_manifest(struct vf_source_side *side, struct vferry_error *err);
+/* CANCEL with a reason; gives up soon if the peer takes nothing. */
+void vf_source_send_cancel(struct vf_source_side *side, const struct vferry_error *why);
+/* Asks @uri over a connection of its own. Return: enum vf_resolution; negative errno. */
+int vf_source_ask(struct vf_source_side *side, const char *uri, struct vferry_error *err);
+
+#endif

@@ -1,0 +1,676 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * source_link.c - the source's channels: connecting, what is sent, and the thread that reads the
+ * answers on channel 0.
+ *
+ * Sections and streams of one device travel on one channel, so that a restart of the device and the
+ * config space that follows it keep their order; everything else goes on channel 0, pages on all.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "base/clock.h"
+#include "base/crc32c.h"
+#include "session/source.h"
+#include "vf_config.h"
+#include "wire/frame.h"
+
+#define CONNECT_NS (10 * VF_SECOND_NS)
+#define CANCEL_NS VF_SECOND_NS		/* a peer that takes no CANCEL for so long is cut off */
+#define PROBE_BYTES (256u << 10)
+
+/* ---- sending ---- */
+
+int vf_source_send(struct vf_source_side *side, enum vf_frame_type type, const void *body,
+		   size_t bytes, struct vferry_error *err)
+{
+	return vf_channel_send(side->channels[0], type, 0, VF_NO_COMPONENT, body, (uint32_t) bytes,
+			       err);
+}
+
+/* All parts of a device share the channel of the first of them. */
+static unsigned channel_of(struct vf_source_side *side, uint32_t component)
+{
+	struct vferry_session *s = side->session;
+	const struct vf_session_component *c = &s->components[component];
+
+	if (!c->device[0])
+		return 0;
+	for (size_t i = 0; i < s->component_count; i++)
+		if (!strcmp(s->components[i].device, c->device))
+			return (unsigned) i % side->channel_count;
+	return 0;
+}
+
+int vf_source_send_for(struct vf_source_side *side, enum vf_frame_type type, uint32_t component,
+		       const void *head, size_t head_bytes, const void *body, size_t body_bytes,
+		       struct vferry_error *err)
+{
+	struct vf_outgoing out = { .frame = { .type = (uint16_t) type, .component = component } };
+	struct iovec iov[3] = {
+		{ .iov_base = out.header, .iov_len = sizeof(out.header) },
+		{ .iov_base = (void *) head, .iov_len = head_bytes },
+		{ .iov_base = (void *) body, .iov_len = body_bytes },
+	};
+
+	if (head_bytes + body_bytes > VF_FRAME_MAX_BYTES)
+		return -EMSGSIZE;
+	out.frame.length = (uint32_t) (head_bytes + body_bytes);
+	out.frame.body_crc = vf_crc32c(vf_crc32c(0, head, head_bytes), body, body_bytes);
+	return vf_channel_send_vector(side->channels[channel_of(side, component)], &out, 1, iov,
+				      body_bytes ? 3 : 2, false, err);
+}
+
+static int note_section(struct vf_source_side *side, const struct vf_manifest_section *section)
+{
+	struct vf_manifest_section *grown;
+	int ret = 0;
+
+	(void) pthread_mutex_lock(&side->lock);
+	side->section_bytes += section->bytes;
+	for (uint32_t i = 0; i < side->section_count; i++) {
+		struct vf_manifest_section *have = &side->sections[i];
+
+		if (have->component == section->component && have->id == section->id) {
+			*have = *section;
+			goto out;
+		}
+	}
+	if (side->section_count == side->section_room) {
+		side->section_room = side->section_room ? side->section_room * 2 : 32;
+		grown = realloc(side->sections, side->section_room * sizeof(*grown));
+		if (!grown) {
+			ret = -ENOMEM;
+			goto out;
+		}
+		side->sections = grown;
+	}
+	side->sections[side->section_count++] = *section;
+out:
+	(void) pthread_mutex_unlock(&side->lock);
+	return ret;
+}
+
+int vf_source_send_section(struct vferry_session *s, const struct vf_session_component *c,
+			   const struct vferry_section_desc *section, const void *body, size_t bytes,
+			   struct vferry_error *err)
+{
+	uint8_t head[VF_SECTION_HEADER_BYTES];
+	struct vf_section_header header = { .id = section->id, .version = section->version };
+	struct vf_manifest_section sent = {
+		.component = c->index, .id = section->id, .bytes = (uint32_t) bytes,
+		.crc = vf_crc32c(0, body, bytes),
+	};
+	int ret;
+
+	vf_section_header_encode(head, &header);
+	ret = vf_source_send_for(s->source, VF_FRAME_SECTION, c->index, head, sizeof(head), body,
+				 bytes, err);
+	return ret ? ret : note_section(s->source, &sent);
+}
+
+/* ---- MACHINE ---- */
+
+static int describe_component(struct vf_session_component *c, struct vf_wire_component *to,
+			      struct vferry_error *err)
+{
+	struct vferry_writer *identity;
+	const void *data;
+	size_t size;
+	int ret;
+
+	(void) snprintf(to->name, sizeof(to->name), "%s", c->name);
+	(void) snprintf(to->device, sizeof(to->device), "%s", c->device);
+	to->has_stream = c->desc.stream != NULL;
+	to->section_count = (uint32_t) c->desc.section_count;
+	to->sections = calloc(to->section_count ? to->section_count : 1, sizeof(*to->sections));
+	if (!to->sections)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < to->section_count; i++) {
+		const struct vferry_section_desc *d = &c->desc.sections[i];
+
+		to->sections[i] = (struct vf_wire_section) {
+			.id = d->id, .version = d->version, .max_bytes = d->max_bytes,
+		};
+		(void) snprintf(to->sections[i].name, sizeof(to->sections[i].name), "%s", d->name);
+	}
+	if (!c->desc.identity)
+		return 0;
+	ret = vferry_writer_new(VF_MAX_IDENTITY_BYTES, &identity);
+	if (ret)
+		return ret;
+	ret = c->desc.identity(c->desc.user, identity, err);
+	data = vferry_writer_data(identity, &size);
+	if (!ret && !vferry_writer_ok(identity))
+		ret = vferry_error_set(err, -EMSGSIZE, "identity-too-large", c->name,
+				       "identity over %u bytes", VF_MAX_IDENTITY_BYTES);
+	if (!ret && size) {
+		to->identity = malloc(size);
+		ret = to->identity ? 0 : -ENOMEM;
+		if (!ret) {
+			memcpy(to->identity, data, size);
+			to->identity_bytes = (uint32_t) size;
+		}
+	}
+	(void) vferry_writer_free(identity);
+	return ret;
+}
+
+static int describe_machine(struct vferry_session *s, struct vf_machine *m, struct vferry_error *err)
+{
+	int ret = 0;
+
+	*m = (struct vf_machine) {
+		.compression = s->parameters.compression,
+		.verify = s->parameters.verify,
+		.check_only = s->parameters.check_only,
+		.max_downtime_ns = s->parameters.max_downtime_ns,
+		.pause_budget_ns = s->parameters.pause_budget_ns,
+	};
+	(void) snprintf(m->description, sizeof(m->description), "%s", s->description);
+	m->blocks = calloc(VF_MAX_BLOCKS, sizeof(*m->blocks));
+	m->components = calloc(VF_MAX_COMPONENTS, sizeof(*m->components));
+	if (!m->blocks || !m->components)
+		return -ENOMEM;
+	m->block_count = s->ram ? (uint32_t) vferry_ram_block_count(s->ram) : 0;
+	for (uint32_t i = 0; i < m->block_count; i++) {
+		const struct vferry_ram_block *block = vferry_ram_get_block(s->ram, i);
+
+		m->blocks[i] = (struct vf_wire_block) {
+			.gpa = block->gpa, .bytes = block->bytes, .flags = block->flags,
+		};
+		(void) snprintf(m->blocks[i].name, sizeof(m->blocks[i].name), "%s", block->name);
+	}
+	for (; m->component_count < s->component_count && !ret; m->component_count++)
+		ret = describe_component(&s->components[m->component_count],
+					 &m->components[m->component_count], err);
+	return ret;
+}
+
+int vf_source_send_machine(struct vf_source_side *side, struct vferry_error *err)
+{
+	struct vf_machine m;
+	struct vf_writer w;
+	int ret = describe_machine(side->session, &m, err);
+
+	vf_writer_init(&w, VF_FRAME_MAX_MESSAGE_BYTES);
+	if (!ret) {
+		vf_machine_encode(&w, &m);
+		if (w.bad)
+			ret = vferry_error_set(err, -EMSGSIZE, "machine-too-large", NULL,
+					       "the description of the machine does not fit one message");
+	}
+	if (!ret)
+		ret = vf_source_send(side, VF_FRAME_MACHINE, w.data, w.size, err);
+	vf_writer_done(&w);
+	vf_machine_done(&m);
+	return ret;
+}
+
+/* ---- MANIFEST, CANCEL ---- */
+
+static int list_streams(struct vferry_session *s, struct vf_manifest *m)
+{
+	m->streams = calloc(s->component_count ? s->component_count : 1, sizeof(*m->streams));
+	if (!m->streams)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->component_count; i++) {
+		struct vf_stream_source_totals totals;
+
+		if (!s->components[i].stream_source)
+			continue;
+		vf_stream_source_get_totals(s->components[i].stream_source, &totals);
+		m->streams[m->stream_count++] = (struct vf_manifest_stream) {
+			.component = (uint32_t) i, .generation = totals.generation,
+			.bytes = totals.bytes, .crc = totals.crc,
+		};
+	}
+	return 0;
+}
+
+int vf_source_send_manifest(struct vf_source_side *side, struct vferry_error *err)
+{
+	struct vf_channel_count channels[VF_MAX_CHANNELS];
+	struct vf_page_stats pages = { 0 };
+	struct vf_manifest m = { .channels = channels, .channel_count = side->channel_count };
+	struct vf_writer w;
+	int ret;
+
+	if (side->pages)
+		vf_page_sender_get_stats(side->pages, NULL, &pages);
+	m.pages_normal = pages.pages_normal;
+	m.pages_zero = pages.pages_zero;
+	for (unsigned i = 0; i < side->channel_count; i++) {
+		struct vf_channel_stats stats;
+
+		vf_channel_get_stats(side->channels[i], &stats);
+		channels[i] = (struct vf_channel_count) {
+			.frames = stats.sent_frames, .bytes = stats.sent_bytes,
+		};
+	}
+	m.sections = side->sections;
+	m.section_count = side->section_count;
+	ret = list_streams(side->session, &m);
+	vf_writer_init(&w, VF_FRAME_MAX_MESSAGE_BYTES);
+	if (!ret) {
+		vf_manifest_encode(&w, &m);
+		ret = w.bad ? -EMSGSIZE : vf_source_send(side, VF_FRAME_MANIFEST, w.data, w.size, err);
+	}
+	vf_writer_done(&w);
+	free(m.streams);
+	return ret;
+}
+
+void vf_source_send_cancel(struct vf_source_side *side, const struct vferry_error *why)
+{
+	struct vferry_error reason = VFERRY_ERROR_INIT;
+	struct vf_writer w;
+
+	if (why && why->code)
+		reason = *why;
+	else
+		(void) vferry_error_set(&reason, -ECANCELED, "cancelled", NULL, "cancelled");
+	vf_writer_init(&w, 4096);
+	vf_failure_encode(&w, &reason);
+	(void) vf_channel_set_stall_timeout(side->channels[0], CANCEL_NS);
+	if (!w.bad)
+		(void) vf_source_send(side, VF_FRAME_CANCEL, w.data, w.size, NULL);
+	vf_writer_done(&w);
+}
+
+/* ---- connecting ---- */
+
+static int exchange_hello(struct vf_channel *channel, const struct vf_hello *hello,
+			  struct vferry_error *err)
+{
+	struct vf_hello answer;
+	struct vf_frame frame;
+	uint8_t *body = NULL;
+	struct vf_writer w;
+	int ret;
+
+	vf_writer_init(&w, 512);
+	vf_hello_encode(&w, hello);
+	ret = w.bad ? -ENOMEM : vf_channel_send(channel, VF_FRAME_HELLO, 0, VF_NO_COMPONENT, w.data,
+						(uint32_t) w.size, err);
+	vf_writer_done(&w);
+	if (!ret)
+		ret = vf_channel_recv(channel, VF_FRAME_MAX_MESSAGE_BYTES, &frame, &body, err);
+	if (ret == 0)
+		ret = vferry_error_set(err, -ECONNRESET, "peer-closed", vf_channel_name(channel),
+				       "the peer closed the connection without a greeting");
+	if (ret > 0 && frame.type == VF_FRAME_FAILED) {
+		struct vferry_error said;
+
+		ret = vf_failure_decode(body, frame.length, &said, err);
+		if (!ret) {
+			if (err && !err->code)
+				*err = said;
+			ret = said.code;
+		}
+	} else if (ret > 0 && frame.type != VF_FRAME_HELLO) {
+		ret = vferry_error_set(err, -EPROTO, "unexpected-frame", vf_channel_name(channel),
+				       "%s where a greeting was due", vf_frame_type_name(frame.type));
+	} else if (ret > 0) {
+		ret = vf_hello_decode(body, frame.length, &answer, err);
+	}
+	free(body);
+	return ret;
+}
+
+/* Time until a probe of @bytes is answered. */
+static int probe(struct vf_channel *channel, uint8_t *body, size_t bytes, uint64_t *ret_ns,
+		 struct vferry_error *err)
+{
+	uint64_t start = vf_now_ns();
+	int ret;
+
+	vf_put_u32(body, (uint32_t) bytes);
+	ret = vf_channel_send(channel, VF_FRAME_KEEPALIVE, VF_FRAME_OPTIONAL, VF_NO_COMPONENT, body,
+			      (uint32_t) bytes, err);
+	while (!ret) {
+		struct vf_frame frame;
+		uint8_t *answer = NULL;
+		bool mine;
+
+		ret = vf_channel_recv(channel, VF_FRAME_MAX_MESSAGE_BYTES, &frame, &answer, err);
+		mine = ret > 0 && frame.type == VF_FRAME_KEEPALIVE && frame.length == 4 &&
+		       vf_get_u32(answer) == bytes;
+		free(answer);
+		if (mine) {
+			*ret_ns = vf_now_ns() - start;
+			return 0;
+		}
+		if (ret == 0)
+			ret = -ECONNRESET;
+		else if (ret > 0 && frame.type == VF_FRAME_KEEPALIVE)
+			ret = 0;
+		else if (ret > 0)
+			ret = -EPROTO;
+	}
+	return vferry_error_set(err, ret, "probe-failed", vf_channel_name(channel),
+				"the destination did not answer the first message: %s",
+				vferry_errno_name(ret));
+}
+
+static int measure_link(struct vf_source_side *side, struct vferry_error *err)
+{
+	uint8_t *body = calloc(1, PROBE_BYTES);
+	uint64_t small, large;
+	int ret;
+
+	if (!body)
+		return -ENOMEM;
+	ret = probe(side->channels[0], body, 4, &small, err);
+	if (!ret)
+		ret = probe(side->channels[0], body, PROBE_BYTES, &large, err);
+	free(body);
+	if (ret)
+		return ret;
+	side->round_trip_known = true;
+	side->round_trip_ns = small;
+	if (large > small)
+		side->link_rate = PROBE_BYTES * VF_SECOND_NS / (large - small);
+	return 0;
+}
+
+int vf_source_connect(struct vf_source_side *side, struct vferry_error *err)
+{
+	struct vferry_session *s = side->session;
+	struct vf_hello hello = {
+		.major = VF_STREAM_MAJOR, .minor = VF_STREAM_MINOR, .purpose = VF_PURPOSE_MIGRATE,
+		.channel_count = side->channel_count, .software = "vferry " VFERRY_VERSION,
+	};
+	int ret = 0;
+
+	memcpy(hello.session_id, s->id, sizeof(hello.session_id));
+	for (unsigned i = 0; i < side->channel_count && !ret; i++) {
+		ret = vf_channel_connect(&s->target, CONNECT_NS, s->cancel_fd, &side->channels[i],
+					 err);
+		if (ret)
+			break;
+		vf_channel_set_limiter(side->channels[i], side->limiter);
+		ret = vf_channel_set_stall_timeout(side->channels[i],
+						   s->parameters.stall_timeout_ns);
+		hello.channel = i;
+		if (!ret)
+			ret = exchange_hello(side->channels[i], &hello, err);
+	}
+	return ret ? ret : measure_link(side, err);
+}
+
+int vf_source_ask(struct vf_source_side *side, const char *uri, struct vferry_error *err)
+{
+	struct vferry_session *s = side->session;
+	struct vf_hello hello = {
+		.major = VF_STREAM_MAJOR, .minor = VF_STREAM_MINOR, .purpose = VF_PURPOSE_RESOLVE,
+		.channel_count = 1, .software = "vferry " VFERRY_VERSION,
+	};
+	struct vf_channel *channel = NULL;
+	struct vf_frame frame;
+	struct vf_uri target;
+	uint8_t *body = NULL;
+	uint32_t answer = 0;
+	int ret = vf_uri_parse(uri, &target, err);
+
+	memcpy(hello.session_id, s->id, sizeof(hello.session_id));
+	if (!ret)
+		ret = vf_channel_connect(&target, CONNECT_NS, -1, &channel, err);
+	if (!ret)
+		ret = vf_channel_set_stall_timeout(channel, CONNECT_NS);
+	if (!ret)
+		ret = exchange_hello(channel, &hello, err);
+	if (!ret)
+		ret = vf_channel_send(channel, VF_FRAME_RESOLVE, 0, VF_NO_COMPONENT, s->id,
+				      sizeof(s->id), err);
+	if (!ret) {
+		ret = vf_channel_recv(channel, VF_FRAME_MAX_MESSAGE_BYTES, &frame, &body, err);
+		if (ret > 0 && frame.type == VF_FRAME_RESOLVED)
+			ret = vf_number32_decode(body, frame.length, &answer, err);
+		else
+			ret = vferry_error_set(err, ret < 0 ? ret : -EPROTO, "no-answer", uri,
+					       "the destination gave no answer on how it ended");
+	}
+	if (!ret)
+		ret = answer == VF_RESOLUTION_RAN || answer == VF_RESOLUTION_ABORTED
+			      ? (int) answer : -EBADMSG;
+	free(body);
+	(void) vf_channel_free(channel);
+	return ret;
+}
+
+/* ---- answers ---- */
+
+static struct vf_session_component *component_of(struct vferry_session *s,
+						  const struct vf_frame *frame)
+{
+	return frame->component < s->component_count ? &s->components[frame->component] : NULL;
+}
+
+static int on_accept(struct vf_source_side *side, const void *body, size_t bytes,
+		     struct vferry_error *err)
+{
+	struct vferry_session *s = side->session;
+	struct vf_accept accept;
+	int ret = vf_accept_decode(body, bytes, &accept, err);
+
+	if (ret)
+		return ret;
+	side->load_ns = accept.load_ns;
+	for (uint32_t i = 0; i < accept.credit_count; i++) {
+		uint32_t component = accept.credits[i].component;
+
+		if (component < s->component_count && s->components[component].stream_source)
+			vf_stream_source_add_credit(s->components[component].stream_source,
+						    accept.credits[i].bytes);
+	}
+	vf_accept_done(&accept);
+	vf_session_post_kind(s, VF_SRC_PEER_ACCEPTED);
+	return 0;
+}
+
+static int on_refuse(struct vferry_session *s, const void *body, size_t bytes,
+		     struct vferry_error *err)
+{
+	struct vferry_error summary;
+	struct vf_refuse refuse;
+	int ret = vf_refuse_decode(body, bytes, &refuse, err);
+
+	if (ret)
+		return ret;
+	vf_reasons_summary(&refuse, &summary);
+	(void) pthread_mutex_lock(&s->lock);
+	vf_refuse_done(&s->refused);
+	s->refused = refuse;
+	(void) pthread_mutex_unlock(&s->lock);
+	vf_session_post_error(s, VF_SRC_PEER_REFUSED, &summary);
+	return 0;
+}
+
+static int on_stream(struct vferry_session *s, const struct vf_frame *frame, const void *body,
+		     struct vferry_error *err)
+{
+	struct vf_session_component *c = component_of(s, frame);
+	struct vf_event event = { .kind = VF_SRC_STREAM_ACK, .component = frame->component };
+	uint64_t bytes;
+	int ret;
+
+	if (!c || !c->stream_source)
+		return vferry_error_set(err, -EPROTO, "no-such-stream", NULL,
+					"%s for component %u, which has no stream",
+					vf_frame_type_name(frame->type), frame->component);
+	if (frame->type == VF_FRAME_CREDIT) {
+		ret = vf_number64_decode(body, frame->length, &bytes, err);
+		if (!ret)
+			vf_stream_source_add_credit(c->stream_source, bytes);
+		return ret;
+	}
+	ret = vf_number32_decode(body, frame->length, &event.generation, err);
+	if (!ret) {
+		vf_stream_source_acknowledge(c->stream_source, event.generation);
+		vf_session_post(s, &event);
+	}
+	return ret;
+}
+
+static int on_report(struct vferry_session *s, const void *body, size_t bytes,
+		     struct vferry_error *err)
+{
+	struct vf_report report;
+	int ret = vf_report_decode(body, bytes, &report, err);
+
+	if (ret)
+		return ret;
+	(void) pthread_mutex_lock(&s->lock);
+	vf_report_done(&s->remote_report);
+	s->remote_report = report;
+	(void) pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
+static int on_number(struct vferry_session *s, uint32_t kind, const struct vf_frame *frame,
+		     const void *body, struct vferry_error *err)
+{
+	struct vf_event event = { .kind = kind };
+	uint32_t number;
+	int ret;
+
+	if (frame->type == VF_FRAME_RUNNING)
+		ret = vf_number64_decode(body, frame->length, &event.number, err);
+	else
+		ret = vf_number32_decode(body, frame->length, &number, err);
+	if (!ret && frame->type != VF_FRAME_RUNNING)
+		event.number = number;
+	event.flag = frame->type == VF_FRAME_RESOLVED && event.number == VF_RESOLUTION_RAN;
+	if (!ret)
+		vf_session_post(s, &event);
+	return ret;
+}
+
+static int on_answer(struct vf_source_side *side, const struct vf_frame *frame, const void *body,
+		     struct vferry_error *err)
+{
+	struct vferry_session *s = side->session;
+	struct vferry_error said;
+	int ret;
+
+	switch (frame->type) {
+	case VF_FRAME_ACCEPT:
+		return on_accept(side, body, frame->length, err);
+	case VF_FRAME_REFUSE:
+		return on_refuse(s, body, frame->length, err);
+	case VF_FRAME_CREDIT:
+	case VF_FRAME_INITIAL_ACK:
+		return on_stream(s, frame, body, err);
+	case VF_FRAME_PREPARED:
+		return on_number(s, VF_SRC_PEER_PREPARED, frame, body, err);
+	case VF_FRAME_RUNNING:
+		return on_number(s, VF_SRC_PEER_RUNNING, frame, body, err);
+	case VF_FRAME_RESOLVED:
+		return on_number(s, VF_SRC_RESOLVED, frame, body, err);
+	case VF_FRAME_FAILED:
+		ret = vf_failure_decode(body, frame->length, &said, err);
+		if (!ret)
+			vf_session_post_error(s, VF_SRC_PEER_FAILED, &said);
+		return ret;
+	case VF_FRAME_REPORT:
+		return on_report(s, body, frame->length, err);
+	case VF_FRAME_KEEPALIVE:
+		return 0;
+	default:
+		return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL,
+					"%s does not come from a destination",
+					vf_frame_type_name(frame->type));
+	}
+}
+
+static void *return_main(void *user)
+{
+	struct vf_source_side *side = user;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	int ret;
+
+	for (;;) {
+		struct vf_frame frame;
+		uint8_t *body = NULL;
+
+		ret = vf_channel_recv(side->channels[0], VF_FRAME_MAX_MESSAGE_BYTES, &frame, &body,
+				      &err);
+		if (ret > 0)
+			ret = on_answer(side, &frame, body, &err) ? -EPROTO : 1;
+		free(body);
+		if (ret <= 0)
+			break;
+	}
+	(void) vferry_error_set(&err, ret < 0 ? ret : -ECONNRESET, "link-lost",
+				vf_channel_name(side->channels[0]),
+				ret < 0 ? "the link to the destination failed: %s"
+					: "the destination closed the connection%s",
+				ret < 0 ? vferry_errno_name(ret) : "");
+	vf_session_post_error(side->session, ret == -ETIMEDOUT ? VF_SRC_STALL : VF_SRC_LINK_LOST,
+			      &err);
+	return NULL;
+}
+
+/* A silent peer is a dead one: so nobody stays silent. */
+static void *ticker_main(void *user)
+{
+	struct vf_source_side *side = user;
+	uint64_t every = side->session->parameters.stall_timeout_ns / 4;
+	struct timespec ts = { .tv_nsec = 100 * (long) VF_MS_NS };
+	uint64_t next = vf_now_ns() + every;
+
+	for (;;) {
+		bool quit;
+
+		(void) nanosleep(&ts, NULL);
+		(void) pthread_mutex_lock(&side->lock);
+		quit = side->tick_quit;
+		(void) pthread_mutex_unlock(&side->lock);
+		if (quit)
+			return NULL;
+		if (!every || vf_now_ns() < next)
+			continue;
+		next = vf_now_ns() + every;
+		for (unsigned i = 0; i < side->channel_count; i++)
+			(void) vf_channel_send(side->channels[i], VF_FRAME_KEEPALIVE,
+					       VF_FRAME_OPTIONAL, VF_NO_COMPONENT, NULL, 0, NULL);
+	}
+}
+
+int vf_source_link_start(struct vf_source_side *side, struct vferry_error *err)
+{
+	int ret = -pthread_create(&side->return_thread, NULL, return_main, side);
+
+	side->return_exists = !ret;
+	if (!ret) {
+		ret = -pthread_create(&side->ticker_thread, NULL, ticker_main, side);
+		side->ticker_exists = !ret;
+	}
+	return ret ? vferry_error_set(err, ret, "no-thread", NULL, "cannot start a thread: %s",
+				      vferry_errno_name(ret)) : 0;
+}
+
+void vf_source_link_stop(struct vf_source_side *side)
+{
+	(void) pthread_mutex_lock(&side->lock);
+	side->tick_quit = true;
+	(void) pthread_mutex_unlock(&side->lock);
+	for (unsigned i = 0; i < side->channel_count; i++)
+		if (side->channels[i])
+			vf_channel_shutdown(side->channels[i]);
+	if (side->return_exists)
+		(void) pthread_join(side->return_thread, NULL);
+	if (side->ticker_exists)
+		(void) pthread_join(side->ticker_thread, NULL);
+	side->return_exists = side->ticker_exists = false;
+	for (unsigned i = 0; i < side->channel_count; i++)
+		side->channels[i] = vf_channel_free(side->channels[i]);
+}
