@@ -71,11 +71,12 @@ void vf_limiter_set_rate(struct vf_limiter *limiter, uint64_t bytes_per_second)
 {
 	(void) pthread_mutex_lock(&limiter->lock);
 	fill_locked(limiter);
-	/* What is owed was owed at the old rate: it must not take an age at a lower one. */
-	if (limiter->rate && limiter->tokens < 0)
+	bytes_per_second = vf_min_u64(bytes_per_second, MOST_RATE);
+	/* What is owed is bytes; at a lower rate, which was not known then, it must not take an age. */
+	if (limiter->tokens < 0 && bytes_per_second < limiter->rate)
 		limiter->tokens = (int64_t) ((long double) limiter->tokens * bytes_per_second /
 					     limiter->rate);
-	limiter->rate = vf_min_u64(bytes_per_second, MOST_RATE);
+	limiter->rate = bytes_per_second;
 	(void) pthread_cond_broadcast(&limiter->changed);
 	(void) pthread_mutex_unlock(&limiter->lock);
 }
