@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+/* test_irq_plan.c - the table goes out once, connects come after, a release loses nothing. */
+#include "test_device.h"
+#include "session/irq_plan.h"
+
+struct fixture {
+	struct sink sink;
+	struct vferry_irq_plan *plan;
+	struct vf_irq_source *a, *b;
+	int fds[8];
+};
+
+static struct vf_irq_source *add(struct fixture *x, const char *name, uint32_t pin)
+{
+	const struct vf_irq_source_desc desc = { .name = name, .requester_id = 7, .intx_pin = pin };
+	struct vf_irq_source *source;
+
+	assert_int_equal(vf_irq_source_add(x->plan, &desc, &source, NULL), 0);
+	return source;
+}
+
+static int setup(void **state)
+{
+	struct fixture *x = calloc(1, sizeof(*x));
+	struct vferry_irq_sink table;
+
+	sink_init(&x->sink);
+	table = sink_table(&x->sink);
+	assert_int_equal(vferry_irq_plan_new(&table, &x->plan, NULL), 0);
+	x->a = add(x, "a", 3);
+	x->b = add(x, "b", 3);
+	for (int i = 0; i < 8; i++)
+		x->fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	*state = x;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *x = *state;
+
+	vferry_irq_plan_free(x->plan);
+	assert_int_equal(x->sink.producers, 0);
+	for (int i = 0; i < 8; i++)
+		close(x->fds[i]);
+	free(x);
+	return 0;
+}
+
+static void alloc_msi(struct fixture *x, struct vf_irq_source *s, uint32_t count, int first_fd)
+{
+	assert_int_equal(vf_irq_alloc(x->plan, s, VFERRY_IRQ_MSI, count, &x->fds[first_fd], -1,
+				      NULL), 0);
+	for (uint32_t i = 0; i < count; i++)
+		assert_int_equal(vf_irq_set_message(x->plan, s, i, DOORBELL, 100 + i), 0);
+}
+
+static void table_goes_out_once_before_connects(void **state)
+{
+	struct fixture *x = *state;
+	struct vferry_component component;
+
+	alloc_msi(x, x->a, 2, 0);
+	alloc_msi(x, x->b, 2, 2);
+	expect_notes(&x->sink.notes, "");
+	assert_int_equal(x->sink.producers, 4);
+
+	assert_int_equal(vf_irq_plan_component(x->plan, &component), 0);
+	assert_int_equal(component.step_count, 1);
+	assert_int_equal(component.steps[0].step_class, VFERRY_LOAD_IRQ_ROUTES);
+	assert_int_equal(component.steps[0].run(component.user, NULL, NULL), 0);
+	for (uint32_t i = 0; i < 2; i++) {
+		assert_int_equal(vf_irq_connect(x->plan, x->a, i, NULL), 0);
+		assert_int_equal(vf_irq_connect(x->plan, x->b, i, NULL), 0);
+	}
+	expect_notes(&x->sink.notes, "routes 4; connect 0; connect 2; connect 1; connect 3; ");
+	assert_int_equal(x->sink.routes[3].data, 101);
+	assert_int_equal(x->sink.routes[3].requester_id, 7);
+
+	/* The same again changes nothing. */
+	assert_int_equal(vf_irq_set_message(x->plan, x->a, 0, DOORBELL, 100), 0);
+	assert_int_equal(vf_irq_commit(x->plan, NULL), 0);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 0, NULL), 0);
+	expect_notes(&x->sink.notes, "");
+	assert_int_equal(vf_irq_plan_commits(x->plan), 1);
+}
+
+static void connect_commits_what_it_needs(void **state)
+{
+	struct fixture *x = *state;
+
+	alloc_msi(x, x->a, 1, 0);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 0, NULL), 0);
+	expect_notes(&x->sink.notes, "routes 1; connect 0; ");
+}
+
+static void new_route_reconnects(void **state)
+{
+	struct fixture *x = *state;
+
+	alloc_msi(x, x->a, 1, 0);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 0, NULL), 0);
+	forget(&x->sink.notes);
+	assert_int_equal(vf_irq_set_message(x->plan, x->a, 0, DOORBELL, 55), 0);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 0, NULL), 0);
+	expect_notes(&x->sink.notes, "routes 1; disconnect 0; connect 0; ");
+	assert_int_equal(x->sink.routes[0].data, 55);
+}
+
+static void no_message_no_connect(void **state)
+{
+	struct fixture *x = *state;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	assert_int_equal(vf_irq_alloc(x->plan, x->a, VFERRY_IRQ_MSI, 1, x->fds, -1, NULL), 0);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 0, &err), -EINVAL);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 1, NULL), -EINVAL);
+	assert_int_equal(vf_irq_set_message(x->plan, x->a, 1, DOORBELL, 1), -EINVAL);
+	expect_notes(&x->sink.notes, "");
+}
+
+static void devices_on_one_pin_share_a_gsi(void **state)
+{
+	struct fixture *x = *state;
+
+	assert_int_equal(vf_irq_alloc(x->plan, x->a, VFERRY_IRQ_PIN, 1, &x->fds[0], x->fds[1],
+				      NULL), 0);
+	assert_int_equal(vf_irq_alloc(x->plan, x->b, VFERRY_IRQ_PIN, 1, &x->fds[2], x->fds[3],
+				      NULL), 0);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 0, NULL), 0);
+	assert_int_equal(vf_irq_connect(x->plan, x->b, 0, NULL), 0);
+	expect_notes(&x->sink.notes, "routes 1; connect 0; connect 0; ");
+	assert_int_equal(x->sink.routes[0].pin, 3);
+	assert_int_equal(x->sink.resample[0], x->fds[3]);
+	vf_irq_free(x->plan, x->a);
+	assert_int_equal(vf_irq_commit(x->plan, NULL), 0);
+	assert_true(x->sink.routed[0]);
+	x->sink.eventfd[0] = x->fds[2];
+	vf_irq_free(x->plan, x->b);
+	assert_int_equal(vf_irq_commit(x->plan, NULL), 0);
+	assert_false(x->sink.routed[0]);
+}
+
+static void pending_event_is_found_at_connect(void **state)
+{
+	struct fixture *x = *state;
+
+	alloc_msi(x, x->a, 1, 0);
+	assert_int_equal(eventfd_write(x->fds[0], 1), 0);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 0, NULL), 0);
+	assert_int_equal(x->sink.delivered[0], 1);
+}
+
+static void forwarded_vector_is_sent_again_when_cut(void **state)
+{
+	struct fixture *x = *state;
+
+	x->sink.forwarded = VFERRY_FORWARDED_YES;
+	alloc_msi(x, x->a, 1, 0);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 0, NULL), 0);
+	forget(&x->sink.notes);
+	assert_int_equal(vf_irq_disconnect(x->plan, x->a, 0, NULL), 0);
+	assert_int_equal(vf_irq_disconnect(x->plan, x->a, 0, NULL), 0);
+	expect_notes(&x->sink.notes, "disconnect 0; signal 0; ");
+	/* A vector that was not forwarded loses nothing. */
+	x->sink.forwarded = VFERRY_FORWARDED_NO;
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 0, NULL), 0);
+	assert_int_equal(vf_irq_disconnect(x->plan, x->a, 0, NULL), 0);
+	expect_notes(&x->sink.notes, "connect 0; disconnect 0; ");
+}
+
+/* Save on GICv4.0: all are cut before any is sent again; masked ones are not sent. */
+static void release_and_reconnect(void **state)
+{
+	struct fixture *x = *state;
+	struct vf_irq_counts counts;
+
+	x->sink.forwarded = VFERRY_FORWARDED_YES;
+	alloc_msi(x, x->a, 3, 0);
+	alloc_msi(x, x->b, 1, 3);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 0, NULL), 0);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 2, NULL), 0);
+	assert_int_equal(vf_irq_connect(x->plan, x->b, 0, NULL), 0);
+	forget(&x->sink.notes);
+	assert_int_equal(vferry_irq_plan_release(x->plan, NULL), 3);
+	expect_notes(&x->sink.notes,
+		     "disconnect 3; disconnect 0; disconnect 2; signal 3; signal 0; signal 2; ");
+	vf_irq_count(x->plan, x->a, &counts);
+	assert_int_equal(counts.wanted, 2);
+	assert_int_equal(counts.connected, 0);
+	/* Undo: those that were, and the same routes. */
+	assert_int_equal(vf_irq_reconnect(x->plan, x->a, NULL), 0);
+	assert_int_equal(vf_irq_reconnect(x->plan, x->a, NULL), 0);
+	expect_notes(&x->sink.notes, "connect 0; connect 2; ");
+	vf_irq_count(x->plan, x->a, &counts);
+	assert_int_equal(counts.forwarded, 2);
+}
+
+static void release_leaves_software_vectors(void **state)
+{
+	struct fixture *x = *state;
+
+	alloc_msi(x, x->a, 1, 0);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 0, NULL), 0);
+	forget(&x->sink.notes);
+	assert_int_equal(vferry_irq_plan_release(x->plan, NULL), 0);
+	expect_notes(&x->sink.notes, "");
+	x->sink.forwarded = VFERRY_FORWARDED_UNKNOWN;
+	assert_int_equal(vferry_irq_plan_release(x->plan, NULL), 1);
+	expect_notes(&x->sink.notes, "disconnect 0; signal 0; ");
+}
+
+static void failures_are_told_and_leave_things_usable(void **state)
+{
+	struct fixture *x = *state;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct vf_irq_counts counts;
+
+	x->sink.fail_producer = -ENXIO;
+	assert_int_equal(vf_irq_alloc(x->plan, x->a, VFERRY_IRQ_MSI, 2, x->fds, -1, &err), -ENXIO);
+	assert_string_equal(err.id, "irq-producer");
+	x->sink.fail_producer = 0;
+	vf_irq_count(x->plan, x->a, &counts);
+	assert_int_equal(counts.vectors, 0);
+
+	alloc_msi(x, x->a, 2, 0);
+	x->sink.fail_routes = -E2BIG;
+	vferry_error_clear(&err);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 0, &err), -E2BIG);
+	assert_string_equal(err.id, "irq-routes");
+	x->sink.fail_routes = 0;
+	x->sink.fail_connect = -EAGAIN;
+	vferry_error_clear(&err);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 0, &err), -EAGAIN);
+	assert_string_equal(err.id, "irq-connect");
+	x->sink.fail_connect = 0;
+	forget(&x->sink.notes);
+	/* It stayed wanted: a reconnect brings it. */
+	assert_int_equal(vf_irq_reconnect(x->plan, x->a, NULL), 0);
+	expect_notes(&x->sink.notes, "connect 0; ");
+
+	x->sink.forwarded = VFERRY_FORWARDED_YES;
+	x->sink.fail_signal = -EIO;
+	vferry_error_clear(&err);
+	assert_int_equal(vferry_irq_plan_release(x->plan, &err), -EIO);
+	assert_string_equal(err.id, "irq-resend");
+	x->sink.fail_signal = 0;
+	assert_int_equal(vf_irq_reconnect(x->plan, x->a, NULL), 0);
+	x->sink.fail_disconnect = -EBADF;
+	assert_int_equal(vf_irq_disconnect(x->plan, x->a, 0, NULL), -EBADF);
+	vf_irq_count(x->plan, x->a, &counts);
+	assert_int_equal(counts.connected, 1);
+	x->sink.fail_disconnect = 0;
+}
+
+static void gsis_run_out_and_come_back(void **state)
+{
+	struct fixture *x = *state;
+	struct vferry_irq_sink table = sink_table(&x->sink);
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct vferry_irq_plan *plan;
+	const struct vf_irq_source_desc desc = { .name = "small" };
+	struct vf_irq_source *s;
+
+	table.gsi_count = 2;
+	assert_int_equal(vferry_irq_plan_new(&table, &plan, NULL), 0);
+	assert_int_equal(vf_irq_source_add(plan, &desc, &s, NULL), 0);
+	assert_int_equal(vf_irq_alloc(plan, s, VFERRY_IRQ_MSI, 3, x->fds, -1, &err), -ENOSPC);
+	assert_string_equal(err.id, "irq-gsis");
+	assert_int_equal(vf_irq_alloc(plan, s, VFERRY_IRQ_MSI, 2, x->fds, -1, NULL), 0);
+	assert_int_equal(vf_irq_alloc(plan, s, VFERRY_IRQ_MSI, 2, x->fds, -1, NULL), 0);
+	assert_int_equal(vf_irq_alloc(plan, s, VFERRY_IRQ_PIN, 2, x->fds, -1, NULL), -EINVAL);
+	vferry_irq_plan_free(plan);
+}
+
+static void flush_waits_for_the_controller(void **state)
+{
+	struct fixture *x = *state;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	alloc_msi(x, x->a, 2, 0);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 0, NULL), 0);
+	/* The second one is silent: its event is a pending bit, not on its way. */
+	assert_int_equal(eventfd_write(x->fds[1], 1), 0);
+	assert_int_equal(vf_irq_flush(x->plan, x->a, NULL), 0);
+	assert_int_equal(eventfd_write(x->fds[0], 1), 0);
+	assert_int_equal(vf_irq_flush(x->plan, x->a, &err), -ETIMEDOUT);
+	assert_string_equal(err.id, "irq-flush");
+	sink_pump(&x->sink);
+	assert_int_equal(vf_irq_flush(x->plan, x->a, NULL), 0);
+}
+
+static void bad_arguments(void **state)
+{
+	struct vferry_irq_plan *plan;
+	struct vferry_irq_sink table = { .size = 4 };
+
+	(void) state;
+	assert_int_equal(vferry_irq_plan_new(NULL, &plan, NULL), -EINVAL);
+	assert_int_equal(vferry_irq_plan_new(&table, &plan, NULL), -EINVAL);
+	assert_int_equal(vf_irq_plan_component(NULL, NULL), -EINVAL);
+	assert_null(vferry_irq_plan_free(NULL));
+	assert_int_equal(vferry_irq_plan_release(NULL, NULL), -EINVAL);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(table_goes_out_once_before_connects),
+		TEST(connect_commits_what_it_needs),
+		TEST(new_route_reconnects),
+		TEST(no_message_no_connect),
+		TEST(devices_on_one_pin_share_a_gsi),
+		TEST(pending_event_is_found_at_connect),
+		TEST(forwarded_vector_is_sent_again_when_cut),
+		TEST(release_and_reconnect),
+		TEST(release_leaves_software_vectors),
+		TEST(failures_are_told_and_leave_things_usable),
+		TEST(gsis_run_out_and_come_back),
+		TEST(flush_waits_for_the_controller),
+		cmocka_unit_test(bad_arguments),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
