@@ -390,7 +390,7 @@ static const struct row {
 	{ S(SETUP) | LOADING, VF_DST_CANCELLED, on_cancelled, S(ENDED) },
 	{ PROMISED, VF_DST_CANCELLED, on_cancelled_promise, S(RECORDING_ABORTED) },
 	{ S(SETUP) | LOADING, VF_DST_LINK_LOST, on_link_lost, S(ENDED) },
-	{ PROMISED, VF_DST_LINK_LOST, on_link_lost_promised, S(HOLDING) },
+	{ S(PREPARED), VF_DST_LINK_LOST, on_link_lost_promised, S(HOLDING) },
 	{ S(RECORDING_RAN) | S(STARTING) | S(RECORDING_ABORTED), VF_DST_LINK_LOST,
 	  on_link_lost_later, S(RECORDING_RAN) | S(STARTING) | S(RECORDING_ABORTED) },
 	{ S(ENDED), VF_DST_LINK_LOST, on_link_lost_end, S(ENDED) },
