@@ -414,63 +414,11 @@ int machine_reset(struct machine *machine, struct vferry_error *err)
 	return r;
 }
 
-/* ---- migration ---- */
-
-static int session_stop(void *user, struct vferry_error *err)
-{
-	return machine_stop(user, err);
-}
-
-static int session_start(void *user, struct vferry_error *err)
-{
-	return machine_start(user, err);
-}
-
-static void session_throttle(void *user, unsigned percent)
-{
-	machine_throttle(user, percent);
-}
-
-const struct vferry_machine_ops *machine_session_ops(void)
-{
-	static const struct vferry_machine_ops ops = {
-		.size = sizeof(ops),
-		.stop = session_stop,
-		.start = session_start,
-		.throttle = session_throttle,
-	};
-
-	return &ops;
-}
-
 /* v4.0 and v4.1 differ in the host only: the guest sees the same. */
-static void describe(const struct machine *machine, char *to, size_t size)
+void machine_describe(const struct machine *machine, char *to, size_t size)
 {
 	(void) snprintf(to, size, "%s-arm64-v1 cpus=%u gic=%s", machine->accel->name, machine->cpus,
 			machine->gic == MACHINE_GIC_OFF ? "off" : "v3");
-}
-
-int machine_add_to_session(struct machine *machine, struct vferry_session *session,
-			   struct vferry_error *err)
-{
-	char description[64];
-	int r;
-
-	describe(machine, description, sizeof(description));
-	r = vferry_session_set_machine(session, description);
-	if (r >= 0)
-		r = vferry_session_set_ram(session, machine->ram);
-	if (r >= 0 && machine->irqs)
-		r = vferry_session_set_irq_plan(session, machine->irqs);
-	for (size_t i = 0; r >= 0 && i < machine->slots; i++)
-		r = vferry_session_add_device(session, machine->slot[i].device, err);
-	if (r >= 0)
-		r = machine->accel->add_components(machine, session, err);
-	if (r < 0)
-		return vferry_error_set(err, r, "session-setup", "machine",
-					"the machine could not be added to a migration (%s)",
-					vferry_errno_name(r));
-	return 0;
 }
 
 struct vferry_ram *machine_ram(struct machine *machine)
@@ -560,7 +508,7 @@ void machine_get_info(struct machine *machine, struct machine_info *ret_info)
 {
 	memset(ret_info, 0, sizeof(*ret_info));
 	ret_info->accel = machine->accel->name;
-	describe(machine, ret_info->description, sizeof(ret_info->description));
+	machine_describe(machine, ret_info->description, sizeof(ret_info->description));
 	ret_info->cpus = machine->cpus;
 	ret_info->memory_bytes = vferry_ram_bytes(machine->ram);
 	ret_info->gic = machine->gic;

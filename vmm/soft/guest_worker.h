@@ -121,6 +121,9 @@ struct worker_act {
 	uint64_t b;
 };
 
+#define WORKER_MASKED_VECTOR	1u
+#define WORKER_MASKED_ALL	2u	/* with its function */
+
 /* One vector and the job that it stands for. */
 struct worker_slot {
 	uint64_t in_flight;
@@ -130,7 +133,8 @@ struct worker_slot {
 	uint64_t descriptor;	/* index in the ring */
 	uint64_t submitted_ns;	/* run time */
 	uint64_t done_seen_ns;	/* seen done, but not noticed by an interrupt; 0 = not */
-	uint64_t masked;
+	uint64_t masked;	/* WORKER_MASKED_* */
+	uint64_t was_masked;	/* and has not completed a job since: one interrupt may be spurious */
 	uint64_t voided;	/* its job was lost in a reset: one interrupt may still come */
 	uint64_t interrupts;
 	uint64_t stored;	/* internal memory holds the pattern of stored_seed */

@@ -486,33 +486,39 @@ static bool result_good(struct soft_vcpu *vcpu, struct worker *w, unsigned index
 	}
 }
 
+static void judge_job(struct soft_vcpu *vcpu, struct worker *w, unsigned index, unsigned s)
+{
+	struct worker_slot *slot = &w->device[index].slot[s];
+	uint32_t status = job_status(vcpu, index, slot);
+	unsigned peer = (unsigned) ((index + 1) % w->found);
+
+	if (status == ACCEL_JOB_OK && result_good(vcpu, w, index, s)) {
+		w->verified_jobs++;
+	} else if (status == ACCEL_JOB_OK) {
+		w->corrupt_jobs++;
+		worker_fault(w, WORKER_FAULT_JOB_RESULT, index, s, slot->op);
+	} else if (slot->op == ACCEL_OP_COPY_PEER &&
+		   worker_load(vcpu, resets_gpa(vcpu, peer)) != slot->peer_resets) {
+		/* A peer that is being reset cannot be written to. */
+		w->voided_jobs++;
+	} else {
+		w->failed_jobs++;
+		worker_fault(w, WORKER_FAULT_JOB_STATUS, index, s, status);
+	}
+}
+
 /* The job is done, and the guest knows. */
 static void complete(struct soft_vcpu *vcpu, struct worker *w, unsigned index, unsigned s)
 {
 	struct worker_slot *slot = &w->device[index].slot[s];
-	uint32_t status = job_status(vcpu, index, slot);
 
+	judge_job(vcpu, w, index, s);
 	slot->in_flight = 0;
 	slot->voided = 0;
+	if (!slot->masked)
+		slot->was_masked = 0;
 	slot->done_seen_ns = 0;
 	slot->number++;
-	if (status != ACCEL_JOB_OK) {
-		unsigned peer = (unsigned) ((index + 1) % w->found);
-
-		/* A peer that is being reset cannot be written to. */
-		if (slot->op == ACCEL_OP_COPY_PEER &&
-		    worker_load(vcpu, resets_gpa(vcpu, peer)) != slot->peer_resets) {
-			w->voided_jobs++;
-			return;
-		}
-		w->failed_jobs++;
-		worker_fault(w, WORKER_FAULT_JOB_STATUS, index, s, status);
-	} else if (result_good(vcpu, w, index, s)) {
-		w->verified_jobs++;
-	} else {
-		w->corrupt_jobs++;
-		worker_fault(w, WORKER_FAULT_JOB_RESULT, index, s, slot->op);
-	}
 }
 
 /* ---- interrupts ---- */
@@ -526,6 +532,8 @@ static void slot_interrupt(struct soft_vcpu *vcpu, struct worker *w, unsigned in
 		complete(vcpu, w, index, s);
 	else if (slot->voided)
 		slot->voided = 0;
+	else if (slot->was_masked)
+		slot->was_masked = 0;
 	else
 		w->spurious++;
 }
@@ -614,6 +622,17 @@ static void watch_slot(struct soft_vcpu *vcpu, struct worker *w, unsigned index,
 	complete(vcpu, w, index, s);
 }
 
+/*
+ * A vector that hardware forwards is disconnected to be masked, and sent once more then: what was
+ * pending in hardware is lost with the connection. So masking may cost one interrupt too many.
+ */
+static void note_mask(struct worker_slot *slot, uint64_t why, bool masked)
+{
+	slot->masked = masked ? slot->masked | why : slot->masked & ~why;
+	slot->was_masked |= masked;
+	slot->done_seen_ns = 0;
+}
+
 static void set_mask(struct soft_vcpu *vcpu, struct worker_device *dev, unsigned s, bool masked)
 {
 	if (dev->mode == WORKER_IRQ_MSIX) {
@@ -628,8 +647,7 @@ static void set_mask(struct soft_vcpu *vcpu, struct worker_device *dev, unsigned
 	} else {
 		return;
 	}
-	dev->slot[s].masked = masked;
-	dev->slot[s].done_seen_ns = 0;
+	note_mask(&dev->slot[s], WORKER_MASKED_VECTOR, masked);
 }
 
 static void set_mask_all(struct soft_vcpu *vcpu, struct worker_device *dev, bool masked)
@@ -638,10 +656,8 @@ static void set_mask_all(struct soft_vcpu *vcpu, struct worker_device *dev, bool
 		return;
 	worker_config_write(vcpu, dev->pci_slot, dev->cap_msix + MSIX_CONTROL, 2,
 			    MSIX_ENABLE | (masked ? MSIX_MASK_ALL : 0));
-	for (unsigned s = 0; s < dev->slots; s++) {
-		dev->slot[s].masked = masked;
-		dev->slot[s].done_seen_ns = 0;
-	}
+	for (unsigned s = 0; s < dev->slots; s++)
+		note_mask(&dev->slot[s], WORKER_MASKED_ALL, masked);
 }
 
 /* One vector after the other is masked for a while. */
@@ -679,7 +695,7 @@ bool worker_devices_quiet(struct soft_vcpu *vcpu, struct worker *w)
 			continue;
 		dev->mask_cycle_ns = 0;
 		for (unsigned s = 0; s < dev->slots; s++)
-			masked |= dev->slot[s].masked;
+			masked |= dev->slot[s].masked != 0;
 		for (unsigned s = 0; masked && s < dev->slots; s++)
 			set_mask(vcpu, dev, s, false);
 		if (masked)
@@ -852,7 +868,7 @@ bool worker_device_valid(const struct worker_device *dev)
 	for (unsigned s = 0; s < WORKER_SLOTS; s++) {
 		const struct worker_slot *slot = &dev->slot[s];
 
-		if (slot->in_flight > 1 || slot->masked > 1 || slot->op >= ACCEL_OP_COUNT ||
+		if (slot->in_flight > 1 || slot->masked > 3 || slot->op >= ACCEL_OP_COUNT ||
 		    slot->descriptor >= WORKER_RING)
 			return false;
 	}

@@ -159,18 +159,9 @@ static bool is_loaded(struct machine *machine)
 	return loaded;
 }
 
-static int add_components(struct machine *machine, struct vferry_session *session,
-			  struct vferry_error *err)
+static const struct vferry_component *components(struct machine *machine, size_t *ret_count)
 {
-	struct soft_accel *accel = machine->accel_data;
-	const struct vferry_component *component;
-	size_t count;
-	int r = 0;
-
-	component = soft_components_get(accel->components, &count);
-	for (size_t i = 0; r >= 0 && i < count; i++)
-		r = vferry_session_add_component(session, &component[i], err);
-	return r < 0 ? r : 0;
+	return soft_components_get(((struct soft_accel *) machine->accel_data)->components, ret_count);
 }
 
 static const char *guest(size_t index, const char **ret_summary)
@@ -198,6 +189,6 @@ const struct machine_accel machine_accel_soft = {
 	.verdict = verdict,
 	.get_info = get_info,
 	.is_loaded = is_loaded,
-	.add_components = add_components,
+	.components = components,
 	.guest = guest,
 };
