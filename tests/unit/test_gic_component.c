@@ -240,6 +240,10 @@ static void round_trip(enum soft_gic_kind kind)
 	dress(p->source);
 	save_all(p->from, &p->sections);
 	copy_ram(p);
+	/* What the other side had of its own is gone after the load. */
+	machine_set(p->target, 0, VF_VGIC_GRP_DIST_REGS, VF_GICD_ISENABLER + 8, 0x80);
+	machine_set(p->target, 0, VF_VGIC_GRP_DIST_REGS, VF_GICD_ISACTIVER + 8, 0x80);
+	machine_set(p->target, 0, VF_VGIC_GRP_DIST_REGS, VF_GICD_ISPENDR + 8, 0x80);
 	load_all(p->to, &p->sections);
 
 	machine_connect(p->target);
@@ -422,6 +426,9 @@ static void test_damaged_sections(void **state)
 	p->sections.size[1] = whole + 1;
 	assert_int_equal(load_one(p, VFERRY_LOAD_ITS_REGS, &err), -EINVAL);
 	p->sections.size[1] = whole;
+	p->sections.data[1][0]++;	/* a count of more than there are */
+	assert_int_equal(load_one(p, VFERRY_LOAD_ITS_REGS, &err), -EINVAL);
+	p->sections.data[1][0]--;
 	whole = p->sections.size[0];
 	for (size = 0; size < whole; size += 7) {
 		p->sections.size[0] = size;

@@ -204,9 +204,9 @@ int vf_gic_list_read(struct vf_gic_list *list, struct vferry_reader *r, const ch
 		     struct vferry_error *err)
 {
 	uint32_t count = vferry_read_u32(r);
-	uint32_t at = 0;
+	uint32_t at = 0, i = 0;
 
-	for (uint32_t i = 0; i < count && vferry_reader_left(r) >= ENTRY_BYTES; i++) {
+	for (; i < count && vferry_reader_left(r) >= ENTRY_BYTES; i++) {
 		uint16_t group = vferry_read_u16(r);
 		uint16_t cpu = vferry_read_u16(r);
 		uint32_t offset = vferry_read_u32(r);
@@ -224,7 +224,7 @@ int vf_gic_list_read(struct vf_gic_list *list, struct vferry_reader *r, const ch
 	}
 	while (at < list->count && list->regs[at].optional)
 		at++;
-	if (at < list->count || !vferry_reader_done(r))
+	if (i < count || at < list->count || !vferry_reader_done(r))
 		return vferry_error_set(err, -EINVAL, "irqchip-section-damaged", object,
 					"the section of registers is cut short, or too long");
 	return 0;
