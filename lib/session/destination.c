@@ -485,7 +485,7 @@ static void destination_status(struct vferry_session *s, struct vferry_status *s
 
 	(void) pthread_mutex_lock(&side->lock);
 	status->device_sent_bytes = side->stream_bytes;
-	if (side->accepted && side->receiver)
+	if (side->receiver)
 		vf_receiver_get_stats(side->receiver, &stats);
 	(void) pthread_mutex_unlock(&side->lock);
 	status->ram_total_bytes = s->ram ? vferry_ram_bytes(s->ram) : 0;

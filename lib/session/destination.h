@@ -33,7 +33,6 @@ struct vf_destination_side {
 	bool accept_exists, ticker_exists;
 	struct vf_channel *channels[VF_MAX_CHANNELS];
 	unsigned channel_count, channels_there;
-	struct vf_receiver *receiver;
 
 	/* The machine as the source describes it. Set before ACCEPT, then constant. */
 	bool machine_there;
@@ -45,6 +44,7 @@ struct vf_destination_side {
 	bool devices_begun;
 
 	pthread_mutex_t lock;		/* everything below */
+	struct vf_receiver *receiver;	/* NULL: not all channels are there yet */
 	struct vf_channel *asker;	/* waits for RESOLVED; owned */
 	bool tick_quit;
 	bool bound;			/* a source has this session: `id` */

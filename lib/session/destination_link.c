@@ -374,11 +374,17 @@ static int start_receiver(struct vf_destination_side *side)
 		.ops = &receiver_ops,
 		.user = side,
 	};
-	int ret = vf_receiver_new(&options, &side->receiver, &err);
+	struct vf_receiver *receiver;
+	int ret = vf_receiver_new(&options, &receiver, &err);
 
-	if (ret)
+	if (ret) {
 		vf_session_post_error(side->session, VF_DST_LOAD_FAILED, &err);
-	return ret;
+		return ret;
+	}
+	(void) pthread_mutex_lock(&side->lock);
+	side->receiver = receiver;
+	(void) pthread_mutex_unlock(&side->lock);
+	return 0;
 }
 
 /* Return: 0 the channel is taken over; negative: turn it away. */

@@ -532,7 +532,9 @@ static int act(struct vf_source_side *side, const struct vf_action *action, stru
 		ret = send_digest(side, err);
 		return ret ? ret : vf_source_send_manifest(side, err);
 	case VF_ACT_SEND_COMMIT:
+		(void) pthread_mutex_lock(&side->lock);
 		side->committed_ns = vf_now_ns();
+		(void) pthread_mutex_unlock(&side->lock);
 		return vf_source_send(side, VF_FRAME_COMMIT, s->id, sizeof(s->id), err);
 	case VF_ACT_SEND_CANCEL:
 		vf_source_send_cancel(side, &side->machine.error);
@@ -730,7 +732,7 @@ static void on_event(struct vf_source_side *side, const struct vf_event *event)
 
 /* ---- life ---- */
 
-static int prepare(struct vf_source_side *side, struct vferry_error *err)
+static int make_streams(struct vf_source_side *side)
 {
 	struct vferry_session *s = side->session;
 	int ret = 0;
@@ -742,8 +744,14 @@ static int prepare(struct vf_source_side *side, struct vferry_error *err)
 			ret = vf_stream_source_new(c->index, c->name, c->desc.stream, c->desc.user,
 						   &stream_ops, side, &c->stream_source);
 	}
-	if (!ret)
-		ret = vf_steps_plan(s, VFERRY_PHASE_SAVE, NULL, &side->save_plan, err);
+	return ret;
+}
+
+static int make_plans(struct vf_source_side *side, struct vferry_error *err)
+{
+	struct vferry_session *s = side->session;
+	int ret = vf_steps_plan(s, VFERRY_PHASE_SAVE, NULL, &side->save_plan, err);
+
 	if (!ret)
 		ret = vf_plan_seal(side->save_plan, err);
 	if (!ret)
@@ -793,7 +801,12 @@ static int open_link(struct vf_source_side *side, struct vferry_error *err)
 			.round_done = round_done, .user = side,
 		};
 
-		ret = vf_page_sender_new(&options, &side->pages, err);
+		struct vf_page_sender *pages;
+
+		ret = vf_page_sender_new(&options, &pages, err);
+		(void) pthread_mutex_lock(&side->lock);
+		side->pages = ret ? NULL : pages;
+		(void) pthread_mutex_unlock(&side->lock);
 	}
 	return ret ? ret : vf_source_link_start(side, err);
 }
@@ -853,7 +866,7 @@ static bool set_up(struct vf_source_side *side)
 
 	vf_session_set_owner(s, true);
 	vf_session_set_state(s, VF_STATUS_SETUP);
-	ret = prepare(side, &err);
+	ret = make_plans(side, &err);
 	if (!ret)
 		ret = begin_devices(side, &err);
 	if (ret) {
@@ -898,8 +911,10 @@ static int source_cancel(struct vferry_session *s)
 
 	(void) pthread_mutex_lock(&s->lock);
 	ended = s->ended;
-	committed = s->source->committed_ns != 0;
 	(void) pthread_mutex_unlock(&s->lock);
+	(void) pthread_mutex_lock(&s->source->lock);
+	committed = s->source->committed_ns != 0;
+	(void) pthread_mutex_unlock(&s->source->lock);
 	if (committed)
 		return -EALREADY;
 	if (ended)
@@ -935,7 +950,6 @@ static void source_status(struct vferry_session *s, struct vferry_status *status
 
 	(void) pthread_mutex_lock(&side->lock);
 	status->section_bytes = side->section_bytes;
-	(void) pthread_mutex_unlock(&side->lock);
 	if (side->pages) {
 		struct vf_page_stats pages;
 
@@ -944,6 +958,7 @@ static void source_status(struct vferry_session *s, struct vferry_status *status
 		status->pages_normal = pages.pages_normal;
 		status->pages_zero = pages.pages_zero;
 	}
+	(void) pthread_mutex_unlock(&side->lock);
 	status->ram_total_bytes = s->ram ? vferry_ram_bytes(s->ram) : 0;
 	status->device_sent_bytes = 0;
 	for (size_t i = 0; i < s->component_count; i++) {
@@ -973,18 +988,19 @@ int vf_source_side_new(struct vferry_session *s, struct vferry_error *err)
 	side->session = s;
 	side->load_ns = VF_UNKNOWN_NS;
 	side->channel_count = s->target.kind == VF_URI_FD ? 1 : s->parameters.channels;
-	ret = vf_limiter_new(s->parameters.bandwidth, &side->limiter);
-	if (!ret && getrandom(s->id, sizeof(s->id), 0) != sizeof(s->id))
-		ret = -EIO;
-	if (ret) {
-		(void) vf_limiter_free(side->limiter);
-		free(side);
-		return vferry_error_set(err, ret, "no-memory", NULL, "cannot set up a source: %s",
-					vferry_errno_name(ret));
-	}
 	(void) pthread_mutex_init(&side->lock, NULL);
 	init_machine(side);
 	s->source = side;
+	ret = vf_limiter_new(s->parameters.bandwidth, &side->limiter);
+	if (!ret && getrandom(s->id, sizeof(s->id), 0) != sizeof(s->id))
+		ret = -EIO;
+	if (!ret)
+		ret = make_streams(side);
+	if (ret) {
+		source_free(s);
+		return vferry_error_set(err, ret, "no-memory", NULL, "cannot set up a source: %s",
+					vferry_errno_name(ret));
+	}
 	return 0;
 }
 

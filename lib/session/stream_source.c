@@ -27,10 +27,13 @@ struct vf_stream_source {
 	void *user;
 	uint8_t *buffer;		/* CHUNK_BYTES, of whoever pumps */
 
-	pthread_mutex_t lock;		/* everything below */
-	pthread_cond_t changed;
+	/* The owner's alone. */
 	pthread_t thread;
 	bool thread_exists;
+
+	pthread_mutex_t lock;		/* everything below */
+	pthread_cond_t changed;
+	bool precopying;		/* pre-copy began: acknowledgement may be awaited */
 	bool stopping;			/* pre-copy is to end */
 	bool cancelled;
 	uint64_t credit;
@@ -41,6 +44,7 @@ struct vf_stream_source {
 	bool initial_marked;		/* MARK(initial-end) of this generation is sent */
 	bool initial_known;
 	bool acknowledged;
+	struct vferry_remaining remaining;	/* as the component last said */
 	struct vferry_error error;	/* of the pre-copy thread */
 };
 
@@ -184,11 +188,27 @@ static int follow_generation(struct vf_stream_source *s, struct vferry_error *er
 	return generation == s->generation ? 0 : begin_generation(s, generation, err);
 }
 
+/* The component's answer, kept for whoever asks while the pump runs. */
+static int ask_remaining(struct vf_stream_source *s, struct vferry_remaining *ret,
+			 struct vferry_error *err)
+{
+	int error;
+
+	*ret = (struct vferry_remaining) { 0 };
+	error = s->stream->remaining ? s->stream->remaining(s->stream_user, ret, err) : 0;
+	if (error)
+		return error;
+	(void) pthread_mutex_lock(&s->lock);
+	s->remaining = *ret;
+	(void) pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
 /* Are all initial bytes sent, or new ones there? */
 static int follow_initial(struct vf_stream_source *s, struct vferry_error *err)
 {
 	struct vferry_remaining left;
-	int ret = vf_stream_source_remaining(s, &left, err);
+	int ret = ask_remaining(s, &left, err);
 	bool withdraw;
 
 	if (ret || !left.precopy_known)
@@ -205,10 +225,10 @@ static int follow_initial(struct vf_stream_source *s, struct vferry_error *err)
 		s->ops->reinit(s->user, s->component);
 	if (left.initial_bytes || s->initial_marked)
 		return 0;
-	ret = send_mark(s, VF_MARK_INITIAL_END, err);
-	if (!ret)
-		s->initial_marked = true;
-	return ret;
+	(void) pthread_mutex_lock(&s->lock);
+	s->initial_marked = true;	/* first: the acknowledgement may come before send returns */
+	(void) pthread_mutex_unlock(&s->lock);
+	return send_mark(s, VF_MARK_INITIAL_END, err);
 }
 
 static bool wants_to_stop(struct vf_stream_source *s, bool idle)
@@ -284,10 +304,11 @@ int vf_stream_source_start(struct vf_stream_source *s, struct vferry_error *err)
 	if (ret)
 		return ret < 0 ? ret : 0;	/* positive: this device has no pre-copy */
 	/* Known from the first moment on, so that no switchover slips in before the thread asks. */
-	ret = vf_stream_source_remaining(s, &left, err);
+	ret = ask_remaining(s, &left, err);
 	if (ret)
 		return ret;
 	s->initial_known = left.precopy_known;
+	s->precopying = true;
 	ret = -pthread_create(&s->thread, NULL, precopy_main, s);
 	if (ret)
 		return vferry_error_set(err, ret, "no-thread", s->name, "cannot start a thread: %s",
@@ -371,7 +392,7 @@ bool vf_stream_source_acknowledged(struct vf_stream_source *s)
 	bool ready;
 
 	(void) pthread_mutex_lock(&s->lock);
-	ready = !s->thread_exists || !s->initial_known || s->acknowledged;
+	ready = !s->precopying || !s->initial_known || s->acknowledged;
 	(void) pthread_mutex_unlock(&s->lock);
 	return ready;
 }
@@ -379,10 +400,13 @@ bool vf_stream_source_acknowledged(struct vf_stream_source *s)
 int vf_stream_source_remaining(struct vf_stream_source *s, struct vferry_remaining *ret,
 			       struct vferry_error *err)
 {
-	*ret = (struct vferry_remaining) { 0 };
-	if (!s->stream->remaining)
-		return 0;
-	return s->stream->remaining(s->stream_user, ret, err);
+	if (!s->thread_exists)
+		return ask_remaining(s, ret, err);
+	/* The pump asks every INFO_EVERY_NS; two threads never ask the device at once. */
+	(void) pthread_mutex_lock(&s->lock);
+	*ret = s->remaining;
+	(void) pthread_mutex_unlock(&s->lock);
+	return 0;
 }
 
 void vf_stream_source_get_totals(struct vf_stream_source *s, struct vf_stream_source_totals *ret)

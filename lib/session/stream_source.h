@@ -64,6 +64,7 @@ void vf_stream_source_cancel(struct vf_stream_source *s);
 void vf_stream_source_acknowledge(struct vf_stream_source *s, uint32_t generation);
 /* May a switchover start, as far as this stream knows? True when nothing is known. */
 bool vf_stream_source_acknowledged(struct vf_stream_source *s);
+/* Owner only. While pre-copy runs: the pump's last figures. */
 int vf_stream_source_remaining(struct vf_stream_source *s, struct vferry_remaining *ret,
 			       struct vferry_error *err);
 void vf_stream_source_get_totals(struct vf_stream_source *s, struct vf_stream_source_totals *ret);

@@ -402,7 +402,7 @@ static void moves_on_four_channels_while_dirtied_and_verified(void **state)
 	from.dirty = true;
 	assert_int_equal(pthread_create(&from.dirtier, NULL, dirtier_main, &from), 0);
 	migrate(&from, &to, &p);
-	from.dirty = false;
+	__atomic_store_n(&from.dirty, false, __ATOMIC_SEQ_CST);
 	(void) pthread_join(from.dirtier, NULL);
 	expect_moved(&from, &to);
 	machine_done(&from);
