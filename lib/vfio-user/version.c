@@ -187,6 +187,7 @@ static int parse_text(const char *text, size_t len, struct vf_vfio_user_caps *ca
 {
 	struct json_tokener *tokener;
 	struct json_object *top = NULL, *all;
+	size_t end;
 	int ret = -EINVAL;
 
 	if (len > VF_VFIO_USER_JSON_MAX)
@@ -198,6 +199,9 @@ static int parse_text(const char *text, size_t len, struct vf_vfio_user_caps *ca
 	if (!top || !json_object_is_type(top, json_type_object) ||
 	    !find_object(top, "capabilities", &all))
 		goto out;
+	end = json_tokener_get_parse_end(tokener);
+	if (text[end + strspn(text + end, " \t\r\n")])
+		goto out;	/* something behind the object */
 	if (all && !read_caps(all, caps))
 		goto out;
 	ret = 0;
