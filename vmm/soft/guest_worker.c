@@ -10,7 +10,7 @@
  * Arguments, "key=value", separated by blanks (sizes take K, M, G, T; rates are MB/s, or "max"):
  *   working-set=64M rate=50 fill=0 fill-kind=random|zero|half seed=1
  *   jobs=on|off irq=msix|msi|intx|poll vectors=4 job-bytes=2048 job-delay-us=1000
- *   notice-ms=1000 lost-ms=5000 p2p=on|off at=MS:COMMAND (blanks as commas; several)
+ *   notice-ms=1000 lost-ms=5000 p2p=on|off at=MS:COMMAND (blanks as commas; several; running time since power-on)
  * Commands: see commands[].
  */
 #include "guest_worker.h"
@@ -398,6 +398,8 @@ static void watch_clock(struct soft_vcpu *vcpu, struct worker *w)
 			w->clock_backward++;
 			worker_fault(w, WORKER_FAULT_CLOCK, w->last_counter - counter, 0, 0);
 		}
+	} else {
+		w->born_ns = run;
 	}
 	w->began = 1;
 	w->last_run_ns = run;
@@ -420,7 +422,7 @@ static bool do_acts(struct soft_vcpu *vcpu, struct worker *w, uint64_t now_ns)
 	for (unsigned i = 0; i < WORKER_ACTS; i++) {
 		struct worker_act act = w->act[i];
 
-		if (act.op == WORKER_ACT_NONE || act.at_ns > now_ns)
+		if (act.op == WORKER_ACT_NONE || act.at_ns > now_ns - w->born_ns)
 			continue;
 		w->act[i] = (struct worker_act) { 0 };
 		switch (act.op) {

@@ -115,8 +115,8 @@ enum worker_act_op {
 };
 
 struct worker_act {
-	uint64_t at_ns;		/* run time; 0 with op NONE: free */
-	uint64_t op;
+	uint64_t at_ns;		/* running time since power-on */
+	uint64_t op;		/* enum worker_act_op; NONE: free */
 	uint64_t a;
 	uint64_t b;
 };
@@ -193,6 +193,7 @@ struct worker {
 	uint64_t idle_turns;
 	/* time */
 	uint64_t began;			/* a step was made: the following are valid */
+	uint64_t born_ns;		/* run time of the first step */
 	uint64_t last_run_ns, last_paused_ns, last_counter, wake_ns;
 	/* what it saw */
 	uint64_t steps;

@@ -235,6 +235,8 @@ int soft_machine_reset(struct soft_machine *machine, struct vferry_error *err);
 int soft_machine_command(struct soft_machine *machine, const char *text, char *reply,
 			 size_t reply_size, struct vferry_error *err);
 void soft_machine_verdict(struct soft_machine *machine, struct machine_verdict *ret);
+/* What runs @machine; NULL if another accelerator does. For the GIC's components, and tests. */
+struct soft_machine *soft_machine_of(struct machine *machine);
 /* Wakes a vCPU's thread; from anywhere. */
 void soft_vcpu_kick(struct soft_vcpu *vcpu);
 

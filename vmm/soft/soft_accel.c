@@ -192,3 +192,8 @@ const struct machine_accel machine_accel_soft = {
 	.components = components,
 	.guest = guest,
 };
+
+struct soft_machine *soft_machine_of(struct machine *machine)
+{
+	return machine->accel == &machine_accel_soft ? soft_of(machine) : NULL;
+}
