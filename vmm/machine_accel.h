@@ -5,7 +5,7 @@
  * An accelerator runs vCPUs and has the interrupt controller; RAM, PCI host, devices and interrupt
  * plan are the machine's and the same for all. A new one is one more table in machine.c.
  *
- * Threads: as machine.h says; create, destroy and components by the owner only.
+ * Threads: as machine.h says; create, destroy and component by the owner only.
  */
 #ifndef VMM_MACHINE_ACCEL_H
 #define VMM_MACHINE_ACCEL_H
@@ -42,8 +42,8 @@ struct machine_accel {
 	/* running, powered_off, throttle_percent, counter_ns, last_stop_ns, starts, stops, guest */
 	void (*get_info)(struct machine *machine, struct machine_info *ret_info);
 	bool (*is_loaded)(struct machine *machine);
-	/* vCPUs, clock, interrupt controller; live as long as the machine. */
-	const struct vferry_component *(*components)(struct machine *machine, size_t *ret_count);
+	/* vCPUs, clock, interrupt controller; they live as long as the machine. NULL ends. */
+	const struct vferry_component *(*component)(struct machine *machine, size_t index);
 	/* Names of its guest programs; NULL ends. May be NULL. */
 	const char *(*guest)(size_t index, const char **ret_summary);
 };

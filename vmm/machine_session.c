@@ -36,7 +36,6 @@ int machine_add_to_session(struct machine *machine, struct vferry_session *sessi
 {
 	const struct vferry_component *component;
 	char description[64];
-	size_t count;
 	int r;
 
 	machine_describe(machine, description, sizeof(description));
@@ -47,9 +46,12 @@ int machine_add_to_session(struct machine *machine, struct vferry_session *sessi
 		r = vferry_session_set_irq_plan(session, machine->irqs);
 	for (size_t i = 0; r >= 0 && i < machine->slots; i++)
 		r = vferry_session_add_device(session, machine->slot[i].device, err);
-	component = machine->accel->components(machine, &count);
-	for (size_t i = 0; r >= 0 && i < count; i++)
-		r = vferry_session_add_component(session, &component[i], err);
+	for (size_t i = 0; r >= 0; i++) {
+		component = machine->accel->component(machine, i);
+		if (!component)
+			break;
+		r = vferry_session_add_component(session, component, err);
+	}
 	if (r < 0)
 		return vferry_error_set(err, r, "session-setup", "machine",
 					"the machine could not be added to a migration (%s)",

@@ -3,12 +3,15 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include <vferry/irqchip.h>
+
 #include "../machine_accel.h"
 #include "soft.h"
 
 struct soft_accel {
 	struct soft_machine *machine;
 	struct soft_component_storage *components;
+	struct vferry_gic *gic;		/* NULL: the machine has none */
 };
 
 static const struct machine_layout layout = {
@@ -36,6 +39,7 @@ static void destroy(struct machine *machine)
 
 	if (!accel)
 		return;
+	accel->gic = vferry_gic_free(accel->gic);
 	accel->components = soft_components_free(accel->components);
 	accel->machine = soft_machine_free(accel->machine);
 	free(accel);
@@ -54,6 +58,52 @@ static enum soft_gic_kind gic_kind(enum machine_gic gic)
 	default:
 		return SOFT_GIC_OFF;
 	}
+}
+
+/* ---- the interrupt controller's state: the model answers as KVM's device does ---- */
+
+static int gic_set_attr(void *user, int device, uint32_t group, uint64_t attr,
+			const uint64_t *value)
+{
+	return soft_gic_set_attr(soft_of(user)->gic, device, group, attr, value);
+}
+
+static int gic_get_attr(void *user, int device, uint32_t group, uint64_t attr, uint64_t *value)
+{
+	return soft_gic_get_attr(soft_of(user)->gic, device, group, attr, value);
+}
+
+static int gic_release(void *user, struct vferry_error *err)
+{
+	struct machine *machine = user;
+
+	return machine->irqs ? vferry_irq_plan_release(machine->irqs, err) : 0;
+}
+
+static const struct vferry_gic_ops gic_ops = {
+	.size = sizeof(gic_ops),
+	.set_attr = gic_set_attr,
+	.get_attr = gic_get_attr,
+	.release = gic_release,
+};
+
+static int create_gic(struct machine *machine, struct soft_accel *accel, struct vferry_error *err)
+{
+	uint32_t affinity[MACHINE_CPUS_MAX];
+	struct vferry_gic_config config = {
+		.size = sizeof(config),
+		.ops = &gic_ops,
+		.user = machine,
+		.device = accel->machine->gic_device,
+		.affinity = affinity,
+		.cpu_count = machine->cpus,
+		.its = &accel->machine->its_device,
+		.its_count = 1,
+	};
+
+	for (uint32_t i = 0; i < machine->cpus; i++)
+		affinity[i] = i;
+	return vferry_gic_new(&config, &accel->gic, err);
 }
 
 static int create(struct machine *machine, const struct machine_options *options,
@@ -88,6 +138,8 @@ static int create(struct machine *machine, const struct machine_options *options
 	r = soft_machine_new(&config, &accel->machine, err);
 	if (r == 0)
 		r = soft_components_new(accel->machine, &accel->components);
+	if (r == 0 && accel->machine->platform.gic)
+		r = create_gic(machine, accel, err);
 	if (r < 0)
 		destroy(machine);
 	return r;
@@ -159,9 +211,16 @@ static bool is_loaded(struct machine *machine)
 	return loaded;
 }
 
-static const struct vferry_component *components(struct machine *machine, size_t *ret_count)
+static const struct vferry_component *component(struct machine *machine, size_t index)
 {
-	return soft_components_get(((struct soft_accel *) machine->accel_data)->components, ret_count);
+	const struct soft_accel *accel = machine->accel_data;
+	const struct vferry_component *own;
+	size_t count;
+
+	own = soft_components_get(accel->components, &count);
+	if (index < count)
+		return &own[index];
+	return accel->gic ? vferry_gic_component(accel->gic, index - count) : NULL;
 }
 
 static const char *guest(size_t index, const char **ret_summary)
@@ -189,7 +248,7 @@ const struct machine_accel machine_accel_soft = {
 	.verdict = verdict,
 	.get_info = get_info,
 	.is_loaded = is_loaded,
-	.components = components,
+	.component = component,
 	.guest = guest,
 };
 
