@@ -40,13 +40,14 @@
 #define VF_VGIC_MPIDR_SHIFT		32
 #define VF_VGIC_OFFSET_MASK		0xffffffffull
 #define VF_VGIC_SYSREG_MASK		0xffffull
-#define VF_VGIC_LEVEL_INFO_SHIFT	10	/* group LEVEL_INFO: 31:10 what, 9:0 first interrupt */
+#define VF_VGIC_LEVEL_INFO_SHIFT	10 /* group LEVEL_INFO: 31:10 what, 9:0 first interrupt */
 #define VF_VGIC_LEVEL_INTID_MASK	0x3ffull
 #define VF_VGIC_LEVEL_LINE		0u
 
 /* Group CPU_SYSREGS: op0, op1, CRn, CRm, op2 of a system register */
-#define VF_SYSREG(op0, op1, crn, crm, op2) \
-	(((op0) & 3u) << 14 | ((op1) & 7u) << 11 | ((crn) & 15u) << 7 | ((crm) & 15u) << 3 | ((op2) & 7u))
+#define VF_SYSREG(op0, op1, crn, crm, op2)                                                         \
+	(((op0) &3u) << 14 | ((op1) &7u) << 11 | ((crn) &15u) << 7 | ((crm) &15u) << 3 |           \
+	 ((op2) &7u))
 #define VF_ICC_PMR_EL1			VF_SYSREG(3u, 0u, 4u, 6u, 0u)
 #define VF_ICC_BPR0_EL1			VF_SYSREG(3u, 0u, 12u, 8u, 3u)
 #define VF_ICC_AP0R_EL1(n)		VF_SYSREG(3u, 0u, 12u, 8u, 4u | (n))

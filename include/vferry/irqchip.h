@@ -4,8 +4,8 @@
  *
  * The library saves and restores a GIC through two calls that mean KVM_SET_DEVICE_ATTR and
  * KVM_GET_DEVICE_ATTR (Documentation/virt/kvm/devices/arm-vgic-v3.rst, arm-vgic-its.rst); what is
- * behind them is the embedder's: KVM's device fds, or a model that answers alike. The embedder makes
- * the devices and initialises them; the library moves what the guest did to them.
+ * behind them is the embedder's: KVM's device fds, or a model that answers alike. The embedder
+ * makes the devices and initialises them; the library moves what the guest did to them.
  *
  * There is one component `gic`, and one `its/N` for each ITS:
  *
@@ -20,8 +20,8 @@
  *
  * Writes that the controller drops without an error are read back, and fail the step.
  *
- * Threads: as <vferry/component.h> says. No vCPU may be in an ioctl while a step runs; the session's
- * order sees to that. The object is not changed by saving or loading.
+ * Threads: as <vferry/component.h> says. No vCPU may be in an ioctl while a step runs; the
+ * session's order sees to that. The object is not changed by saving or loading.
  */
 #ifndef VFERRY_IRQCHIP_H
 #define VFERRY_IRQCHIP_H
@@ -48,12 +48,13 @@ struct vferry_gic_ops {
 	 * attribute is: 32-bit ones use the lower half. NULL with the group CTRL. Return: 0 or
 	 * negative errno, as the kernel gave it.
 	 */
-	int (*set_attr)(void *user, int device, uint32_t group, uint64_t attr, const uint64_t *value);
+	int (*set_attr)(void *user, int device, uint32_t group, uint64_t attr,
+			const uint64_t *value);
 	int (*get_attr)(void *user, int device, uint32_t group, uint64_t attr, uint64_t *value);
 	/*
-	 * Takes every forwarded vector out of hardware, and sends each once more into the controller,
-	 * since what was pending in hardware is lost: vferry_irq_plan_release(). Return: how many;
-	 * negative errno. NULL: nothing is ever forwarded.
+	 * Takes every forwarded vector out of hardware, and sends each once more into the
+	 * controller, since what was pending in hardware is lost: vferry_irq_plan_release().
+	 * Return: how many; negative errno. NULL: nothing is ever forwarded.
 	 */
 	int (*release)(void *user, struct vferry_error *err);
 };
@@ -83,7 +84,7 @@ struct vferry_gic *vferry_gic_free(struct vferry_gic *gic);
 
 /** vferry_gic_component_count() - 1 for the GIC, and one for each ITS */
 size_t vferry_gic_component_count(const struct vferry_gic *gic);
-/** vferry_gic_component() - for vferry_session_add_component(); borrowed from @gic. NULL: no such. */
+/** vferry_gic_component() - for vferry_session_add_component(); borrowed. NULL: no such. */
 const struct vferry_component *vferry_gic_component(const struct vferry_gic *gic, size_t index);
 
 #ifdef __cplusplus

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * fuzz_gic_scenario.c - any calls in any order on the GIC model, with any tables in RAM: all that a
- * guest, a peer's stream or a confused VMM could make of it. Whatever they are, an answer comes back,
- * and what ASan and UBSan watch holds.
+ * guest, a peer's stream or a confused VMM could make of it. Whatever they are, an answer comes
+ * back, and what ASan and UBSan watch holds.
  *
- * Input: one byte (bits 1:0 kind, 3:2 rules, 7 the guest has booted), then calls: an opcode byte and
- * its operands; operands that are missing read as zero.
+ * Input: one byte (bits 1:0 kind, 3:2 rules, 7 the guest has booted), then calls: an opcode byte
+ * and its operands; operands that are missing read as zero.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -191,11 +191,12 @@ static void call_cpu_interface(struct fuzz *f)
 
 static void call_tables(struct fuzz *f)
 {
-	static const uint64_t what[] = { VF_ITS_SAVE_TABLES, VF_ITS_RESTORE_TABLES, VF_ITS_CTRL_RESET,
-		VF_VGIC_SAVE_PENDING_TABLES };
+	static const uint64_t what[] = { VF_ITS_SAVE_TABLES, VF_ITS_RESTORE_TABLES,
+					 VF_ITS_CTRL_RESET, VF_VGIC_SAVE_PENDING_TABLES };
 	uint64_t attr = what[take(f, 1) % 4];
 
-	(void) soft_gic_set_attr(f->gic, attr != VF_VGIC_SAVE_PENDING_TABLES, VF_VGIC_GRP_CTRL, attr, NULL);
+	(void) soft_gic_set_attr(f->gic, attr != VF_VGIC_SAVE_PENDING_TABLES, VF_VGIC_GRP_CTRL,
+				 attr, NULL);
 }
 
 static void call_questions(struct fuzz *f)
@@ -234,7 +235,8 @@ static void call(struct fuzz *f)
 		call_routing(f);
 		break;
 	case 7:
-		(void) soft_gic_irqfd(f->gic, take(f, 1), (uint32_t) take(f, 1), (uint32_t) take(f, 1) % 3);
+		(void) soft_gic_irqfd(f->gic, take(f, 1), (uint32_t) take(f, 1),
+				      (uint32_t) take(f, 1) % 3);
 		break;
 	case 8:
 		(void) soft_gic_vector_set(f->gic, take(f, 1));

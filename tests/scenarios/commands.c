@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * commands.c - the words of a scenario file, each turned into calls of the backend. What they mean is
- * said at the top of gic.scenario.
+ * commands.c - the words of a scenario file, each turned into calls of the backend. What they mean
+ * is said at the top of gic.scenario.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -283,7 +283,8 @@ static int set_attr(struct call *c, const struct attr *attr, uint64_t value)
 					    attr->no_value ? NULL : &value);
 	ret = c->backend->set_attr(c->vm, attr->device, attr->group, attr->attr, &half);
 	half = value >> 32;
-	return ret ? ret : c->backend->set_attr(c->vm, attr->device, attr->group, attr->attr + 4, &half);
+	return ret ? ret
+		   : c->backend->set_attr(c->vm, attr->device, attr->group, attr->attr + 4, &half);
 }
 
 static int get_attr(struct call *c, const struct attr *attr, uint64_t *value)
@@ -327,7 +328,8 @@ static int do_has(struct call *c)
 
 	if (parse_attr(c->run, c->argv[1], &attr))
 		return -EINVAL;
-	return say_result(c->answer, c->backend->has_attr(c->vm, attr.device, attr.group, attr.attr));
+	return say_result(c->answer,
+			  c->backend->has_attr(c->vm, attr.device, attr.group, attr.attr));
 }
 
 static int do_create(struct call *c)
@@ -388,12 +390,14 @@ static int do_vcpus(struct call *c)
 
 static int do_mpidr(struct call *c)
 {
-	return say_result(c->answer, c->backend->vcpu_mpidr(c->vm, (unsigned int) c->arg[1], c->arg[2]));
+	return say_result(c->answer,
+			  c->backend->vcpu_mpidr(c->vm, (unsigned int) c->arg[1], c->arg[2]));
 }
 
 static int do_hold(struct call *c)
 {
-	return say_result(c->answer, c->backend->vcpu_enter(c->vm, (unsigned int) c->arg[1], false));
+	return say_result(c->answer,
+			  c->backend->vcpu_enter(c->vm, (unsigned int) c->arg[1], false));
 }
 
 static int do_run(struct call *c)
@@ -602,7 +606,8 @@ static int do_ack(struct call *c)
 
 static int do_eoi(struct call *c)
 {
-	return say_result(c->answer, c->backend->eoi(c->vm, (unsigned int) c->arg[1], (uint32_t) c->arg[2]));
+	return say_result(c->answer,
+			  c->backend->eoi(c->vm, (unsigned int) c->arg[1], (uint32_t) c->arg[2]));
 }
 
 static int do_take(struct call *c)
@@ -677,7 +682,8 @@ static int do_its(struct call *c)
 	int ret;
 
 	for (unsigned int i = 0; i < sizeof(its_commands) / sizeof(its_commands[0]); i++)
-		if (!strcmp(its_commands[i].name, c->argv[1]) && its_commands[i].args == c->argc - 2)
+		if (!strcmp(its_commands[i].name, c->argv[1]) &&
+		    its_commands[i].args == c->argc - 2)
 			command = &its_commands[i];
 	if (!command || scenario_number(c->run, "$doorbell", &doorbell))
 		return -EINVAL;
@@ -762,8 +768,15 @@ static const struct command commands[] = {
 	{ .name = "routing", .least = 1, .most = SCENARIO_ARGS - 1, .run = do_routing },
 	{ .name = "irqfd", .least = 2, .most = 2, .first_number = 1, .run = do_irqfd },
 	{ .name = "irqfd-off", .least = 2, .most = 2, .first_number = 1, .run = do_irqfd_off },
-	{ .name = "vectors", .least = 1, .most = SCENARIO_ARGS - 1, .first_number = 1, .run = do_vectors },
-	{ .name = "vectors-off", .least = 1, .most = SCENARIO_ARGS - 1, .first_number = 1,
+	{ .name = "vectors",
+	  .least = 1,
+	  .most = SCENARIO_ARGS - 1,
+	  .first_number = 1,
+	  .run = do_vectors },
+	{ .name = "vectors-off",
+	  .least = 1,
+	  .most = SCENARIO_ARGS - 1,
+	  .first_number = 1,
 	  .run = do_vectors },
 	{ .name = "fire", .least = 1, .most = 1, .first_number = 1, .run = do_fire },
 	{ .name = "event", .least = 1, .most = 1, .first_number = 1, .run = do_event },
@@ -805,7 +818,8 @@ int scenario_command(struct scenario_run *run, unsigned int argc, char *const *a
 	for (unsigned int i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (!strcmp(commands[i].name, argv[0]))
 			command = &commands[i];
-	if (!command || argc - 1 < command->least || argc - 1 > command->most || (!c.vm && !command->no_vm))
+	if (!command || argc - 1 < command->least || argc - 1 > command->most ||
+	    (!c.vm && !command->no_vm))
 		return -EINVAL;
 	for (unsigned int i = 1; i < argc; i++) {
 		c.is_number[i] = !scenario_number(run, argv[i], &c.arg[i]);

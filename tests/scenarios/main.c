@@ -4,8 +4,9 @@
  *
  *	scenarios FILE [WORD]	only scenarios whose title holds WORD
  *
- * A line that gives another answer than expected ends its scenario, is printed with both answers, and
- * makes the program fail. Lines, macros and their nesting are bounded; a bad line is exit code 2.
+ * A line that gives another answer than expected ends its scenario, is printed with both answers,
+ * and makes the program fail. Lines, macros and their nesting are bounded; a bad line is exit
+ * code 2.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -109,12 +110,14 @@ out:
 }
 
 /* The lines from after `define NAME` to before its `end`. */
-static int find_macro(const struct file *file, const char *name, unsigned int *ret_from, unsigned int *ret_to)
+static int find_macro(const struct file *file, const char *name, unsigned int *ret_from,
+		      unsigned int *ret_to)
 {
 	for (unsigned int i = 0; i < file->count; i++) {
 		const struct line *line = &file->lines[i];
 
-		if (line->argc != 2 || strcmp(line->argv[0], "define") || strcmp(line->argv[1], name))
+		if (line->argc != 2 || strcmp(line->argv[0], "define") ||
+		    strcmp(line->argv[1], name))
 			continue;
 		*ret_from = ++i;
 		while (i < file->count && strcmp(file->lines[i].argv[0], "end"))
@@ -139,7 +142,8 @@ static bool answers(const struct scenario_run *run, const struct line *line,
 	return answer->number == number;
 }
 
-static enum outcome run_line(const struct file *file, struct scenario_run *run, const struct line *line)
+static enum outcome run_line(const struct file *file, struct scenario_run *run,
+			     const struct line *line)
 {
 	struct scenario_answer answer;
 
@@ -153,11 +157,12 @@ static enum outcome run_line(const struct file *file, struct scenario_run *run, 
 		return PASSED;
 	if (line->expect && answers(run, line, &answer))
 		return PASSED;
-	fprintf(stderr, "%s:%u: [%s, %s] %s", file->path, line->number, run->host.kind, run->host.kernel,
-		line->argv[0]);
+	fprintf(stderr, "%s:%u: [%s, %s] %s", file->path, line->number, run->host.kind,
+		run->host.kernel, line->argv[0]);
 	for (unsigned int i = 1; i < line->argc; i++)
 		fprintf(stderr, " %s", line->argv[i]);
-	fprintf(stderr, "\n  expected %s, got %s\n", line->expect ? line->expect : "a number", answer.text);
+	fprintf(stderr, "\n  expected %s, got %s\n", line->expect ? line->expect : "a number",
+		answer.text);
 	return FAILED;
 }
 
@@ -208,7 +213,8 @@ static bool listed(const struct file *file, unsigned int from, unsigned int to, 
 }
 
 static enum outcome run_scenario(const struct file *file, const struct scenario_backend *backend,
-				 const struct scenario_host *host, unsigned int from, unsigned int to)
+				 const struct scenario_host *host, unsigned int from,
+				 unsigned int to)
 {
 	struct scenario_run run = { .backend = backend, .host = *host };
 	unsigned int start, stop;
@@ -236,7 +242,8 @@ static bool title_has(const struct line *line, const char *word)
 	return !word;
 }
 
-static void run_hosts(const struct file *file, unsigned int title, unsigned int to, unsigned int count[4])
+static void run_hosts(const struct file *file, unsigned int title, unsigned int to,
+		      unsigned int count[4])
 {
 	for (unsigned int k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
 		for (unsigned int n = 0; n < sizeof(kernels) / sizeof(kernels[0]); n++) {

@@ -131,7 +131,8 @@ static int model_device_create(void *vm, uint32_t type)
 	return soft_gic_device_create(((struct model_vm *) vm)->gic, type);
 }
 
-static int model_set_attr(void *vm, int device, uint32_t group, uint64_t attr, const uint64_t *value)
+static int model_set_attr(void *vm, int device, uint32_t group, uint64_t attr,
+			  const uint64_t *value)
 {
 	return soft_gic_set_attr(((struct model_vm *) vm)->gic, device, group, attr, value);
 }
@@ -245,7 +246,8 @@ static int model_event_count(void *vm, uint64_t token)
 	return (int) soft_gic_event_count(((struct model_vm *) vm)->gic, token);
 }
 
-static int model_signal_msi(void *vm, uint64_t address, uint32_t data, uint32_t devid, uint32_t flags)
+static int model_signal_msi(void *vm, uint64_t address, uint32_t data, uint32_t devid,
+			    uint32_t flags)
 {
 	return soft_gic_signal_msi(((struct model_vm *) vm)->gic, address, data, devid, flags);
 }

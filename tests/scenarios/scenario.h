@@ -3,9 +3,10 @@
  * scenario.h - runs scenario files against something that answers like KVM's GIC.
  *
  * A scenario is a list of calls with the answer each must give; gic.scenario says at its top which
- * calls there are. The runner knows no GIC: all calls go to a backend. `model` is the soft machine's
- * (vmm/soft); a backend for a real kernel fills in the same table, with a guest that carries out
- * loads, stores and acknowledgements, and with the kernel's own traces for `vector`, `lpi` and `log`.
+ * calls there are. The runner knows no GIC: all calls go to a backend. `model` is the soft
+ * machine's (vmm/soft); a backend for a real kernel fills in the same table, with a guest that
+ * carries out loads, stores and acknowledgements, and with the kernel's own traces for `vector`,
+ * `lpi` and `log`.
  *
  * Every member returns 0 or a positive value, or a negative errno which is compared with what the
  * scenario expects. -ENOTSUP: this backend can't do that; the scenario counts as skipped.
@@ -66,7 +67,8 @@ struct scenario_backend {
 	const char *(*fire)(void *vm, uint64_t token);
 	const char *(*event)(void *vm, uint64_t token);
 	int (*event_count)(void *vm, uint64_t token);
-	int (*signal_msi)(void *vm, uint64_t address, uint32_t data, uint32_t devid, uint32_t flags);
+	int (*signal_msi)(void *vm, uint64_t address, uint32_t data, uint32_t devid,
+			  uint32_t flags);
 	int (*line)(void *vm, unsigned int cpu, uint32_t intid, bool level);
 
 	/* The guest's doing */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gic_machine.h - for tests: the GIC model with RAM, two vCPUs and one ITS, and what a guest does to
- * it at boot. Device 0x10, events 0..2 -> LPIs 8192 (CPU 0), 8193 (CPU 1), 8194 (CPU 0).
+ * gic_machine.h - for tests: the GIC model with RAM, two vCPUs and one ITS, and what a guest does
+ * to it at boot. Device 0x10, events 0..2 -> LPIs 8192 (CPU 0), 8193 (CPU 1), 8194 (CPU 0).
  */
 #ifndef TESTS_UNIT_GIC_MACHINE_H
 #define TESTS_UNIT_GIC_MACHINE_H
@@ -89,7 +89,8 @@ static inline void machine_set(struct gic_machine *m, int device, uint32_t group
 }
 
 /* Made and initialised, nothing done by a guest yet. @with_its: else there is none. */
-static inline struct gic_machine *machine_create(enum soft_gic_kind kind, unsigned int cpus, bool with_its)
+static inline struct gic_machine *machine_create(enum soft_gic_kind kind, unsigned int cpus,
+						 bool with_its)
 {
 	struct gic_machine *m = calloc(1, sizeof(*m));
 	struct soft_gic_config config = {
@@ -106,7 +107,8 @@ static inline struct gic_machine *machine_create(enum soft_gic_kind kind, unsign
 	machine_set(m, 0, VF_VGIC_GRP_NR_IRQS, 0, 96);
 	machine_set(m, 0, VF_VGIC_GRP_ADDR, VF_VGIC_ADDR_DIST, DIST);
 	machine_set(m, 0, VF_VGIC_GRP_ADDR, VF_VGIC_ADDR_REDIST, RD(0));
-	assert_int_equal(soft_gic_set_attr(m->gic, 0, VF_VGIC_GRP_CTRL, VF_VGIC_CTRL_INIT, NULL), 0);
+	assert_int_equal(soft_gic_set_attr(m->gic, 0, VF_VGIC_GRP_CTRL, VF_VGIC_CTRL_INIT, NULL),
+			 0);
 	m->its_device = -1;
 	if (!with_its)
 		return m;
@@ -123,7 +125,8 @@ static inline void machine_free(struct gic_machine *m)
 	free(m);
 }
 
-static inline void guest_store(struct gic_machine *m, uint64_t gpa, unsigned int len, uint64_t value)
+static inline void guest_store(struct gic_machine *m, uint64_t gpa, unsigned int len,
+			       uint64_t value)
 {
 	assert_int_equal(soft_gic_mmio_write(m->gic, 0, gpa, len, value), 0);
 }
@@ -164,7 +167,8 @@ static inline void guest_boot(struct gic_machine *m)
 	guest_command(m, 0x09, 0, 1ull << 63 | 1ull << 16 | 1);
 	guest_command(m, 0x08 | (uint64_t) REQUESTER << 32, 4, 1ull << 63 | ITT);
 	for (uint64_t event = 0; event < 3; event++)
-		guest_command(m, 0x0a | (uint64_t) REQUESTER << 32, event | (8192 + event) << 32, event == 1);
+		guest_command(m, 0x0a | (uint64_t) REQUESTER << 32, event | (8192 + event) << 32,
+			      event == 1);
 }
 
 /* Vectors 1, 2, 3 to events 0, 1, 2. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_gic.c - the GIC model where a scenario can't look: callbacks, threads, the guest's registers,
- * priorities, the host without a GIC. What answers to which call is tests/scenarios/gic.scenario.
+ * test_gic.c - the GIC model where a scenario can't look: callbacks, threads, the guest's
+ * registers, priorities, the host without a GIC. What answers to which call is
+ * tests/scenarios/gic.scenario.
  */
 #define _GNU_SOURCE
 #include <linux/kvm.h>
@@ -111,7 +112,8 @@ static void test_priorities_preempt(void **state)
 	assert_int_equal(soft_gic_irq_line(m->gic, 0, 32, true), 0);
 	assert_int_equal(soft_gic_ack(m->gic, 0), 32);
 	assert_int_equal(soft_gic_irq_line(m->gic, 0, 34, true), 0);
-	assert_int_equal(soft_gic_ack(m->gic, 0), SOFT_GIC_SPURIOUS);	/* not better than what runs */
+	/* Not better than what runs. */
+	assert_int_equal(soft_gic_ack(m->gic, 0), SOFT_GIC_SPURIOUS);
 	assert_int_equal(soft_gic_irq_line(m->gic, 0, 33, true), 0);
 	assert_int_equal(soft_gic_ack(m->gic, 0), 33);
 	assert_int_equal(guest_load(m, DIST + VF_GICD_ISACTIVER + 4, 4), 3);
@@ -266,7 +268,8 @@ static void test_many_threads(void **state)
 	while (guest_take(m, 1) != SOFT_GIC_SPURIOUS)
 		workers[1].taken++;
 	assert_true(workers[0].taken > 0 && workers[1].taken > 0);
-	assert_int_equal(soft_gic_set_attr(m->gic, 1, VF_VGIC_GRP_CTRL, VF_ITS_SAVE_TABLES, NULL), 0);
+	assert_int_equal(soft_gic_set_attr(m->gic, 1, VF_VGIC_GRP_CTRL, VF_ITS_SAVE_TABLES, NULL),
+			 0);
 	machine_free(m);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test_gic_component.c - the library's GIC and ITS components on the soft machine's model: what is
- * saved on one side arrives on the other, in the order of the rules; any other order, any damage, any
- * host that is not the same is refused by name.
+ * saved on one side arrives on the other, in the order of the rules; any other order, any damage,
+ * any host that is not the same is refused by name.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -59,10 +59,12 @@ static int release(void *user, struct vferry_error *err)
 
 static const struct vferry_gic_ops ops = { .size = sizeof(ops), .set_attr = set_attr,
 	.get_attr = get_attr, .release = release };
-static const struct vferry_gic_ops ops_without_release = { .size = sizeof(ops), .set_attr = set_attr,
-	.get_attr = get_attr };
+static const struct vferry_gic_ops ops_without_release = { .size = sizeof(ops),
+							   .set_attr = set_attr,
+							   .get_attr = get_attr };
 
-static struct vferry_gic *gic_of(struct gic_machine *m, const struct vferry_gic_ops *with, uint32_t cpus)
+static struct vferry_gic *gic_of(struct gic_machine *m, const struct vferry_gic_ops *with,
+				 uint32_t cpus)
 {
 	static const uint32_t affinity[] = { 0, 1, 2 };
 	const int its[] = { m->its_device };
@@ -84,8 +86,8 @@ struct sections {
 };
 
 /* One step of a class on all components that have it. Return: the first failure. */
-static int run_class(struct vferry_gic *gic, enum vferry_step_class class, struct sections *sections,
-		     struct vferry_error *err)
+static int run_class(struct vferry_gic *gic, enum vferry_step_class class,
+		     struct sections *sections, struct vferry_error *err)
 {
 	int ret = 0;
 	bool found = false;
@@ -104,11 +106,13 @@ static int run_class(struct vferry_gic *gic, enum vferry_step_class class, struc
 				assert_int_equal(vferry_writer_new(c->sections[0].max_bytes,
 								   &step.writer), 0);
 			else if (c->steps[j].section)
-				assert_int_equal(vferry_reader_new(sections->data[i], sections->size[i],
-								   &step.reader), 0);
+				assert_int_equal(vferry_reader_new(sections->data[i],
+								   sections->size[i], &step.reader),
+						 0);
 			ret = c->steps[j].run(c->user, &step, err);
 			if (step.writer && !ret) {
-				const void *data = vferry_writer_data(step.writer, &sections->size[i]);
+				const void *data =
+					vferry_writer_data(step.writer, &sections->size[i]);
 
 				assert_true(vferry_writer_ok(step.writer));
 				assert_true(sections->size[i] <= sizeof(sections->data[i]));
@@ -122,11 +126,14 @@ static int run_class(struct vferry_gic *gic, enum vferry_step_class class, struc
 	return ret;
 }
 
-static const enum vferry_step_class save_order[] = { VFERRY_SAVE_ITS_RELEASE, VFERRY_SAVE_GIC_PENDING,
-	VFERRY_SAVE_ITS_TABLES, VFERRY_SAVE_GIC };
-static const enum vferry_step_class load_order[] = { VFERRY_LOAD_IRQCHIP_CREATE, VFERRY_LOAD_GIC_DIST,
-	VFERRY_LOAD_GIC_LPI_BASES, VFERRY_LOAD_GIC_REDIST, VFERRY_LOAD_ITS_REGS, VFERRY_LOAD_ITS_TABLES,
-	VFERRY_LOAD_ITS_CTLR };
+static const enum vferry_step_class save_order[] = { VFERRY_SAVE_ITS_RELEASE,
+						     VFERRY_SAVE_GIC_PENDING,
+						     VFERRY_SAVE_ITS_TABLES, VFERRY_SAVE_GIC };
+static const enum vferry_step_class load_order[] = {
+	VFERRY_LOAD_IRQCHIP_CREATE, VFERRY_LOAD_GIC_DIST, VFERRY_LOAD_GIC_LPI_BASES,
+	VFERRY_LOAD_GIC_REDIST, VFERRY_LOAD_ITS_REGS, VFERRY_LOAD_ITS_TABLES,
+	VFERRY_LOAD_ITS_CTLR
+};
 
 static void save_all(struct vferry_gic *gic, struct sections *sections)
 {
@@ -354,7 +361,7 @@ static void test_wrong_orders_fail_by_name(void **state)
 	assert_string_equal(err.id, "irqchip-write-dropped");
 	assert_string_equal(err.object, "its/0");
 	assert_int_equal(load_one(p, VFERRY_LOAD_ITS_REGS, &err), 0);
-	assert_int_equal(load_one(p, VFERRY_LOAD_ITS_TABLES, &err), -EFAULT);	/* no PROPBASER yet */
+	assert_int_equal(load_one(p, VFERRY_LOAD_ITS_TABLES, &err), -EFAULT); /* no PROPBASER yet */
 	assert_string_equal(err.id, "its-restore-tables");
 	assert_int_equal(load_one(p, VFERRY_LOAD_GIC_DIST, &err), 0);
 	assert_int_equal(load_one(p, VFERRY_LOAD_GIC_REDIST, &err), 0);
@@ -368,7 +375,7 @@ static void test_wrong_orders_fail_by_name(void **state)
 	copy_ram(p);
 	load_all(p->to, &p->sections);
 	assert_int_equal(load_one(p, VFERRY_LOAD_ITS_TABLES, &err), -EEXIST);
-	assert_int_equal(load_one(p, VFERRY_LOAD_ITS_REGS, &err), -EBUSY);	/* CREADR is frozen */
+	assert_int_equal(load_one(p, VFERRY_LOAD_ITS_REGS, &err), -EBUSY); /* CREADR is frozen */
 	pair_free(p);
 }
 
@@ -391,7 +398,7 @@ static void test_its_that_came_late(void **state)
 	machine_free(m);
 }
 
-/* LPIs cannot be enabled where there is no ITS: dropped by the controller, found by the read-back. */
+/* LPIs can't be enabled where there is no ITS: dropped by the controller, found by reading back. */
 static void test_lpis_without_its(void **state)
 {
 	struct pair *p = pair_new(SOFT_GIC_V3);
@@ -465,7 +472,8 @@ static void test_other_machines_are_refused(void **state)
 
 	other = machine_create(SOFT_GIC_V4_1, CPUS, true);
 	gic = gic_of(other, &ops, CPUS);
-	assert_int_equal(differences(p->from, gic, &err, id), 1);	/* GICD_TYPER2: SGIs without active */
+	/* GICD_TYPER2: SGIs without active state. */
+	assert_int_equal(differences(p->from, gic, &err, id), 1);
 	assert_int_equal(err, 0);
 	vferry_gic_free(gic);
 	machine_free(other);

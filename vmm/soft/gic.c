@@ -35,7 +35,7 @@ int soft_gic_kind_parse(const char *word, enum soft_gic_kind *ret)
 
 const char *soft_gic_kind_name(enum soft_gic_kind kind)
 {
-	return (unsigned int) kind < sizeof(kind_names) / sizeof(kind_names[0]) ? kind_names[kind] : "?";
+	return (unsigned int) kind <= SOFT_GIC_V4_1 ? kind_names[kind] : "?";
 }
 
 /* --- lock, log, memory --- */
@@ -59,8 +59,8 @@ void gic_log(struct soft_gic *gic, const char *fmt, ...)
 }
 
 /*
- * Callbacks may take locks of the machine, and the machine may hold those while it calls us; so what
- * there is to say is copied, and said without our lock.
+ * Callbacks may take locks of the machine, and the machine may hold those while it calls us; so
+ * what there is to say is copied, and said without our lock.
  */
 void gic_unlock(struct soft_gic *gic, int self)
 {
@@ -151,7 +151,8 @@ int soft_gic_new(const struct soft_gic_config *config, struct soft_gic **ret_gic
 	gic = calloc(1, sizeof(*gic));
 	if (!gic)
 		return -ENOMEM;
-	gic->lpi = calloc(GIC_LPIS_MAX, sizeof(struct gic_irq *));	/* untouched mostly: not resident */
+	/* Mostly untouched, so not resident. */
+	gic->lpi = calloc(GIC_LPIS_MAX, sizeof(struct gic_irq *));
 	if (!gic->lpi) {
 		free(gic);
 		return -ENOMEM;
@@ -388,7 +389,8 @@ static int gic_addr_get(struct soft_gic *gic, uint64_t attr, uint64_t *value)
 
 		if (index >= gic->regions)
 			return -ENOENT;
-		*value = index | gic->region[index].base | (uint64_t) gic->region[index].count << 52;
+		*value = (uint64_t) gic->region[index].count << 52 | gic->region[index].base |
+			 index;
 		return 0;
 	}
 	}
@@ -418,7 +420,8 @@ static int gic_ctrl(struct soft_gic *gic, uint64_t attr)
 	return -ENXIO;
 }
 
-static int gic_regs(struct soft_gic *gic, uint32_t group, uint64_t attr, bool write, uint64_t *value)
+static int gic_regs(struct soft_gic *gic, uint32_t group, uint64_t attr, bool write,
+		    uint64_t *value)
 {
 	uint64_t offset = attr & VF_VGIC_OFFSET_MASK;
 	int cpu = 0;
@@ -435,18 +438,20 @@ static int gic_regs(struct soft_gic *gic, uint32_t group, uint64_t attr, bool wr
 	case VF_VGIC_GRP_REDIST_REGS:
 		return gic_redist_access(gic, (unsigned int) cpu, offset, 4, write, true, value);
 	case VF_VGIC_GRP_CPU_SYSREGS:
-		return gic_icc_access(gic, (unsigned int) cpu, (uint32_t) (attr & VF_VGIC_SYSREG_MASK),
-				      write, true, value);
+		return gic_icc_access(gic, (unsigned int) cpu,
+				      (uint32_t) (attr & VF_VGIC_SYSREG_MASK), write, true, value);
 	case VF_VGIC_GRP_LEVEL_INFO:
 		if (offset >> VF_VGIC_LEVEL_INFO_SHIFT != VF_VGIC_LEVEL_LINE)
 			return -EINVAL;
 		return gic_level_access(gic, (unsigned int) cpu,
-					(uint32_t) (offset & VF_VGIC_LEVEL_INTID_MASK), write, value);
+					(uint32_t) (offset & VF_VGIC_LEVEL_INTID_MASK), write,
+					value);
 	}
 	return -EINVAL;
 }
 
-static int gic_attr(struct soft_gic *gic, uint32_t group, uint64_t attr, bool write, uint64_t *value)
+static int gic_attr(struct soft_gic *gic, uint32_t group, uint64_t attr, bool write,
+		    uint64_t *value)
 {
 	switch (group) {
 	case VF_VGIC_GRP_ADDR:
@@ -531,8 +536,8 @@ static int its_regs(struct soft_gic *gic, struct gic_its *its, uint64_t offset, 
 	return gic_its_access(gic, its, offset, narrow ? 4 : 8, write, true, value);
 }
 
-static int its_attr(struct soft_gic *gic, struct gic_its *its, uint32_t group, uint64_t attr, bool write,
-		    uint64_t *value)
+static int its_attr(struct soft_gic *gic, struct gic_its *its, uint32_t group, uint64_t attr,
+		    bool write, uint64_t *value)
 {
 	switch (group) {
 	case VF_VGIC_GRP_ADDR:
@@ -569,7 +574,8 @@ int soft_gic_set_attr(struct soft_gic *gic, int device, uint32_t group, uint64_t
 	return device_attr(gic, device, group, attr, true, value ? &copy : NULL);
 }
 
-int soft_gic_get_attr(struct soft_gic *gic, int device, uint32_t group, uint64_t attr, uint64_t *value)
+int soft_gic_get_attr(struct soft_gic *gic, int device, uint32_t group, uint64_t attr,
+		      uint64_t *value)
 {
 	uint64_t copy = value ? *value : 0;
 	int ret = device_attr(gic, device, group, attr, false, value ? &copy : NULL);
@@ -594,7 +600,9 @@ static int gic_has(struct soft_gic *gic, uint32_t group, uint64_t attr)
 	case VF_VGIC_GRP_NR_IRQS:
 		return 0;
 	case VF_VGIC_GRP_CTRL:
-		return attr == VF_VGIC_CTRL_INIT || attr == VF_VGIC_SAVE_PENDING_TABLES ? 0 : -ENXIO;
+		if (attr == VF_VGIC_CTRL_INIT || attr == VF_VGIC_SAVE_PENDING_TABLES)
+			return 0;
+		return -ENXIO;
 	case VF_VGIC_GRP_LEVEL_INFO:
 		return offset >> VF_VGIC_LEVEL_INFO_SHIFT == VF_VGIC_LEVEL_LINE ? 0 : -ENXIO;
 	case VF_VGIC_GRP_DIST_REGS:
@@ -606,8 +614,8 @@ static int gic_has(struct soft_gic *gic, uint32_t group, uint64_t attr)
 	if (group == VF_VGIC_GRP_REDIST_REGS)
 		return gic_redist_access(gic, (unsigned int) cpu, offset, 4, false, true, &probe);
 	if (group == VF_VGIC_GRP_CPU_SYSREGS)
-		return gic_icc_access(gic, (unsigned int) cpu, (uint32_t) (attr & VF_VGIC_SYSREG_MASK),
-				      false, true, &probe);
+		return gic_icc_access(gic, (unsigned int) cpu,
+				      (uint32_t) (attr & VF_VGIC_SYSREG_MASK), false, true, &probe);
 	return -ENXIO;
 }
 
@@ -663,14 +671,15 @@ static int mmio(struct soft_gic *gic, unsigned int cpu, uint64_t gpa, unsigned i
 		uint64_t base = gic->its[i]->base;
 
 		if (base != GIC_ADDR_UNSET && gpa - base < VF_GITS_FRAMES_SIZE)
-			return gic_its_access(gic, gic->its[i], gpa - base, len, write, false, value);
+			return gic_its_access(gic, gic->its[i], gpa - base, len, write, false,
+					      value);
 	}
 	return -ENODEV;
 }
 
 /* What isn't a register is ours all the same: it reads as zero, and a write does nothing. */
-static int mmio_locked(struct soft_gic *gic, unsigned int cpu, uint64_t gpa, unsigned int len, bool write,
-		       uint64_t *value)
+static int mmio_locked(struct soft_gic *gic, unsigned int cpu, uint64_t gpa, unsigned int len,
+		       bool write, uint64_t *value)
 {
 	int err;
 

@@ -51,9 +51,9 @@ enum soft_gic_kind {
 
 /* Whose rules on a connection that can't be made (they differ in what is kept and logged). */
 enum soft_gic_rules {
-	SOFT_GIC_LINUX_6_12 = 0,	/* and 6.1: registration fails, logged; routing leaves it stale */
-	SOFT_GIC_LINUX_6_15 = 1,	/* no complaint at all */
-	SOFT_GIC_LINUX_6_16 = 2,	/* as 6.15; a route changed under a connection disconnects it */
+	SOFT_GIC_LINUX_6_12 = 0, /* and 6.1: registration fails, logged; routing leaves it stale */
+	SOFT_GIC_LINUX_6_15 = 1, /* no complaint at all */
+	SOFT_GIC_LINUX_6_16 = 2, /* as 6.15; a route changed under a connection disconnects it */
 };
 
 struct soft_gic_config {
@@ -84,15 +84,15 @@ struct soft_gic *soft_gic_free(struct soft_gic *gic);	/* NULL is fine; returns N
 /* --- vCPUs --- */
 
 /*
- * KVM_CREATE_VCPU: returns the vCPU's number, counted up from 0. -EBUSY once the GIC is initialised,
- * -E2BIG beyond SOFT_GIC_CPUS_MAX. MPIDR is 0x80000000 | number until set.
+ * KVM_CREATE_VCPU: returns the vCPU's number, counted up from 0. -EBUSY once the GIC is
+ * initialised, -E2BIG beyond SOFT_GIC_CPUS_MAX. MPIDR is 0x80000000 | number until set.
  */
 int soft_gic_vcpu_create(struct soft_gic *gic);
 int soft_gic_vcpu_set_mpidr(struct soft_gic *gic, unsigned int cpu, uint64_t mpidr);
 /*
  * Brackets each ioctl on a vCPU. `run` marks KVM_RUN: after the first, no GIC can be created; it is
- * refused when there is a GIC that lacks an address (-ENXIO) or its initialisation (-EBUSY), and then
- * soft_gic_vcpu_leave() is not called. -EINVAL: no such vCPU.
+ * refused when there is a GIC that lacks an address (-ENXIO) or its initialisation (-EBUSY), and
+ * then soft_gic_vcpu_leave() is not called. -EINVAL: no such vCPU.
  */
 int soft_gic_vcpu_enter(struct soft_gic *gic, unsigned int cpu, bool run);
 void soft_gic_vcpu_leave(struct soft_gic *gic, unsigned int cpu);
@@ -111,7 +111,8 @@ int soft_gic_device_create(struct soft_gic *gic, uint32_t type);
  */
 int soft_gic_set_attr(struct soft_gic *gic, int device, uint32_t group, uint64_t attr,
 		      const uint64_t *value);
-int soft_gic_get_attr(struct soft_gic *gic, int device, uint32_t group, uint64_t attr, uint64_t *value);
+int soft_gic_get_attr(struct soft_gic *gic, int device, uint32_t group, uint64_t attr,
+		      uint64_t *value);
 int soft_gic_has_attr(struct soft_gic *gic, int device, uint32_t group, uint64_t attr);
 
 /* --- injection from the host --- */
@@ -130,7 +131,8 @@ struct soft_gic_route {
  * KVM_SET_GSI_ROUTING: replaces the whole table. -EINVAL: too many, a GSI or pin out of range,
  * unknown type, or two routes for one GSI.
  */
-int soft_gic_set_routing(struct soft_gic *gic, const struct soft_gic_route *routes, unsigned int count);
+int soft_gic_set_routing(struct soft_gic *gic, const struct soft_gic_route *routes,
+			 unsigned int count);
 
 /*
  * KVM_IRQFD. `token` stands for the eventfd. -EAGAIN before the GIC is initialised, -EBUSY if the
@@ -142,19 +144,19 @@ int soft_gic_set_routing(struct soft_gic *gic, const struct soft_gic_route *rout
 int soft_gic_irqfd(struct soft_gic *gic, uint64_t token, uint32_t gsi, uint32_t flags);
 
 /*
- * VFIO_DEVICE_SET_IRQS with or without an eventfd for one MSI/MSI-X vector. Setting a vector that is
- * set already tears it down first, as VFIO does. Only -EINVAL (token 0) and -ENOMEM are errors.
+ * VFIO_DEVICE_SET_IRQS with or without an eventfd for one MSI/MSI-X vector. Setting a vector that
+ * is set already tears it down first, as VFIO does. Only -EINVAL (token 0) and -ENOMEM are errors.
  */
 int soft_gic_vector_set(struct soft_gic *gic, uint64_t token);
 void soft_gic_vector_clear(struct soft_gic *gic, uint64_t token);
 
 /* Where one interrupt went. */
 enum soft_gic_sent {
-	SOFT_GIC_SENT_FORWARDED = 0,	/* by hardware, host not involved */
-	SOFT_GIC_SENT_INJECTED = 1,	/* by software, through the irqfd or the line */
-	SOFT_GIC_SENT_KEPT = 2,		/* no irqfd: counted in the eventfd */
-	SOFT_GIC_SENT_LOST = 3,		/* injection was tried and came to nothing, without an error */
-	SOFT_GIC_SENT_NOWHERE = 4,	/* the vector isn't set */
+	SOFT_GIC_SENT_FORWARDED = 0, /* by hardware, host not involved */
+	SOFT_GIC_SENT_INJECTED = 1, /* by software, through the irqfd or the line */
+	SOFT_GIC_SENT_KEPT = 2, /* no irqfd: counted in the eventfd */
+	SOFT_GIC_SENT_LOST = 3, /* injection was tried and came to nothing, without an error */
+	SOFT_GIC_SENT_NOWHERE = 4, /* the vector isn't set */
 };
 
 /** The device raises the interrupt of this vector. */
@@ -185,9 +187,9 @@ int soft_gic_mmio_read(struct soft_gic *gic, unsigned int cpu, uint64_t gpa, uns
 int soft_gic_mmio_write(struct soft_gic *gic, unsigned int cpu, uint64_t gpa, unsigned int len,
 			uint64_t value);
 
-/** Is there an interrupt that the vCPU would take now (priority mask and running priority heeded)? */
+/** Is there an interrupt that the vCPU would take now (priorities heeded)? */
 bool soft_gic_pending(struct soft_gic *gic, unsigned int cpu);
-/** ICC_IAR1_EL1: takes the best pending interrupt and makes it active; SOFT_GIC_SPURIOUS if none. */
+/** ICC_IAR1_EL1: takes the best pending interrupt, makes it active; SOFT_GIC_SPURIOUS: none. */
 uint32_t soft_gic_ack(struct soft_gic *gic, unsigned int cpu);
 /** ICC_EOIR1_EL1: priority drop, and deactivation too unless ICC_CTLR_EL1.EOImode is 1. */
 void soft_gic_eoi(struct soft_gic *gic, unsigned int cpu, uint32_t intid);
@@ -195,7 +197,7 @@ void soft_gic_eoi(struct soft_gic *gic, unsigned int cpu, uint32_t intid);
 void soft_gic_deactivate(struct soft_gic *gic, unsigned int cpu, uint32_t intid);
 /** ICC_SGI1R_EL1: sends an SGI to one other vCPU. */
 int soft_gic_sgi(struct soft_gic *gic, unsigned int to_cpu, uint32_t intid);
-/** The guest's own view of ICC_PMR_EL1, ICC_IGRPEN1_EL1, ... (VF_ICC_*). -ENOENT: no such register. */
+/** The guest's own view of ICC_PMR_EL1 and so on (VF_ICC_*). -ENOENT: no such register. */
 int soft_gic_icc_read(struct soft_gic *gic, unsigned int cpu, uint32_t reg, uint64_t *ret_value);
 int soft_gic_icc_write(struct soft_gic *gic, unsigned int cpu, uint32_t reg, uint64_t value);
 
@@ -204,14 +206,14 @@ int soft_gic_icc_write(struct soft_gic *gic, unsigned int cpu, uint32_t reg, uin
 /* Why a vector is in software; SOFT_GIC_FORWARDED if it is not. The first that holds. */
 enum soft_gic_reason {
 	SOFT_GIC_FORWARDED = 0,
-	SOFT_GIC_NO_VECTOR = 1,		/* no producer: SET_IRQS not done */
-	SOFT_GIC_NO_IRQFD = 2,		/* no consumer */
-	SOFT_GIC_NO_GICV4 = 3,		/* host can't */
-	SOFT_GIC_NO_ROUTE = 4,		/* the GSI has no MSI route that leads to an ITS */
-	SOFT_GIC_ITS_OFF = 5,		/* GITS_CTLR.Enabled = 0 */
-	SOFT_GIC_UNMAPPED = 6,		/* device, event or collection not mapped */
-	SOFT_GIC_LPIS_OFF = 7,		/* target's GICR_CTLR.EnableLPIs = 0 */
-	SOFT_GIC_MISSED = 8,		/* all is there now, but was not at the time of connecting */
+	SOFT_GIC_NO_VECTOR = 1, /* no producer: SET_IRQS not done */
+	SOFT_GIC_NO_IRQFD = 2, /* no consumer */
+	SOFT_GIC_NO_GICV4 = 3, /* host can't */
+	SOFT_GIC_NO_ROUTE = 4, /* the GSI has no MSI route that leads to an ITS */
+	SOFT_GIC_ITS_OFF = 5, /* GITS_CTLR.Enabled = 0 */
+	SOFT_GIC_UNMAPPED = 6, /* device, event or collection not mapped */
+	SOFT_GIC_LPIS_OFF = 7, /* target's GICR_CTLR.EnableLPIs = 0 */
+	SOFT_GIC_MISSED = 8, /* all is there now, but was not at the time of connecting */
 };
 
 const char *soft_gic_reason_name(enum soft_gic_reason reason);

@@ -2,16 +2,16 @@
 /*
  * gic_bypass.c - the host's side: GSI routes, irqfds, VFIO's vectors, and their connection.
  *
- * A vector is a producer, an irqfd a consumer of the same eventfd (token). Each is put on the bypass
- * manager's list as the last act of the call that makes it; if the other one is on the list then,
- * they are connected on the spot: the only moment at which an LPI becomes forwarded. If connecting
- * fails, the one that came second is not put on the list (Linux up to 6.14), so it isn't tried again
- * before that one is made anew. Some failures count as success: both are on the list then, and the
- * vector is in software all the same.
+ * A vector is a producer, an irqfd a consumer of the same eventfd (token). Each is put on the
+ * bypass manager's list as the last act of the call that makes it; if the other one is on the list
+ * then, they are connected on the spot: the only moment at which an LPI becomes forwarded. If
+ * connecting fails, the one that came second is not put on the list (Linux up to 6.14), so it isn't
+ * tried again before that one is made anew. Some failures count as success: both are on the list
+ * then, and the vector is in software all the same.
  *
  *      vector   irqfd            producer  consumer  forwarded
  *        set      -                 yes       -         -        eventfd counts
- *        set     set, ITS off       yes       no        -        software, until the irqfd is redone
+ *        set     set, ITS off       yes       no        -        software, until irqfd is redone
  *        set     set, ITS ready     yes       yes       LPI      hardware
  */
 #include <errno.h>
@@ -80,7 +80,8 @@ void gic_events_free(struct soft_gic *gic)
 
 static bool host_forwards(const struct soft_gic *gic)
 {
-	return gic->config.kind == SOFT_GIC_V4_1 || (gic->config.kind == SOFT_GIC_V4_0 && gic_has_its(gic));
+	return gic->config.kind == SOFT_GIC_V4_1 ||
+	       (gic->config.kind == SOFT_GIC_V4_0 && gic_has_its(gic));
 }
 
 static bool silent(const struct soft_gic *gic)
@@ -101,8 +102,9 @@ void gic_unforward(struct soft_gic *gic, struct gic_irq *irq)
 	gic_changed(gic);
 }
 
-/* The LPI that a route leads to, as the guest's ITS has it now. -ENODEV: no MSI that any ITS takes. */
-static int route_resolve(struct soft_gic *gic, const struct soft_gic_route *route, struct gic_irq **ret_irq)
+/* The LPI a route leads to, as the guest's ITS has it now. -ENODEV: no MSI that any ITS takes. */
+static int route_resolve(struct soft_gic *gic, const struct soft_gic_route *route,
+			 struct gic_irq **ret_irq)
 {
 	struct gic_its *its;
 
@@ -197,7 +199,8 @@ static void consumer_del(struct soft_gic *gic, struct gic_event *event)
 
 /* --- injection by software --- */
 
-static int inject_msi(struct soft_gic *gic, uint64_t address, uint32_t data, uint32_t devid, uint32_t flags)
+static int inject_msi(struct soft_gic *gic, uint64_t address, uint32_t data, uint32_t devid,
+		      uint32_t flags)
 {
 	struct gic_its *its;
 	int err;
@@ -240,7 +243,8 @@ static enum soft_gic_sent raise_gsi(struct soft_gic *gic, uint32_t gsi)
 		if (route->gsi != gsi)
 			continue;
 		if (route->type == VF_KVM_ROUTING_MSI) {
-			if (inject_msi(gic, route->address, route->data, route->devid, route->flags) > 0)
+			if (inject_msi(gic, route->address, route->data, route->devid,
+				       route->flags) > 0)
 				sent = SOFT_GIC_SENT_INJECTED;
 		} else if (!set_line(gic, 0, GIC_PRIVATE + route->pin, true)) {
 			(void) set_line(gic, 0, GIC_PRIVATE + route->pin, false);
@@ -340,7 +344,8 @@ static int check_routes(const struct soft_gic_route *routes, unsigned int count)
 	return 0;
 }
 
-int soft_gic_set_routing(struct soft_gic *gic, const struct soft_gic_route *routes, unsigned int count)
+int soft_gic_set_routing(struct soft_gic *gic, const struct soft_gic_route *routes,
+			 unsigned int count)
 {
 	int ret;
 
@@ -537,7 +542,8 @@ static enum soft_gic_reason reason_of(struct soft_gic *gic, const struct gic_eve
 	if (err == VF_ITS_UNMAPPED_INTERRUPT)
 		return SOFT_GIC_UNMAPPED;
 	if (err)
-		return gic_its_at(gic, event->route.address)->enabled ? SOFT_GIC_LPIS_OFF : SOFT_GIC_ITS_OFF;
+		return gic_its_at(gic, event->route.address)->enabled ? SOFT_GIC_LPIS_OFF
+								      : SOFT_GIC_ITS_OFF;
 	return SOFT_GIC_MISSED;
 }
 

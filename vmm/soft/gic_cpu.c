@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gic_cpu.c - the CPU interface: which interrupt a vCPU takes next, acknowledging and ending it, and
- * the ICC_* registers, for the guest and for KVM's attributes.
+ * gic_cpu.c - the CPU interface: which interrupt a vCPU takes next, acknowledging and ending it,
+ * and the ICC_* registers, for the guest and for KVM's attributes.
  *
  * All are group 1 interrupts; one of group 0 is never delivered (no guest of ours handles FIQs). A
  * priority has 5 bits, so an active priority is one of 32, a bit in ap1r. Binary points are kept as
@@ -167,8 +167,8 @@ static uint64_t icc_read(const struct gic_cpu *cpu, uint32_t reg)
 	case VF_ICC_BPR1_EL1:
 		return cpu->cbpr ? (cpu->bpr0 < 7 ? cpu->bpr0 + 1u : 7u) : cpu->bpr1;
 	case VF_ICC_CTLR_EL1:
-		return (cpu->cbpr ? CTLR_CBPR : 0) | (cpu->eoi_mode ? CTLR_EOI_MODE : 0) | CTLR_PRI_BITS |
-		       CTLR_A3V;
+		return (cpu->cbpr ? CTLR_CBPR : 0) | (cpu->eoi_mode ? CTLR_EOI_MODE : 0) |
+		       CTLR_PRI_BITS | CTLR_A3V;
 	case VF_ICC_SRE_EL1:
 		return 7;
 	case VF_ICC_IGRPEN0_EL1:
@@ -263,7 +263,8 @@ int gic_icc_access(struct soft_gic *gic, unsigned int index, uint32_t reg, bool 
 	return 0;
 }
 
-static int icc_guest(struct soft_gic *gic, unsigned int cpu, uint32_t reg, bool write, uint64_t *value)
+static int icc_guest(struct soft_gic *gic, unsigned int cpu, uint32_t reg, bool write,
+		     uint64_t *value)
 {
 	int ret = -ENOENT;
 

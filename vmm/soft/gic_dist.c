@@ -2,9 +2,10 @@
 /*
  * gic_dist.c - the interrupts' own bits, and the distributor's registers.
  *
- * A bit register is the same thing in the distributor (SPIs) and in a redistributor (SGIs, PPIs), so
- * both come through gic_bits_access(). Through KVM's attributes ISPENDR is the latch itself, written
- * whole, and ICPENDR reads as zero and ignores writes; the other set/clear pairs work as for the guest.
+ * A bit register is the same thing in the distributor (SPIs) and in a redistributor (SGIs, PPIs),
+ * so both come through gic_bits_access(). Through KVM's attributes ISPENDR is the latch itself,
+ * written whole, and ICPENDR reads as zero and ignores writes; the other set/clear pairs work as
+ * for the guest.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -130,8 +131,8 @@ static void bit_set(struct gic_irq *irq, uint64_t offset, bool bit, bool host)
 	}
 }
 
-static void bits_access(struct soft_gic *gic, unsigned int cpu, uint64_t base, uint32_t first, bool write,
-			bool host, uint64_t *value)
+static void bits_access(struct soft_gic *gic, unsigned int cpu, uint64_t base, uint32_t first,
+			bool write, bool host, uint64_t *value)
 {
 	uint64_t bits = 0;
 
@@ -150,8 +151,8 @@ static void bits_access(struct soft_gic *gic, unsigned int cpu, uint64_t base, u
 }
 
 /* One byte for each interrupt. */
-static void priority_access(struct soft_gic *gic, unsigned int cpu, uint32_t first, unsigned int len,
-			    bool write, uint64_t *value)
+static void priority_access(struct soft_gic *gic, unsigned int cpu, uint32_t first,
+			    unsigned int len, bool write, uint64_t *value)
 {
 	uint64_t bytes = 0;
 
@@ -161,7 +162,7 @@ static void priority_access(struct soft_gic *gic, unsigned int cpu, uint32_t fir
 		if (!irq)
 			continue;
 		if (write)
-			irq->priority = (uint8_t) (*value >> 8 * i) & 0xf8;	/* 5 bits are there */
+			irq->priority = (uint8_t) (*value >> 8 * i) & 0xf8; /* 5 bits are there */
 		else
 			bytes |= (uint64_t) irq->priority << 8 * i;
 	}
@@ -196,8 +197,10 @@ int gic_bits_access(struct soft_gic *gic, unsigned int cpu, uint64_t offset, uns
 
 	if (write)
 		gic_changed(gic);
-	if (offset >= VF_GICD_IPRIORITYR && offset < VF_GICD_IPRIORITYR + 0x400 && (len == 4 || len == 1)) {
-		priority_access(gic, cpu, (uint32_t) (offset - VF_GICD_IPRIORITYR), len, write, value);
+	if (offset >= VF_GICD_IPRIORITYR && offset < VF_GICD_IPRIORITYR + 0x400 &&
+	    (len == 4 || len == 1)) {
+		priority_access(gic, cpu, (uint32_t) (offset - VF_GICD_IPRIORITYR), len, write,
+				value);
 		return 0;
 	}
 	if (len != 4 || (offset & 3))
@@ -210,15 +213,16 @@ int gic_bits_access(struct soft_gic *gic, unsigned int cpu, uint64_t offset, uns
 		config_access(gic, cpu, (uint32_t) (offset - VF_GICD_ICFGR) * 4, write, value);
 		return 0;
 	}
-	if ((offset >= 0x800 && offset < 0xc00) ||	/* ITARGETSR: with affinity routing, nothing */
-	    (offset >= 0xd00 && offset < 0xd80)) {	/* IGRPMODR: one security state, nothing */
+	if ((offset >= 0x800 && offset < 0xc00) || /* ITARGETSR: with affinity routing, nothing */
+	    (offset >= 0xd00 && offset < 0xd80)) { /* IGRPMODR: one security state, nothing */
 		*value = write ? *value : 0;
 		return 0;
 	}
 	return -ENXIO;
 }
 
-int gic_level_access(struct soft_gic *gic, unsigned int cpu, uint32_t first, bool write, uint64_t *value)
+int gic_level_access(struct soft_gic *gic, unsigned int cpu, uint32_t first, bool write,
+		     uint64_t *value)
 {
 	uint64_t bits = 0;
 
@@ -280,7 +284,8 @@ static int misc_write(struct soft_gic *gic, uint64_t offset, uint32_t value, boo
 	case VF_GICD_IIDR:
 		if (!host)
 			return 0;
-		if (((value ^ misc_read(gic, offset)) & ~(0xfu << 12)) || revision < 2 || revision > 3)
+		if (((value ^ misc_read(gic, offset)) & ~(0xfu << 12)) || revision < 2 ||
+		    revision > 3)
 			return -EINVAL;
 		gic->revision = revision;
 		return 0;

@@ -11,7 +11,8 @@
  *   gic_bypass.c  routes, irqfds, vectors, and who is connected to whom
  *
  * Everything below is called with gic->lock held. A function named *_access answers both to the
- * guest (`host` false) and to KVM's attributes (`host` true), 32 bits at a time unless it says else.
+ * guest (`host` false) and to KVM's attributes (`host` true), 32 bits at a time unless it says
+ * else.
  */
 #ifndef VMM_SOFT_GIC_INTERNAL_H
 #define VMM_SOFT_GIC_INTERNAL_H
@@ -127,7 +128,7 @@ struct gic_event {
 	bool irqfd;
 	bool consumer;
 	uint32_t gsi;
-	struct soft_gic_route route;	/* the GSI's only route as of the last change; type 0: none */
+	struct soft_gic_route route; /* the GSI's only route as of the last change; type 0: none */
 	struct gic_irq *forwarded;	/* the LPI that hardware sends this vector to */
 	struct gic_event *next;
 };
@@ -190,10 +191,11 @@ bool gic_irq_pending(const struct gic_irq *irq);
 void gic_changed(struct soft_gic *gic);		/* some interrupt's state did */
 int gic_dist_access(struct soft_gic *gic, uint64_t offset, unsigned int len, bool write, bool host,
 		    uint64_t *value);
-/* The registers with some bits per interrupt, same in both places; @offset as in the distributor. */
+/* Registers with bits for each interrupt, same in both places; @offset as in the distributor. */
 int gic_bits_access(struct soft_gic *gic, unsigned int cpu, uint64_t offset, unsigned int len,
 		    bool write, bool host, uint64_t *value);
-int gic_level_access(struct soft_gic *gic, unsigned int cpu, uint32_t first, bool write, uint64_t *value);
+int gic_level_access(struct soft_gic *gic, unsigned int cpu, uint32_t first, bool write,
+		     uint64_t *value);
 
 /* gic_redist.c */
 int gic_redist_access(struct soft_gic *gic, unsigned int cpu, uint64_t offset, unsigned int len,

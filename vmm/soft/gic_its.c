@@ -2,10 +2,11 @@
 /*
  * gic_its.c - an interrupt translation service: its registers, its command queue, and what it maps.
  *
- * The mapping (DeviceID, EventID) -> LPI -> CPU is kept in lists, as KVM does; the guest's tables in
- * RAM are written by a save and read by a restore (gic_tables.c), and otherwise only touched to find
- * out whether an entry would have a place (a command whose entry has none fails) and to wipe an entry
- * that is unmapped. A command that fails is skipped without a word: no error reaches the guest.
+ * The mapping (DeviceID, EventID) -> LPI -> CPU is kept in lists, as KVM does; the guest's tables
+ * in RAM are written by a save and read by a restore (gic_tables.c), and otherwise only touched to
+ * find out whether an entry would have a place (a command whose entry has none fails) and to wipe
+ * an entry that is unmapped. A command that fails is skipped without a word: no error reaches the
+ * guest.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -87,8 +88,8 @@ void gic_lpi_put(struct soft_gic *gic, struct gic_irq *irq)
 }
 
 /*
- * The LPI, created if it's new: then it takes configuration and pending bit from the guest's tables,
- * and the pending bit is consumed there.
+ * The LPI, created if it's new: then it takes configuration and pending bit from the guest's
+ * tables, and the pending bit is consumed there.
  */
 static int lpi_get(struct soft_gic *gic, uint32_t intid, int cpu, struct gic_irq **ret_irq)
 {
@@ -132,7 +133,8 @@ struct gic_collection *gic_collection_find(struct gic_its *its, uint32_t id)
 
 static struct gic_its_device *device_find(struct gic_its *its, uint32_t id)
 {
-	for (struct gic_its_device *device = its->devices; device && device->id <= id; device = device->next)
+	for (struct gic_its_device *device = its->devices; device && device->id <= id;
+	     device = device->next)
 		if (device->id == id)
 			return device;
 	return NULL;
@@ -142,7 +144,8 @@ struct gic_ite *gic_ite_find(struct gic_its *its, uint32_t devid, uint32_t event
 {
 	struct gic_its_device *device = device_find(its, devid);
 
-	for (struct gic_ite *ite = device ? device->ites : NULL; ite && ite->event <= event; ite = ite->next)
+	for (struct gic_ite *ite = device ? device->ites : NULL; ite && ite->event <= event;
+	     ite = ite->next)
 		if (ite->event == event)
 			return ite;
 	return NULL;
@@ -343,7 +346,8 @@ bool gic_its_entry(struct soft_gic *gic, uint64_t baser, uint32_t id, uint64_t *
 	} else {
 		uint64_t first;
 
-		if (id / per_page >= bytes / 8 || gic_read_u64(gic, base + id / per_page * 8ull, &first) ||
+		if (id / per_page >= bytes / 8 ||
+		    gic_read_u64(gic, base + id / per_page * 8ull, &first) ||
 		    !(first & GIC_BASER_VALID))
 			return false;
 		gpa = (first & gic_mask(51, 16)) + id % per_page * (uint64_t) GIC_ENTRY;
@@ -354,7 +358,8 @@ bool gic_its_entry(struct soft_gic *gic, uint64_t baser, uint32_t id, uint64_t *
 	return true;
 }
 
-static bool event_has_place(struct soft_gic *gic, const struct gic_its_device *device, uint32_t event)
+static bool event_has_place(struct soft_gic *gic, const struct gic_its_device *device,
+			    uint32_t event)
 {
 	return is_ram(gic, device->itt + event * (uint64_t) GIC_ENTRY);
 }
@@ -399,7 +404,8 @@ static int do_mapd(struct soft_gic *gic, struct gic_its *its, const struct comma
 	struct gic_its_device *device;
 	uint64_t entry;
 
-	if (!gic_its_entry(gic, its->device_baser, id, &entry) || (cmd_valid(c) && bits > GIC_ID_BITS))
+	if (!gic_its_entry(gic, its->device_baser, id, &entry) ||
+	    (cmd_valid(c) && bits > GIC_ID_BITS))
 		return REFUSED;
 	device = device_find(its, id);
 	if (device)
@@ -454,8 +460,8 @@ static int do_mapti(struct soft_gic *gic, struct gic_its *its, const struct comm
 	uint64_t entry;
 	int err;
 
-	if (!device || event >= 1ull << device->event_bits || lpi < GIC_LPI_FIRST || lpi >= lpi_limit(gic) ||
-	    !event_has_place(gic, device, event))
+	if (!device || event >= 1ull << device->event_bits || lpi < GIC_LPI_FIRST ||
+	    lpi >= lpi_limit(gic) || !event_has_place(gic, device, event))
 		return REFUSED;
 	if (gic_ite_find(its, device->id, event))
 		return 0;	/* mapped already: unpredictable, and KVM leaves it */
@@ -610,8 +616,8 @@ static void cbaser_write(struct gic_its *its, uint64_t offset, unsigned int len,
 	its->cwriter = 0;
 }
 
-static void cwriter_write(struct soft_gic *gic, struct gic_its *its, uint64_t offset, unsigned int len,
-			  uint64_t value)
+static void cwriter_write(struct soft_gic *gic, struct gic_its *its, uint64_t offset,
+			  unsigned int len, uint64_t value)
 {
 	value = merge(its->cwriter, offset, len, value) & gic_mask(19, 5);
 	if (value >= queue_bytes(its))
@@ -631,8 +637,8 @@ static int creadr_write(struct gic_its *its, uint64_t value)
 	return 0;
 }
 
-static void baser_write(struct soft_gic *gic, struct gic_its *its, uint64_t offset, unsigned int len,
-			uint64_t value)
+static void baser_write(struct soft_gic *gic, struct gic_its *its, uint64_t offset,
+			unsigned int len, uint64_t value)
 {
 	unsigned int index = (unsigned int) (offset - VF_GITS_BASER(0)) / 8;
 	uint64_t *reg = index ? &its->collection_baser : &its->device_baser;
@@ -657,7 +663,8 @@ static void ctlr_write(struct soft_gic *gic, struct gic_its *its, uint64_t value
 	bool on = value & 1;
 
 	/* Enabling without tables or queue is dropped: only a read shows it. */
-	if (on && !its->enabled && !(its->device_baser & its->collection_baser & its->cbaser & GIC_BASER_VALID))
+	if (on && !its->enabled &&
+	    !(its->device_baser & its->collection_baser & its->cbaser & GIC_BASER_VALID))
 		return;
 	its->enabled = on;
 	run_commands(gic, its);
@@ -686,8 +693,8 @@ static uint32_t id_register(uint64_t offset)
 	return 0;
 }
 
-static int narrow_access(struct soft_gic *gic, struct gic_its *its, uint64_t offset, bool write, bool host,
-			 uint64_t *value)
+static int narrow_access(struct soft_gic *gic, struct gic_its *its, uint64_t offset, bool write,
+			 bool host, uint64_t *value)
 {
 	if (offset == VF_GITS_CTLR) {
 		if (write)

@@ -17,8 +17,9 @@
 #define SHARE_INNER		1ull
 
 /*
- * The kernel's view of memory attributes: outer shareable becomes inner, inner non-cacheable becomes
- * write-back, outer is "as inner" or non-cacheable. @inner and @outer: where the fields are.
+ * The kernel's view of memory attributes: outer shareable becomes inner, inner non-cacheable
+ * becomes write-back, outer is "as inner" or non-cacheable. @inner and @outer: where the fields
+ * are.
  */
 uint64_t gic_baser_sanitise(uint64_t value, unsigned int inner, unsigned int outer)
 {
@@ -56,7 +57,8 @@ int gic_redist_place(struct soft_gic *gic, unsigned int cpu)
 
 		if (region->count && region->used == region->count)
 			continue;
-		gic->cpu[cpu]->rd_base = region->base + region->used * (uint64_t) VF_GICR_FRAMES_SIZE;
+		gic->cpu[cpu]->rd_base =
+			region->base + region->used * (uint64_t) VF_GICR_FRAMES_SIZE;
 		region->used++;
 		return 0;
 	}
@@ -116,7 +118,7 @@ static void ctlr_write(struct soft_gic *gic, unsigned int index, uint64_t value)
 		return;
 	cpu->lpis_on = on;
 	if (on && !(cpu->pendbaser & PENDBASER_PTZ))
-		(void) gic_pending_table_read(gic, index);	/* unreadable: as if nothing pended */
+		(void) gic_pending_table_read(gic, index); /* unreadable: as if nothing pended */
 	gic_changed(gic);
 }
 
@@ -134,8 +136,8 @@ static uint64_t split(uint64_t value, uint64_t offset, unsigned int len)
 	return len == 8 ? value : value >> (offset & 4) * 8 & UINT32_MAX;
 }
 
-static void propbaser_write(struct soft_gic *gic, unsigned int cpu, uint64_t offset, unsigned int len,
-			    uint64_t value)
+static void propbaser_write(struct soft_gic *gic, unsigned int cpu, uint64_t offset,
+			    unsigned int len, uint64_t value)
 {
 	uint64_t reserved = gic_mask(63, 59) | gic_mask(55, 52) | gic_mask(6, 5);
 
@@ -147,8 +149,8 @@ static void propbaser_write(struct soft_gic *gic, unsigned int cpu, uint64_t off
 
 static void pendbaser_write(struct gic_cpu *cpu, uint64_t offset, unsigned int len, uint64_t value)
 {
-	uint64_t reserved = gic_mask(63, 63) | gic_mask(61, 59) | gic_mask(55, 52) | gic_mask(15, 12) |
-			    gic_mask(6, 0);
+	uint64_t reserved = gic_mask(63, 63) | gic_mask(61, 59) | gic_mask(55, 52) |
+			    gic_mask(15, 12) | gic_mask(6, 0);
 
 	if (cpu->lpis_on)
 		return;
@@ -172,8 +174,8 @@ static void invalidate(struct soft_gic *gic, unsigned int cpu, bool all, uint64_
 			(void) gic_lpi_configure(gic, irq);
 }
 
-static int rd_access(struct soft_gic *gic, unsigned int index, uint64_t offset, unsigned int len, bool write,
-		     uint64_t *value)
+static int rd_access(struct soft_gic *gic, unsigned int index, uint64_t offset, unsigned int len,
+		     bool write, uint64_t *value)
 {
 	struct gic_cpu *cpu = gic->cpu[index];
 	uint64_t wide;

@@ -4,13 +4,15 @@
  *
  * Layout, that of KVM's ABI revision 0; all entries are 8 bytes, little-endian:
  *
- *   device table entry      63 valid | 62:49 offset to the next one | 48:5 ITT address >> 8 | 4:0 bits - 1
+ *   device table entry      63 valid | 62:49 next | 48:5 ITT address >> 8 | 4:0 event bits - 1
  *   collection table entry  63 valid | 51:16 vCPU (or ~0: not mapped) | 15:0 collection
- *   ITT entry               63:48 offset to the next one | 47:16 LPI | 15:0 collection
+ *   ITT entry               63:48 next | 47:16 LPI | 15:0 collection
  *   pending table           one bit for each INTID, from bit 8192 on; PENDBASER of the target vCPU
  *
- * The device table and ITTs are walked by their "next" offsets, which 0 ends; the collection table is
- * filled from its start and ends at the first entry that isn't valid.
+ * next is the distance to the next entry that is in use, 0 in the last one.
+ *
+ * The device table and ITTs are walked by their "next" offsets, which 0 ends; the collection table
+ * is filled from its start and ends at the first entry that isn't valid.
  *
  * A restore happens once: each LPI's pending bit is taken into the model and cleared in RAM.
  */
@@ -105,7 +107,8 @@ static uint64_t capped(uint64_t distance, uint64_t most)
 static int save_itt(struct soft_gic *gic, const struct gic_its_device *device)
 {
 	for (const struct gic_ite *ite = device->ites; ite; ite = ite->next) {
-		uint64_t next = ite->next ? capped(ite->next->event - ite->event, EVENT_NEXT_MAX) : 0;
+		uint64_t next = !ite->next ? 0 :
+				capped(ite->next->event - ite->event, EVENT_NEXT_MAX);
 		uint64_t entry;
 		int err;
 
@@ -127,7 +130,8 @@ static int save_devices(struct soft_gic *gic, struct gic_its *its)
 	if (!(its->device_baser & GIC_BASER_VALID))
 		return 0;
 	for (const struct gic_its_device *device = its->devices; device; device = device->next) {
-		uint64_t next = device->next ? capped(device->next->id - device->id, DEVICE_NEXT_MAX) : 0;
+		uint64_t next = !device->next ? 0 :
+				capped(device->next->id - device->id, DEVICE_NEXT_MAX);
 		uint64_t gpa;
 		int err;
 
@@ -152,8 +156,8 @@ static int save_collections(struct soft_gic *gic, struct gic_its *its)
 	if (!(its->collection_baser & GIC_BASER_VALID))
 		return 0;
 	for (const struct gic_collection *c = its->collections; c; c = c->next, gpa += GIC_ENTRY) {
-		int err = gpa < end ? gic_write_u64(gic, gpa, GIC_BASER_VALID | (uint64_t) c->cpu << 16 |
-						    c->id) : -EINVAL;
+		uint64_t entry = GIC_BASER_VALID | (uint64_t) c->cpu << 16 | c->id;
+		int err = gpa < end ? gic_write_u64(gic, gpa, entry) : -EINVAL;
 
 		if (err)
 			return err;
@@ -225,13 +229,15 @@ static int64_t restore_device(const struct scan *scan, uint64_t id, uint64_t ent
 
 	if (!(entry & GIC_BASER_VALID))
 		return 1;
-	if (!gic_its_entry(scan->gic, scan->its->device_baser, (uint32_t) id, &gpa) || bits > GIC_ID_BITS)
+	if (!gic_its_entry(scan->gic, scan->its->device_baser, (uint32_t) id, &gpa) ||
+	    bits > GIC_ID_BITS)
 		return -EINVAL;
 	/* A table walked twice, or one that leads back: the list would hold the device twice. */
 	for (const struct gic_its_device *d = scan->its->devices; d; d = d->next)
 		if (d->id == id)
 			return -EINVAL;
-	itt.device = gic_its_device_add(scan->its, (uint32_t) id, gic_field(entry, 48, 5) << 8, bits);
+	itt.device =
+		gic_its_device_add(scan->its, (uint32_t) id, gic_field(entry, 48, 5) << 8, bits);
 	if (!itt.device)
 		return -ENOMEM;
 	err = scan_table(&itt, itt.device->itt, 1ull << bits, 0);

@@ -3,9 +3,9 @@
  * gic_component.c - the components `gic` and `its/N`: identity, sections, steps. The interface is
  * <vferry/irqchip.h>; which registers there are and their section: gic_regs.h.
  *
- * Model. A step is one or a few attribute calls; nothing is kept between steps: each load step reads
- * the section anew and takes its stage out of it. The identity is read when the object is made, since
- * a running vCPU makes every access -EBUSY.
+ * Model. A step is one or a few attribute calls; nothing is kept between steps: each load step
+ * reads the section anew and takes its stage out of it. The identity is read when the object is
+ * made, since a running vCPU makes every access -EBUSY.
  *
  * Identity of gic, version 1: u16 1 | u32 cpus | cpus times u32 affinity | u32 interrupts |
  *	u32 GICD_TYPER | u32 GICD_TYPER2 | u32 GICD_IIDR | u32 ICC_CTLR_EL1
@@ -83,7 +83,8 @@ static int save_registers(struct vf_gic_list *list, const struct vf_gic_device *
 
 static int no_memory(const char *object, int code, struct vferry_error *err)
 {
-	return vferry_error_set(err, code, "no-memory", object, "no memory for a list of registers");
+	return vferry_error_set(err, code, "no-memory", object,
+				"no memory for a list of registers");
 }
 
 static int gic_save_registers(void *user, struct vferry_step *step, struct vferry_error *err)
@@ -135,8 +136,8 @@ static int tables_failed(const struct its_part *its, int code, struct vferry_err
 }
 
 /*
- * Whether forwarded vectors are in the way can't be asked, only tried. Where they are, they go back to
- * software now, before the pending tables are saved, so that what is sent once more is in them.
+ * Whether forwarded vectors are in the way can't be asked, only tried. Where they are, they go back
+ * to software now, before the pending tables are saved, so that what is sent once more is in them.
  */
 static int its_release(void *user, struct vferry_step *step, struct vferry_error *err)
 {
@@ -168,7 +169,8 @@ static int its_save_registers(void *user, struct vferry_step *step, struct vferr
 	struct vf_gic_list list;
 	int code = vf_gic_list_of_its(&list);
 
-	return code ? no_memory(device.object, code, err) : save_registers(&list, &device, step, err);
+	return code ? no_memory(device.object, code, err)
+		    : save_registers(&list, &device, step, err);
 }
 
 /* --- loading --- */
@@ -194,7 +196,8 @@ static int gic_load_stage(const struct vferry_gic *gic, enum vf_gic_stage stage,
 	return code ? no_memory("gic", code, err) : load_stage(&list, &device, stage, step, err);
 }
 
-static int get_register(const struct vf_gic_device *device, uint32_t group, uint64_t attr, uint32_t *ret)
+static int get_register(const struct vf_gic_device *device, uint32_t group, uint64_t attr,
+			uint32_t *ret)
 {
 	uint64_t value = 0;
 	int code = device->ops->get_attr(device->user, device->device, group, attr, &value);
@@ -213,13 +216,17 @@ static int gic_load_created(void *user, struct vferry_step *step, struct vferry_
 
 	(void) step;
 	if (code)
-		return vferry_error_set(err, code, "irqchip-not-ready", "gic",
-					"GICD_TYPER can't be read (%s): the controller is not initialised, "
-					"or a vCPU is in an ioctl", vferry_errno_name(code));
+		return vferry_error_set(
+			err, code, "irqchip-not-ready", "gic",
+			"GICD_TYPER can't be read (%s): the controller is not initialised, "
+			"or a vCPU is in an ioctl",
+			vferry_errno_name(code));
 	if (typer != gic->typer)
-		return vferry_error_set(err, -EINVAL, "irqchip-not-ready", "gic",
-					"GICD_TYPER is 0x%x and was 0x%x when this machine was made: an ITS "
-					"came later", typer, gic->typer);
+		return vferry_error_set(
+			err, -EINVAL, "irqchip-not-ready", "gic",
+			"GICD_TYPER is 0x%x and was 0x%x when this machine was made: an ITS "
+			"came later",
+			typer, gic->typer);
 	return 0;
 }
 
@@ -238,14 +245,15 @@ static int gic_load_redist(void *user, struct vferry_step *step, struct vferry_e
 	return gic_load_stage(user, VF_GIC_STAGE_REDIST, step, err);
 }
 
-static int its_load_stage(const struct its_part *its, enum vf_gic_stage stage, struct vferry_step *step,
-			  struct vferry_error *err)
+static int its_load_stage(const struct its_part *its, enum vf_gic_stage stage,
+			  struct vferry_step *step, struct vferry_error *err)
 {
 	struct vf_gic_device device = its_device(its);
 	struct vf_gic_list list;
 	int code = vf_gic_list_of_its(&list);
 
-	return code ? no_memory(its->name, code, err) : load_stage(&list, &device, stage, step, err);
+	return code ? no_memory(its->name, code, err)
+		    : load_stage(&list, &device, stage, step, err);
 }
 
 static int its_load_registers(void *user, struct vferry_step *step, struct vferry_error *err)
@@ -265,8 +273,8 @@ static int its_load_tables(void *user, struct vferry_step *step, struct vferry_e
 	case 0:
 		return 0;
 	case -EFAULT:
-		why = ": tables, LPI configuration or pending bits are not where the registers say, so RAM or "
-		      "the redistributors are not restored yet";
+		why = ": tables, LPI configuration or pending bits are not where the registers "
+		      "say, so RAM or the redistributors are not restored yet";
 		break;
 	case -EINVAL:
 		why = ": the tables in guest RAM contradict each other";
@@ -332,30 +340,32 @@ static void check_equal(struct vferry_reasons *reasons, const char *object, cons
 			uint64_t source, uint64_t own)
 {
 	if (source != own)
-		vferry_reasons_add(reasons, "irqchip-mismatch", object, "%s is 0x%llx on the source and 0x%llx "
-				   "here", what, (unsigned long long) source, (unsigned long long) own);
+		vferry_reasons_add(reasons, "irqchip-mismatch", object,
+				   "%s is 0x%llx on the source and 0x%llx here", what,
+				   (unsigned long long) source, (unsigned long long) own);
 }
 
 /* The same implementation, in a revision that this side has too. */
-static void check_iidr(struct vferry_reasons *reasons, const char *object, const char *what, uint32_t source,
-		       uint32_t own)
+static void check_iidr(struct vferry_reasons *reasons, const char *object, const char *what,
+		       uint32_t source, uint32_t own)
 {
 	check_equal(reasons, object, what, source & ~IIDR_REVISION, own & ~IIDR_REVISION);
 	if ((source & IIDR_REVISION) > (own & IIDR_REVISION))
-		vferry_reasons_add(reasons, "irqchip-revision", object, "the source's %s has revision %u, and "
-				   "this host has up to %u", what,
-				   (source & IIDR_REVISION) >> IIDR_REVISION_SHIFT,
+		vferry_reasons_add(reasons, "irqchip-revision", object,
+				   "the source's %s has revision %u, and this host has up to %u",
+				   what, (source & IIDR_REVISION) >> IIDR_REVISION_SHIFT,
 				   (own & IIDR_REVISION) >> IIDR_REVISION_SHIFT);
 }
 
-static void check_at_most(struct vferry_reasons *reasons, const char *what, uint32_t source, uint32_t own,
-			  unsigned int shift)
+static void check_at_most(struct vferry_reasons *reasons, const char *what, uint32_t source,
+			  uint32_t own, unsigned int shift)
 {
 	source = source >> shift & 7;
 	own = own >> shift & 7;
 	if (source > own)
-		vferry_reasons_add(reasons, "irqchip-cpu-interface", "gic", "ICC_CTLR_EL1.%s is %u on the "
-				   "source, more than %u here", what, source, own);
+		vferry_reasons_add(reasons, "irqchip-cpu-interface", "gic",
+				   "ICC_CTLR_EL1.%s is %u on the source, more than %u here", what,
+				   source, own);
 }
 
 static int gic_check(void *user, struct vferry_reader *source, struct vferry_reasons *reasons)
@@ -426,9 +436,11 @@ static int its_check(void *user, struct vferry_reader *source, struct vferry_rea
 
 static int probe_failed(const char *object, const char *what, int code, struct vferry_error *err)
 {
-	return vferry_error_set(err, code, "irqchip-probe", object, "reading %s failed with %s%s", what,
-				vferry_errno_name(code), code == -EBUSY ?
-				": the controller is not initialised, or a vCPU is in an ioctl" : "");
+	return vferry_error_set(
+		err, code, "irqchip-probe", object, "reading %s failed with %s%s", what,
+		vferry_errno_name(code),
+		code == -EBUSY ? ": the controller is not initialised, or a vCPU is in an ioctl"
+			       : "");
 }
 
 static int gic_probe(struct vferry_gic *gic, struct vferry_error *err)
@@ -457,7 +469,8 @@ static int gic_probe(struct vferry_gic *gic, struct vferry_error *err)
 	}
 	if (gic->shape.nr_irqs % 32 || gic->shape.nr_irqs < 64 || gic->shape.nr_irqs > 1024)
 		return vferry_error_set(err, -EINVAL, "irqchip-probe", "gic",
-					"a controller with %u interrupts makes no sense", gic->shape.nr_irqs);
+					"a controller with %u interrupts makes no sense",
+					gic->shape.nr_irqs);
 	priority_bits = (gic->icc_ctlr >> ICC_CTLR_PRI_SHIFT & 7) + 1;
 	gic->shape.ap_registers = priority_bits <= 5 ? 1 : priority_bits == 6 ? 2 : 4;
 	return 0;
@@ -466,8 +479,8 @@ static int gic_probe(struct vferry_gic *gic, struct vferry_error *err)
 static int its_probe(struct its_part *its, struct vferry_error *err)
 {
 	struct vf_gic_device device = its_device(its);
-	int code = device.ops->get_attr(device.user, device.device, VF_VGIC_GRP_ADDR, VF_VGIC_ADDR_ITS,
-					&its->address);
+	int code = device.ops->get_attr(device.user, device.device, VF_VGIC_GRP_ADDR,
+					VF_VGIC_ADDR_ITS, &its->address);
 
 	if (code)
 		return probe_failed(its->name, "the address", code, err);
@@ -483,8 +496,13 @@ static int section_of(struct vf_gic_list *list, int code, struct vferry_section_
 {
 	if (code)
 		return code;
-	*ret = (struct vferry_section_desc) { .id = SECTION_REGISTERS, .name = "registers", .version = 1,
-		.oldest = 1, .max_bytes = vf_gic_list_bytes(list) };
+	*ret = (struct vferry_section_desc) {
+		.id = SECTION_REGISTERS,
+		.name = "registers",
+		.version = 1,
+		.oldest = 1,
+		.max_bytes = vf_gic_list_bytes(list),
+	};
 	vf_gic_list_done(list);
 	return 0;
 }
@@ -506,7 +524,8 @@ static void describe(struct vferry_gic *gic)
 		};
 }
 
-static int build(struct vferry_gic *gic, const struct vferry_gic_config *config, struct vferry_error *err)
+static int build(struct vferry_gic *gic, const struct vferry_gic_config *config,
+		 struct vferry_error *err)
 {
 	struct vf_gic_list list = { 0 };
 	int code;
@@ -546,11 +565,13 @@ int vferry_gic_new(const struct vferry_gic_config *config, struct vferry_gic **r
 	int code;
 
 	if (!config || config->size < sizeof(*config) || !config->ops ||
-	    config->ops->size < sizeof(*config->ops) || !config->ops->set_attr || !config->ops->get_attr ||
-	    !config->affinity || !config->cpu_count || config->cpu_count > VFERRY_GIC_CPUS_MAX ||
-	    config->its_count > VFERRY_GIC_ITS_MAX || (config->its_count && !config->its))
-		return vferry_error_set(err, -EINVAL, "irqchip-config", "gic",
-					"the description of the interrupt controller is incomplete");
+	    config->ops->size < sizeof(*config->ops) || !config->ops->set_attr ||
+	    !config->ops->get_attr || !config->affinity || !config->cpu_count ||
+	    config->cpu_count > VFERRY_GIC_CPUS_MAX || config->its_count > VFERRY_GIC_ITS_MAX ||
+	    (config->its_count && !config->its))
+		return vferry_error_set(
+			err, -EINVAL, "irqchip-config", "gic",
+			"the description of the interrupt controller is incomplete");
 	gic = calloc(1, sizeof(*gic));
 	if (!gic)
 		return no_memory("gic", -ENOMEM, err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* gic_regs.c - lists of registers, to and from a controller, to and from a section; see gic_regs.h. */
+/* gic_regs.c - lists of registers, to and from a controller or a section; see gic_regs.h. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -47,32 +47,50 @@ static int add_one(struct vf_gic_list *list, struct vf_gic_reg reg, uint32_t off
 	return add_row(list, reg, offset, offset + 1, 1);
 }
 
+/* A field of each interrupt from 32 on, @bits wide, in registers from @base on. */
+struct field {
+	uint32_t base;
+	uint32_t bits;
+	bool set_clear;
+};
+
+static int add_field(struct vf_gic_list *list, struct vf_gic_reg reg, const struct field *field,
+		     uint32_t irqs)
+{
+	reg.set_clear = field->set_clear;
+	return add_row(list, reg, field->base + PRIVATE * field->bits / 8,
+		       field->base + irqs * field->bits / 8, 4);
+}
+
 /*
  * Configuration before pending bits: whether an interrupt is an edge or a level says what its latch
  * means. GICD_IIDR before all: it selects how the kernel takes what follows.
  */
 static int add_dist(struct vf_gic_list *list, uint32_t irqs)
 {
-	const struct vf_gic_reg reg = { .group = VF_VGIC_GRP_DIST_REGS, .stage = VF_GIC_STAGE_DIST };
-	const struct vf_gic_reg level = { .group = VF_VGIC_GRP_LEVEL_INFO, .stage = VF_GIC_STAGE_DIST };
-	struct vf_gic_reg set_clear = reg, iidr = reg;
+	static const struct field before[] = {
+		{ VF_GICD_IGROUPR, 1, false }, { VF_GICD_ICFGR, 2, false },
+		{ VF_GICD_IPRIORITYR, 8, false }, { VF_GICD_IROUTER, 64, false },
+		{ VF_GICD_ISENABLER, 1, true },
+	};
+	static const struct field after[] = {
+		{ VF_GICD_ISPENDR, 1, false }, { VF_GICD_ISACTIVER, 1, true },
+	};
+	struct vf_gic_reg reg = { .group = VF_VGIC_GRP_DIST_REGS, .stage = VF_GIC_STAGE_DIST };
+	struct vf_gic_reg level = reg, iidr = reg;
 	int err;
 
-	set_clear.set_clear = true;
+	level.group = VF_VGIC_GRP_LEVEL_INFO;
 	iidr.verify = UINT32_MAX;
 	err = add_one(list, iidr, VF_GICD_IIDR);
 	err = err ? err : add_one(list, reg, VF_GICD_CTLR);
 	err = err ? err : add_one(list, reg, VF_GICD_STATUSR);
-	err = err ? err : add_row(list, reg, VF_GICD_IGROUPR + PRIVATE / 8, VF_GICD_IGROUPR + irqs / 8, 4);
-	err = err ? err : add_row(list, reg, VF_GICD_ICFGR + PRIVATE / 4, VF_GICD_ICFGR + irqs / 4, 4);
-	err = err ? err : add_row(list, reg, VF_GICD_IPRIORITYR + PRIVATE, VF_GICD_IPRIORITYR + irqs, 4);
-	err = err ? err : add_row(list, reg, VF_GICD_IROUTER + PRIVATE * 8, VF_GICD_IROUTER + irqs * 8, 4);
-	err = err ? err : add_row(list, set_clear, VF_GICD_ISENABLER + PRIVATE / 8,
-				  VF_GICD_ISENABLER + irqs / 8, 4);
+	for (size_t i = 0; i < sizeof(before) / sizeof(before[0]) && !err; i++)
+		err = add_field(list, reg, &before[i], irqs);
 	err = err ? err : add_row(list, level, PRIVATE, irqs, 32);
-	err = err ? err : add_row(list, reg, VF_GICD_ISPENDR + PRIVATE / 8, VF_GICD_ISPENDR + irqs / 8, 4);
-	return err ? err : add_row(list, set_clear, VF_GICD_ISACTIVER + PRIVATE / 8,
-				   VF_GICD_ISACTIVER + irqs / 8, 4);
+	for (size_t i = 0; i < sizeof(after) / sizeof(after[0]) && !err; i++)
+		err = add_field(list, reg, &after[i], irqs);
+	return err;
 }
 
 static int add_bases(struct vf_gic_list *list, uint16_t cpu)
@@ -132,7 +150,8 @@ int vf_gic_list_of_gic(const struct vf_gic_shape *shape, struct vf_gic_list *ret
 	struct vf_gic_list list = { 0 };
 	int err;
 
-	assert(shape->nr_irqs % 32 == 0 && shape->nr_irqs <= 1024 && shape->cpus <= VFERRY_GIC_CPUS_MAX);
+	assert(shape->nr_irqs % 32 == 0 && shape->nr_irqs <= 1024 &&
+	       shape->cpus <= VFERRY_GIC_CPUS_MAX);
 	err = add_dist(&list, shape->nr_irqs);
 	for (uint32_t i = 0; i < shape->cpus && !err; i++) {
 		err = add_bases(&list, (uint16_t) i);
@@ -146,7 +165,7 @@ int vf_gic_list_of_gic(const struct vf_gic_shape *shape, struct vf_gic_list *ret
 	return err;
 }
 
-/* CBASER before CREADR and CWRITER, which it zeroes; an enabled ITS drops writes to all the bases. */
+/* CBASER before CREADR and CWRITER, which it zeroes; an enabled ITS drops writes to all bases. */
 int vf_gic_list_of_its(struct vf_gic_list *ret_list)
 {
 	static const uint32_t wide[] = { VF_GITS_CBASER, VF_GITS_CREADR, VF_GITS_CWRITER };
@@ -215,9 +234,11 @@ int vf_gic_list_read(struct vf_gic_list *list, struct vferry_reader *r, const ch
 		       !is_entry(&list->regs[at], group, cpu, offset))
 			at++;
 		if (at == list->count || !is_entry(&list->regs[at], group, cpu, offset))
-			return vferry_error_set(err, -EINVAL, "irqchip-register-unknown", object,
-						"the section has register 0x%x of group %u, CPU %u, which does "
-						"not belong there on this machine", offset, group, cpu);
+			return vferry_error_set(
+				err, -EINVAL, "irqchip-register-unknown", object,
+				"the section has register 0x%x of group %u, CPU %u, which does "
+				"not belong there on this machine",
+				offset, group, cpu);
 		list->regs[at].value = vferry_read_u64(r);
 		list->regs[at].present = true;
 		at++;
@@ -260,12 +281,13 @@ static const char *hint(int code)
 	return "";
 }
 
-static int failed(const struct vf_gic_reg *reg, const struct vf_gic_device *device, const char *verb,
-		  int code, struct vferry_error *err)
+static int failed(const struct vf_gic_reg *reg, const struct vf_gic_device *device,
+		  const char *verb, int code, struct vferry_error *err)
 {
 	return vferry_error_set(err, code, "irqchip-access", device->object,
-				"%s %s 0x%x of CPU %u failed with %s%s", verb, group_name(reg->group),
-				reg->offset, reg->cpu, vferry_errno_name(code), hint(code));
+				"%s %s 0x%x of CPU %u failed with %s%s", verb,
+				group_name(reg->group), reg->offset, reg->cpu,
+				vferry_errno_name(code), hint(code));
 }
 
 static uint64_t attr_of(const struct vf_gic_reg *reg, const struct vf_gic_device *device)
@@ -276,11 +298,12 @@ static uint64_t attr_of(const struct vf_gic_reg *reg, const struct vf_gic_device
 	return affinity << VF_VGIC_MPIDR_SHIFT | reg->offset;
 }
 
-static int get(const struct vf_gic_reg *reg, const struct vf_gic_device *device, uint64_t *ret_value)
+static int get(const struct vf_gic_reg *reg, const struct vf_gic_device *device,
+	       uint64_t *ret_value)
 {
 	uint64_t value = 0;
-	int code = device->ops->get_attr(device->user, device->device, reg->group, attr_of(reg, device),
-					 &value);
+	int code = device->ops->get_attr(device->user, device->device, reg->group,
+					 attr_of(reg, device), &value);
 
 	if (!code)
 		*ret_value = value;
@@ -329,13 +352,13 @@ static int verify(const struct vf_gic_list *list, const struct vf_gic_device *de
 		if (code)
 			return failed(reg, device, "reading back", code, err);
 		if ((value ^ reg->value) & reg->verify)
-			return vferry_error_set(err, -EIO, "irqchip-write-dropped", device->object,
-						"%s 0x%x of CPU %u was written as 0x%llx and reads 0x%llx: the "
-						"controller dropped it without an error, because something "
-						"that it needs was not there or was done too early",
-						group_name(reg->group), reg->offset, reg->cpu,
-						(unsigned long long) reg->value,
-						(unsigned long long) value);
+			return vferry_error_set(
+				err, -EIO, "irqchip-write-dropped", device->object,
+				"%s 0x%x of CPU %u was written as 0x%llx and reads 0x%llx: the "
+				"controller dropped it without an error, because something "
+				"that it needs was not there or was done too early",
+				group_name(reg->group), reg->offset, reg->cpu,
+				(unsigned long long) reg->value, (unsigned long long) value);
 	}
 	return 0;
 }

@@ -2,18 +2,19 @@
 /*
  * gic_regs.h - which registers are a GIC's or an ITS's state, and their section.
  *
- * Model. A list holds every register of one controller in the order in which they are restored; each
- * belongs to one stage of the restore. Saving fills in the values; a section is the list written out;
- * reading one accepts exactly the registers of the list, in its order, where only those marked
- * optional may be missing. So nothing that comes from outside chooses which register is written.
+ * Model. A list holds every register of one controller in the order in which they are restored;
+ * each belongs to one stage of the restore. Saving fills in the values; a section is the list
+ * written out; reading one accepts exactly the registers of the list, in its order, where only
+ * those marked optional may be missing. So nothing that comes from outside chooses which register
+ * is written.
  *
  * Section "registers", version 1, little-endian:
  *
  *	u32 count
  *	count times:  u16 group | u16 cpu | u32 offset | u64 value
  *
- * group is KVM's attribute group, cpu counts vCPUs from 0 (0 where there is none), offset is that of
- * the register, the encoding of an ICC system register, or the first INTID of 32 line levels.
+ * group is KVM's attribute group, cpu counts vCPUs from 0 (0 where there is none), offset is that
+ * of the register, the encoding of an ICC system register, or the first INTID of 32 line levels.
  */
 #ifndef VF_KVM_ARM64_GIC_REGS_H
 #define VF_KVM_ARM64_GIC_REGS_H
