@@ -587,6 +587,14 @@ struct soft_machine *soft_machine_free(struct soft_machine *m)
 
 /* ---- reset ---- */
 
+/* As firmware does: the mailbox where the other vCPUs wait to be released is empty again. */
+static int clear_mailbox(struct soft_machine *m)
+{
+	static const uint8_t zeros[4096];
+
+	return vferry_ram_write(m->config.ram, m->platform.ram_gpa, zeros, sizeof(zeros));
+}
+
 /*
  * The ITS forgets its mappings; all else of the interrupt controller is set anew by the guest as it
  * boots. No interrupt is active then: an acknowledged one is ended before its vCPU parks.
@@ -609,6 +617,8 @@ int soft_machine_reset(struct soft_machine *m, struct vferry_error *err)
 						"the interrupt controller could not be reset (%s)",
 						vferry_errno_name(r));
 	}
+	if (r == 0)
+		r = clear_mailbox(m);
 	for (unsigned i = 0; r == 0 && i < m->config.cpus; i++) {
 		r = program->init(&m->platform, i, m->args, m->vcpu[i].words, err);
 		publish(&m->vcpu[i]);

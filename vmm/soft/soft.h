@@ -79,7 +79,7 @@ struct soft_program {
 	const char *summary;
 	uint32_t version;	/* of its words; others are refused */
 	uint32_t words;		/* at most SOFT_STATE_WORDS_MAX */
-	/* State as after power-on. -EINVAL: arguments it does not know. */
+	/* State as after power-on; the first page of RAM is zero then. -EINVAL: arguments it does not know. */
 	int (*init)(const struct soft_platform *platform, unsigned cpu, const char *args,
 		    uint64_t *words, struct vferry_error *err);
 	/* Loaded words: is everything that is used as an index or a bound in its bounds? */
