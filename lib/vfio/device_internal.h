@@ -112,7 +112,7 @@ struct vferry_device {
 	atomic_bool dead;		/* even a reset did not bring it back */
 	atomic_uint resets;		/* by the guest or the machine */
 	atomic_uint generation;		/* of the data that read() gives; follows `resets` */
-	bool precopy;			/* the session wants PRE_COPY, again after a reset */
+	atomic_bool precopy;		/* the session wants PRE_COPY, again after a reset */
 	atomic_bool unreachable;	/* STOP_COPY: nothing may touch its BARs */
 	_Atomic int role;		/* enum vf_device_role, 0 = in no session */
 	atomic_bool gone;		/* the machine runs elsewhere */

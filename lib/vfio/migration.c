@@ -316,7 +316,12 @@ int64_t vf_migration_read(struct vferry_device *d, void *buffer, size_t size,
 						vf_migration_state_name(d->state)) :
 			       0;
 	n = d->backend->ops->data_read(d->backend, buffer, size, &why);
-	/* Did a reset end that stream meanwhile? Then neither bytes nor failure count. */
+	/* Did a reset end that stream meanwhile? Then neither bytes nor failure count. One that is still
+	 * under way has not been counted yet: wait for it before a failure is believed. */
+	if (n < 0) {
+		pthread_mutex_lock(&d->mig_lock);
+		pthread_mutex_unlock(&d->mig_lock);
+	}
 	r = follow_reset(d, err);
 	if (r != 0)
 		return r < 0 ? r : 0;

@@ -58,13 +58,15 @@ static struct accel_server_options accel_defaults(void)
 static const char *server_new(struct world *w, struct accel_server_options options)
 {
 	struct server *s = &w->servers[w->server_count++];
+	char path[sizeof(s->path)];
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	struct vf_script script;
 
 	vf_script_init(&script);
 	if (accel_server_new(&options, &script, &s->accel, &err))
 		fail_msg("%s", err.message);
-	(void) snprintf(s->path, sizeof(s->path), "vfio-user:%s/%u", w->dir, w->server_count);
+	(void) snprintf(path, sizeof(path), "vfio-user:%s/%u", w->dir, w->server_count);
+	memcpy(s->path, path, sizeof(path));
 	if (accel_server_listen(s->accel, s->path + strlen("vfio-user:"), &err))
 		fail_msg("%s", err.message);
 	s->stop = eventfd(0, EFD_CLOEXEC);
