@@ -415,7 +415,7 @@ static int buffer_range(struct vf_vfio_user_server *server, uint8_t **ret_at, ui
 
 	if (vf_vfio_user_get_buffer_range(server->current->body, server->current->body_len, &offset,
 					  ret_size) ||
-	    !vf_range_in(offset, *ret_size, server->buffer_len))
+	    !server->buffer || !vf_range_in(offset, *ret_size, server->buffer_len))
 		return -EINVAL;
 	*ret_at = server->buffer + offset;
 	return 0;

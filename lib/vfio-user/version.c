@@ -200,7 +200,8 @@ static int parse_text(const char *text, size_t len, struct vf_vfio_user_caps *ca
 	    !find_object(top, "capabilities", &all))
 		goto out;
 	end = json_tokener_get_parse_end(tokener);
-	if (text[end + strspn(text + end, " \t\r\n")])
+	/* The parser may have eaten the NUL, too. */
+	if (end < len && text[end + strspn(text + end, " \t\r\n")])
 		goto out;	/* something behind the object */
 	if (all && !read_caps(all, caps))
 		goto out;

@@ -711,6 +711,7 @@ static void server_checks_each_request(void **state)
 	vf_vfio_user_put_buffer_range(body, 0, 2 << 20);
 	send_request(&c, VF_VFIO_USER_BUFFER_OPEN, 0, 0, body, 16, &file, 1);
 	assert_int_equal(reply_of(&c, NULL, 0, NULL), E2BIG);
+	vf_vfio_user_put_buffer_range(body, 0, 0);
 	assert_int_equal(ask(&c, VF_VFIO_USER_BUFFER_READ, body, 16), EINVAL);
 	/* Data of another length than it says, in a state that takes data. */
 	vf_vfio_user_put_feature(body, 16, VF_VFIO_FEATURE_SET | 2);

@@ -85,7 +85,7 @@ static void version_defaults_and_values(void **state)
 static void version_refuses_nonsense(void **state)
 {
 	static const char *const bad[] = {
-		"x", "[]", "7", "{", "{}x", "{\"capabilities\":[]}", "{\"capabilities\":3}",
+		"x", "[]", "7", "{", "{}x", "{\"capabilities\":{\"a\":////}}", "{\"capabilities\":[]}", "{\"capabilities\":3}",
 		"{\"capabilities\":{\"max_msg_fds\":\"8\"}}",
 		"{\"capabilities\":{\"max_msg_fds\":-1}}",
 		"{\"capabilities\":{\"max_data_xfer_size\":1.5}}",
