@@ -74,6 +74,10 @@ static void stream_reinit(void *user, uint32_t component)
 	vf_stream_source_get_totals(side->session->components[component].stream_source, &totals);
 	event.generation = totals.generation;
 	vf_session_post(side->session, &event);
+	if (vf_stream_source_acknowledged(side->session->components[component].stream_source)) {
+		event.kind = VF_SRC_STREAM_ACK;
+		vf_session_post(side->session, &event);
+	}
 }
 
 static void stream_failed(void *user, uint32_t component, const struct vferry_error *error)
@@ -377,9 +381,22 @@ static int start_streams(struct vf_source_side *side, struct vferry_error *err)
 	struct vferry_session *s = side->session;
 	int ret = 0;
 
-	for (size_t i = 0; i < s->component_count && !ret; i++)
-		if (s->components[i].stream_source)
-			ret = vf_stream_source_start(s->components[i].stream_source, err);
+	for (size_t i = 0; i < s->component_count && !ret; i++) {
+		struct vf_stream_source *stream = s->components[i].stream_source;
+
+		if (!stream)
+			continue;
+		ret = vf_stream_source_start(stream, err);
+		/* No pre-copy, or a device that cannot tell: no acknowledgement to wait for. */
+		if (!ret && vf_stream_source_acknowledged(stream)) {
+			struct vf_stream_source_totals totals;
+			struct vf_event event = { .kind = VF_SRC_STREAM_ACK, .component = (uint32_t) i };
+
+			vf_stream_source_get_totals(stream, &totals);
+			event.generation = totals.generation;
+			vf_session_post(s, &event);
+		}
+	}
 	return ret;
 }
 
@@ -828,6 +845,7 @@ static void init_machine(struct vf_source_side *side)
 	vf_source_init(&side->machine, &config);
 }
 
+/* Every stream that may send before the stop. Whether it knows its initial bytes is seen once it does. */
 static void add_streams(struct vf_source_side *side)
 {
 	struct vferry_session *s = side->session;
@@ -835,11 +853,8 @@ static void add_streams(struct vf_source_side *side)
 	for (size_t i = 0; i < s->component_count; i++) {
 		const struct vf_session_component *c = &s->components[i];
 		struct vf_stream_source_totals totals;
-		struct vferry_remaining r;
 
 		if (!c->stream_source || !c->desc.stream->precopy_start || !c->desc.stream->remaining)
-			continue;
-		if (vf_stream_source_remaining(c->stream_source, &r, NULL) || !r.precopy_known)
 			continue;
 		vf_stream_source_get_totals(c->stream_source, &totals);
 		(void) vf_source_add_stream(&side->machine, c->index, totals.generation);
