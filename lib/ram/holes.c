@@ -141,3 +141,23 @@ uint64_t vf_ram_next_data(const struct vferry_ram *ram, size_t index, uint64_t p
 	*ret_end = end;
 	return page;
 }
+
+int vf_ram_data_map(struct vferry_ram *ram, size_t block, struct vf_bitmap *ret_map)
+{
+	uint64_t pages = vf_ram_block_pages(&ram->blocks[block].pub);
+	uint64_t page = 0;
+	int ret = vf_bitmap_init(ret_map, pages);
+
+	if (ret)
+		return ret;
+	while (page < pages) {
+		uint64_t end = pages;
+		uint64_t data = vf_ram_next_data(ram, block, page, pages, &end);
+
+		if (data == pages)
+			break;
+		vf_bitmap_set_range(ret_map, data, end - data);
+		page = end;
+	}
+	return 0;
+}

@@ -89,6 +89,9 @@ void vf_ram_refresh_holes(struct vferry_ram *ram);
  * pages may be holes. */
 bool vf_ram_all_marked(const struct vferry_ram *ram, size_t block);
 
+/* A map of one block with the bits of all pages that may hold data now. Return: 0; -ENOMEM. */
+int vf_ram_data_map(struct vferry_ram *ram, size_t block, struct vf_bitmap *ret_map);
+
 /* ---- zero test ---- */
 
 /*

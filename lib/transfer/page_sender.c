@@ -25,12 +25,11 @@
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "ram/ram.h"
+#include "transfer/chunk.h"
 #include "transfer/page_sender.h"
 #include "wire/pages.h"
 
 #define MAX_CHANNELS 16u
-#define CHUNK_WORDS (VF_CHUNK_PAGES / 64)
-#define CHUNK_BYTES (VF_CHUNK_PAGES * VF_PAGE_BYTES)
 #define BATCH_BYTES VF_MIB		/* send as soon as so much is gathered */
 #define BATCH_FRAMES 128u
 #define BATCH_IOV 1024u
@@ -235,36 +234,6 @@ static int add_zero_range(struct worker *worker, size_t block, uint64_t page, ui
 
 /* ---- chunks ---- */
 
-/*
- * Looks at the pages of a chunk whose bits are set, and makes runs of equal kind of them.
- * Return: how many are not zero.
- */
-static uint32_t look(struct worker *worker, const struct vferry_ram_block *block, uint64_t first,
-		     const uint64_t bits[CHUNK_WORDS])
-{
-	struct vf_pages *chunk = &worker->chunk;
-	struct vf_pages_run *run = NULL;
-
-	chunk->run_count = 0;
-	chunk->data_pages = 0;
-	for (unsigned w = 0; w < CHUNK_WORDS; w++) {
-		for (uint64_t left = bits[w]; left; left &= left - 1) {
-			uint64_t page = first + w * 64 + (unsigned) __builtin_ctzll(left);
-			bool zero = worker->sender->is_zero(vf_ram_page(block, page));
-			enum vf_pages_kind kind = zero ? VF_PAGES_ZERO : VF_PAGES_DATA;
-
-			chunk->data_pages += !zero;
-			if (run && run->kind == kind && run->page + run->count == page) {
-				run->count++;
-				continue;
-			}
-			run = &chunk->runs[chunk->run_count++];
-			*run = (struct vf_pages_run) { .page = page, .count = 1, .kind = kind };
-		}
-	}
-	return chunk->data_pages;
-}
-
 /* Guest pages change while they are copied, by nature; the copy is what is compressed. */
 __attribute__((no_sanitize("thread")))
 static void copy_pages(uint8_t *to, const uint8_t *from, size_t bytes)
@@ -316,9 +285,9 @@ static void push_data_in_place(struct worker *worker, const struct vferry_ram_bl
 	}
 }
 
-/* The runs that look() found in a chunk, as one frame. */
+/* The runs that were found in a chunk, as one frame. */
 static int send_chunk(struct worker *worker, size_t index, const struct vferry_ram_block *block,
-		      uint64_t first, struct vferry_error *err)
+		      struct vferry_error *err)
 {
 	struct vf_pages *chunk = &worker->chunk;
 	struct batch *batch = &worker->batch;
@@ -329,9 +298,8 @@ static int send_chunk(struct worker *worker, size_t index, const struct vferry_r
 
 	chunk->form = VF_PAGES_CHUNK;
 	chunk->block = (uint16_t) index;
-	chunk->first = first;
 	ret = make_room(worker, vf_pages_table_bytes(chunk), 2u + chunk->run_count, err);
-	if (!ret && worker->compressor && worker->arena_bytes + raw > CHUNK_BYTES)
+	if (!ret && worker->compressor && worker->arena_bytes + raw > VF_CHUNK_BYTES)
 		ret = flush(worker, err);
 	if (ret)
 		return ret;
@@ -359,15 +327,14 @@ static int send_chunk(struct worker *worker, size_t index, const struct vferry_r
 	return batch->data_bytes >= BATCH_BYTES ? flush(worker, err) : 0;
 }
 
-/* The pages of @bits, already taken: looks at them and sends them. */
-static int send_bits(struct worker *worker, size_t index, uint64_t first,
-		     const uint64_t bits[CHUNK_WORDS], struct vferry_error *err)
+/* Pages whose bits are already taken: looks at them and sends them. */
+static int send_pages(struct worker *worker, size_t index, const struct vf_chunk *chunk,
+		      struct vferry_error *err)
 {
 	const struct vferry_ram_block *block = vferry_ram_get_block(worker->sender->ram, index);
-	uint32_t data = look(worker, block, first, bits);
 
-	if (data)
-		return send_chunk(worker, index, block, first, err);
+	if (vf_chunk_look(chunk, block, worker->sender->is_zero, &worker->chunk))
+		return send_chunk(worker, index, block, err);
 	for (unsigned i = 0; i < worker->chunk.run_count; i++) {
 		const struct vf_pages_run *run = &worker->chunk.runs[i];
 		int ret = add_zero_range(worker, index, run->page, run->page + run->count, false,
@@ -379,42 +346,6 @@ static int send_bits(struct worker *worker, size_t index, uint64_t first,
 	return 0;
 }
 
-/* Bits of chunk @first that lie in [from, to), all set. */
-static void bits_of_range(uint64_t first, uint64_t from, uint64_t to, uint64_t bits[CHUNK_WORDS])
-{
-	for (unsigned w = 0; w < CHUNK_WORDS; w++) {
-		uint64_t start = vf_max_u64(first + w * 64, from);
-		uint64_t end = vf_min_u64(first + w * 64 + 64, to);
-
-		bits[w] = 0;
-		if (start < end)
-			bits[w] = ~0ull >> (64 - (end - start)) << (start % 64);
-	}
-}
-
-/*
- * Takes the bits of the chunk, except those outside of @wanted, which stay. @ret_taken: the wanted
- * ones that were set.
- */
-static void take_chunk(struct worker *worker, size_t index, uint64_t first, uint64_t block_pages,
-		       const uint64_t wanted[CHUNK_WORDS], uint64_t ret_taken[CHUNK_WORDS])
-{
-	struct vferry_ram *ram = worker->sender->ram;
-
-	for (unsigned w = 0; w < CHUNK_WORDS; w++) {
-		uint64_t word = first / 64 + w;
-		uint64_t bits;
-
-		ret_taken[w] = 0;
-		if (!wanted[w] || word * 64 >= block_pages)
-			continue;
-		bits = vf_ram_take_dirty(ram, index, word);
-		if (bits & ~wanted[w])
-			vf_ram_restore_dirty(ram, index, word, bits & ~wanted[w]);
-		ret_taken[w] = bits & wanted[w];
-	}
-}
-
 /* ---- rounds ---- */
 
 /*
@@ -422,21 +353,21 @@ static void take_chunk(struct worker *worker, size_t index, uint64_t first, uint
  * are dirty.
  */
 static int send_data_run(struct worker *worker, size_t index, uint64_t page, uint64_t end,
-			 uint64_t block_pages, bool every, struct vferry_error *err)
+			 bool every, struct vferry_error *err)
 {
 	while ((page = own_from(worker, page)) < end) {
-		uint64_t first = page / VF_CHUNK_PAGES * VF_CHUNK_PAGES;
-		uint64_t wanted[CHUNK_WORDS], taken[CHUNK_WORDS];
+		struct vf_chunk wanted = { .first = vf_chunk_first(page) };
+		struct vf_chunk taken;
 		int ret;
 
 		if (cancelled(worker->sender))
 			return vferry_error_set(err, -ECANCELED, "cancelled", "ram", "cancelled");
-		bits_of_range(first, page, end, wanted);
-		take_chunk(worker, index, first, block_pages, wanted, taken);
-		ret = send_bits(worker, index, first, every ? wanted : taken, err);
+		vf_chunk_add_range(&wanted, page, end);
+		vf_chunk_take(worker->sender->ram, index, &wanted, &taken);
+		ret = send_pages(worker, index, every ? &wanted : &taken, err);
 		if (ret)
 			return ret;
-		page = first + VF_CHUNK_PAGES;
+		page = wanted.first + VF_CHUNK_PAGES;
 	}
 	return 0;
 }
@@ -456,7 +387,7 @@ static int walk_by_holes(struct worker *worker, size_t index, bool every, struct
 		if (data > page)
 			ret = add_zero_range(worker, index, page, data, true, err);
 		if (!ret && data < pages)
-			ret = send_data_run(worker, index, data, data_end, pages, every, err);
+			ret = send_data_run(worker, index, data, data_end, every, err);
 		if (ret)
 			return ret;
 		page = data < pages ? data_end : pages;
@@ -473,7 +404,7 @@ static int walk_dirty(struct worker *worker, size_t index, struct vferry_error *
 
 	for (;;) {
 		uint64_t own = own_from(worker, page);
-		uint64_t unit_end, chunk_end;
+		uint64_t unit_end, end;
 		int ret;
 
 		if (own >= pages)
@@ -482,11 +413,11 @@ static int walk_dirty(struct worker *worker, size_t index, struct vferry_error *
 		page = vf_ram_next_dirty(ram, index, own, unit_end);
 		if (page == unit_end)
 			continue;
-		chunk_end = vf_min_u64((page / VF_CHUNK_PAGES + 1) * VF_CHUNK_PAGES, pages);
-		ret = send_data_run(worker, index, page, chunk_end, pages, false, err);
+		end = vf_min_u64(vf_chunk_first(page) + VF_CHUNK_PAGES, pages);
+		ret = send_data_run(worker, index, page, end, false, err);
 		if (ret)
 			return ret;
-		page = chunk_end;
+		page = end;
 	}
 }
 
@@ -600,8 +531,8 @@ static int worker_new(struct vf_page_sender *sender, struct vf_channel *channel,
 		ret = vf_compressor_new(sender->codec, &worker->compressor);
 		if (ret)
 			goto fail;
-		worker->copy = malloc(CHUNK_BYTES);
-		worker->arena = malloc(CHUNK_BYTES);
+		worker->copy = malloc(VF_CHUNK_BYTES);
+		worker->arena = malloc(VF_CHUNK_BYTES);
 		ret = -ENOMEM;
 		if (!worker->copy || !worker->arena)
 			goto fail;

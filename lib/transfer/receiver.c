@@ -388,22 +388,11 @@ static int find_present(struct vf_receiver *receiver)
 	vf_ram_refresh_holes(receiver->ram);
 	receiver->block_count = vferry_ram_block_count(receiver->ram);
 	for (size_t b = 0; b < receiver->block_count; b++) {
-		uint64_t pages = vf_ram_block_pages(vferry_ram_get_block(receiver->ram, b));
-		uint64_t page = 0;
-		int ret = vf_bitmap_init(&receiver->present[b], pages);
+		int ret = vf_ram_data_map(receiver->ram, b, &receiver->present[b]);
 
 		if (ret)
 			return ret;
-		receiver->block_pages[b] = pages;
-		while (page < pages) {
-			uint64_t end = pages;
-			uint64_t data = vf_ram_next_data(receiver->ram, b, page, pages, &end);
-
-			if (data == pages)
-				break;
-			vf_bitmap_set_range(&receiver->present[b], data, end - data);
-			page = end;
-		}
+		receiver->block_pages[b] = receiver->present[b].bits;
 	}
 	return 0;
 }
