@@ -54,11 +54,11 @@ uint32_t vf_crc32c_append_page(uint32_t crc, uint32_t page_crc)
 
 #if defined(__x86_64__)
 __attribute__((target("sse4.2"), no_sanitize("thread")))
-static void three_pages(const uint8_t *pages, uint32_t *crcs)
+static void three_pages(const uint8_t *const pages[3], uint32_t crcs[3])
 {
-	const uint64_t *a = (const void *) pages;
-	const uint64_t *b = a + VF_PAGE_BYTES / 8;
-	const uint64_t *c = b + VF_PAGE_BYTES / 8;
+	const uint64_t *a = (const void *) pages[0];
+	const uint64_t *b = (const void *) pages[1];
+	const uint64_t *c = (const void *) pages[2];
 	uint64_t x = UINT32_MAX, y = UINT32_MAX, z = UINT32_MAX;
 
 	for (size_t i = 0; i < VF_PAGE_BYTES / 8; i++) {
@@ -79,11 +79,11 @@ static int three_usable(void)
 #include <sys/auxv.h>
 
 __attribute__((target("+crc"), no_sanitize("thread")))
-static void three_pages(const uint8_t *pages, uint32_t *crcs)
+static void three_pages(const uint8_t *const pages[3], uint32_t crcs[3])
 {
-	const uint64_t *a = (const void *) pages;
-	const uint64_t *b = a + VF_PAGE_BYTES / 8;
-	const uint64_t *c = b + VF_PAGE_BYTES / 8;
+	const uint64_t *a = (const void *) pages[0];
+	const uint64_t *b = (const void *) pages[1];
+	const uint64_t *c = (const void *) pages[2];
 	uint32_t x = UINT32_MAX, y = UINT32_MAX, z = UINT32_MAX;
 
 	for (size_t i = 0; i < VF_PAGE_BYTES / 8; i++) {
@@ -106,21 +106,28 @@ static int three_usable(void)
 	return 0;
 }
 
-static void three_pages(const uint8_t *pages, uint32_t *crcs)
+static void three_pages(const uint8_t *const pages[3], uint32_t crcs[3])
 {
 	(void) pages;
-	(void) crcs;
+	crcs[0] = crcs[1] = crcs[2] = 0;
 }
 #endif
 
 void vf_page_crcs(const void *pages, size_t count, uint32_t *crcs)
 {
 	const uint8_t *p = pages;
-	size_t i = 0;
 
-	if (three_usable())
-		for (; i + 3 <= count; i += 3)
-			three_pages(p + i * VF_PAGE_BYTES, crcs + i);
-	for (; i < count; i++)
-		crcs[i] = vf_crc32c(0, p + i * VF_PAGE_BYTES, VF_PAGE_BYTES);
+	for (size_t i = 0; i < count; i += 3) {
+		size_t n = count - i < 3 ? count - i : 3;
+		const uint8_t *at[3];
+		uint32_t three[3];
+
+		/* One or two at the end: the third chain runs over one of them again, for nothing. */
+		for (size_t j = 0; j < 3; j++)
+			at[j] = p + (i + (j < n ? j : 0)) * VF_PAGE_BYTES;
+		if (three_usable())
+			three_pages(at, three);
+		for (size_t j = 0; j < n; j++)
+			crcs[i + j] = three_usable() ? three[j] : vf_crc32c(0, at[j], VF_PAGE_BYTES);
+	}
 }

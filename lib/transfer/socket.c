@@ -21,7 +21,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -29,6 +28,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "transfer/channel.h"
+#include "transfer/guest_io.h"
 
 #define UNIX_BUFFER_BYTES (2 * (int) VF_MIB)	/* two writes of 1 MiB: sender and receiver overlap */
 #define BACKLOG 32
@@ -39,26 +39,11 @@ struct socket {
 
 /* ---- transport ---- */
 
-#if defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_TSAN 1
-#endif
-#endif
-
-/*
- * Guest pages race with the guest by nature; ThreadSanitizer must not see the kernel read or write
- * them, so it is passed by. All other bytes go the normal way, which it understands as ordering.
- */
 static ssize_t move(int fd, struct msghdr *msg, bool guest, bool out)
 {
-#ifdef UNDER_TSAN
 	if (guest)
-		return syscall(out ? SYS_sendmsg : SYS_recvmsg, fd, msg,
-			       out ? MSG_NOSIGNAL : MSG_WAITALL);
-#endif
-	(void) guest;
+		return out ? vf_guest_sendmsg(fd, msg, MSG_NOSIGNAL) :
+			     vf_guest_recvmsg(fd, msg, MSG_WAITALL);
 	return out ? sendmsg(fd, msg, MSG_NOSIGNAL) : recvmsg(fd, msg, MSG_WAITALL);
 }
 
