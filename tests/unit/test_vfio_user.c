@@ -201,6 +201,15 @@ static void signals_interrupts(void **state)
 	assert_int_equal(vf_vfio_user_client_set_irqs(client, VF_VFIO_PCI_INTX_IRQ,
 				VF_VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, NULL, NULL), 0);
 	assert_int_equal(count_of(fds[0]), 0);
+	/* An edge masks too; a second one is kept for the unmask, and only one. */
+	assert_int_equal(vf_vfio_user_server_irq_trigger(d.server, VF_VFIO_PCI_INTX_IRQ, 0), 1);
+	assert_int_equal(vf_vfio_user_server_irq_trigger(d.server, VF_VFIO_PCI_INTX_IRQ, 0), 0);
+	assert_int_equal(count_of(fds[0]), 1);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(vf_vfio_user_client_set_irqs(client, VF_VFIO_PCI_INTX_IRQ,
+				 VF_VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, NULL, NULL), 0);
+		assert_int_equal(count_of(fds[0]), !i);
+	}
 	/* The unmask by eventfd, as a resampling irqfd does it. */
 	assert_int_equal(vf_vfio_user_client_set_irqs(client, VF_VFIO_PCI_INTX_IRQ,
 				VF_VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, &fds[1], NULL), 0);
@@ -288,6 +297,25 @@ static void dma_by_mapping_and_log(void **state)
 	assert_int_equal(vf_vfio_user_client_dma_log_report(client, IOVA, 64 * 4096, 16384, words,
 							    NULL), 0);
 	assert_int_equal(words[0], 1u << 4);
+	assert_int_equal(vf_vfio_user_client_dma_log_stop(client, NULL), 0);
+	/* Logged in larger pages than reported: a page counts until all of it was asked for. */
+	assert_int_equal(vf_vfio_user_client_dma_log_start(client, 16384, NULL, 0, &page, NULL), 0);
+	assert_int_equal(page, 16384);
+	vf_vfio_user_server_dma_dirty(d.server, IOVA + 4096, 1);
+	for (int i = 0; i < 2; i++) {
+		words[0] = 0;
+		assert_int_equal(vf_vfio_user_client_dma_log_report(client, IOVA, 8192, 4096, words,
+								    NULL), 0);
+		assert_int_equal(words[0], 3);
+	}
+	words[0] = 0;
+	assert_int_equal(vf_vfio_user_client_dma_log_report(client, IOVA, 65536, 4096, words, NULL),
+			 0);
+	assert_int_equal(words[0], 15);
+	words[0] = 0;
+	assert_int_equal(vf_vfio_user_client_dma_log_report(client, IOVA, 65536, 4096, words, NULL),
+			 0);
+	assert_int_equal(words[0], 0);
 	assert_int_equal(vf_vfio_user_client_dma_log_stop(client, NULL), 0);
 
 	assert_int_equal(vf_vfio_user_client_dma_unmap(client, IOVA, 4096, NULL), -ENOENT);

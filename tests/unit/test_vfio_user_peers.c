@@ -358,6 +358,8 @@ static void refuses_lies_of_a_server(void **state)
 	line = good;
 	line.id_offset = 1;
 	check_bad(line, ask_info, -EPROTO);
+	line.id_offset = 64;		/* the same slot in another life of it */
+	check_bad(line, ask_info, -EPROTO);
 	line = good;
 	line.reply_command = VF_VFIO_USER_RESET;
 	check_bad(line, ask_info, -EPROTO);
