@@ -63,7 +63,8 @@ struct vferry_remaining {
 /* State too large or too slow for a section. */
 struct vferry_stream_ops {
 	uint32_t size;
-	/* Source. NULL: no state before the stop. Called once, machine running. */
+	/* Source. NULL: no state before the stop. Called once, machine running. Return: 0; positive:
+	 * none before the stop this time; negative errno. */
 	int (*precopy_start)(void *user, struct vferry_error *err);
 	/*
 	 * Up to @size bytes of state. Before the device-stop step: 0 = nothing right now. After it:
@@ -71,7 +72,10 @@ struct vferry_stream_ops {
 	 */
 	int64_t (*read)(void *user, void *buffer, size_t size, struct vferry_error *err);
 	int (*remaining)(void *user, struct vferry_remaining *ret, struct vferry_error *err);
-	/* Grows each time the guest resets the device: what was sent before is void. */
+	/*
+	 * Grows when the guest has reset the device: what was sent before is void. It changes inside
+	 * read() or the device-stop step only; bytes belong to what it says after the read().
+	 */
 	uint32_t (*generation)(void *user);
 	/* Destination. All of @size bytes are taken. */
 	int (*write)(void *user, const void *data, size_t size, struct vferry_error *err);

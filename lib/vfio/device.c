@@ -420,6 +420,8 @@ int vf_device_session_begin(struct vferry_device *d, enum vf_device_role role,
 	if (!atomic_compare_exchange_strong(&d->role, &free_role, (int) role))
 		return vferry_error_set(err, -EBUSY, "device-in-session", d->vfio_name,
 					"the device is in another session");
+	/* Resets of the past are nobody's concern. */
+	d->generation = d->resets;
 	return 0;
 }
 

@@ -210,6 +210,7 @@ static inline bool vf_migration_has(const struct vferry_device *d, uint64_t flag
 int vf_migration_set(struct vferry_device *d, uint32_t target, struct vferry_error *err);
 /* The device is reset by guest or machine; a new generation begins. */
 int vf_migration_guest_reset(struct vferry_device *d, struct vferry_error *err);
+/* Return: 0; 1 the device has no PRE_COPY, there is no data before the stop; errno. */
 int vf_migration_precopy_start(struct vferry_device *d, struct vferry_error *err);
 int vf_migration_p2p(struct vferry_device *d, struct vferry_error *err);
 int vf_migration_stop(struct vferry_device *d, struct vferry_error *err);

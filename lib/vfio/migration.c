@@ -238,11 +238,12 @@ int vf_migration_precopy_start(struct vferry_device *d, struct vferry_error *err
 	int r = 0;
 
 	pthread_mutex_lock(&d->mig_lock);
+	d->generation = d->resets;
 	if (vf_migration_has(d, VF_VFIO_MIGRATION_PRE_COPY)) {
 		d->precopy = true;
 		r = enter_precopy_locked(d, err);
 	} else {
-		d->generation = d->resets;
+		r = 1;
 	}
 	pthread_mutex_unlock(&d->mig_lock);
 	return r;
@@ -268,7 +269,7 @@ int vf_migration_stop(struct vferry_device *d, struct vferry_error *err)
 	pthread_mutex_lock(&d->mig_lock);
 	/* A reset that read() has not noticed: the stream that follows is a new one. A device that
 	 * kept its state over the reset must be taken out of the old one first. */
-	if (d->generation != d->resets) {
+	if (d->precopy && d->generation != d->resets) {
 		if (is_precopy(d->state))
 			r = set_locked(d, VF_VFIO_STATE_RUNNING, err);
 		d->generation = d->resets;
@@ -281,20 +282,19 @@ int vf_migration_stop(struct vferry_device *d, struct vferry_error *err)
 	return r;
 }
 
-/* The stream follows a reset. Return: 1 if there was one, 0 if not, errno. */
+/* The stream follows a reset. Return: 1 if there was one, 0 if not, errno. Where no state was read
+ * before the stop, a reset voids nothing. */
 static int follow_reset(struct vferry_device *d, struct vferry_error *err)
 {
 	int r = 0;
 
-	if (d->generation == d->resets)
+	if (!d->precopy || d->generation == d->resets)
 		return 0;
 	pthread_mutex_lock(&d->mig_lock);
-	if (d->generation != d->resets) {
-		r = d->precopy ? enter_precopy_locked(d, err) : 0;
-		if (r == 0) {
-			d->generation = d->resets;
+	if (d->precopy && d->generation != d->resets) {
+		r = enter_precopy_locked(d, err);
+		if (r == 0)
 			r = 1;
-		}
 	}
 	pthread_mutex_unlock(&d->mig_lock);
 	return r;

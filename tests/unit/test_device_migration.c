@@ -61,7 +61,7 @@ static void states_a_device_lacks_are_skipped(void **state)
 
 	(void) state;
 	m->fake->to_read = 10;
-	assert_int_equal(stream_of(m)->precopy_start(m->device, NULL), 0);
+	assert_int_equal(stream_of(m)->precopy_start(m->device, NULL), 1);
 	assert_int_equal(stream_read_some(m, NULL), 0);
 	run_ok(m, VFERRY_SAVE_DEVICE_P2P, &wire);
 	expect_notes(&m->notes, "");
@@ -71,7 +71,7 @@ static void states_a_device_lacks_are_skipped(void **state)
 	machine_free(m);
 
 	m = machine_new_flags(VF_VFIO_MIGRATION_STOP_COPY | VF_VFIO_MIGRATION_P2P);
-	assert_int_equal(stream_of(m)->precopy_start(m->device, NULL), 0);
+	assert_int_equal(stream_of(m)->precopy_start(m->device, NULL), 1);
 	run_ok(m, VFERRY_SAVE_DEVICE_P2P, &wire);
 	expect_notes(&m->notes, "set_state RUNNING_P2P; ");
 	machine_free(m);
@@ -412,17 +412,30 @@ static void failing_restart_fails_the_read(void **state)
 	assert_false(vf_device_is_lost(m->device));
 }
 
-static void flr_without_precopy_changes_the_generation_too(void **state)
+/* Nothing was sent before the stop, so nothing is void. */
+static void flr_without_precopy_is_no_new_generation(void **state)
 {
 	struct machine *m = machine_new_flags(VF_VFIO_MIGRATION_STOP_COPY);
 
 	(void) state;
-	assert_int_equal(stream_of(m)->precopy_start(m->device, NULL), 0);
+	assert_int_equal(stream_of(m)->precopy_start(m->device, NULL), 1);
 	guest_flr(m);
 	assert_int_equal(stream_read_some(m, NULL), 0);
-	assert_int_equal(stream_of(m)->generation(m->device), 1);
-	assert_int_equal(m->fake->state, VF_VFIO_STATE_RUNNING);
+	run_ok(m, VFERRY_SAVE_DEVICE_STOP, NULL);
+	assert_int_equal(stream_of(m)->generation(m->device), 0);
 	machine_free(m);
+}
+
+static void resets_before_a_session_do_not_count(void **state)
+{
+	struct machine *m = *state;
+	uint32_t first;
+
+	guest_flr(m);
+	assert_int_equal(vf_device_session_begin(m->device, VF_DEVICE_SOURCE, NULL), 0);
+	first = stream_of(m)->generation(m->device);
+	assert_int_equal(stream_of(m)->precopy_start(m->device, NULL), 0);
+	assert_int_equal(stream_of(m)->generation(m->device), first);
 }
 
 /* ---- the DMA log ---- */
@@ -598,7 +611,8 @@ int main(void)
 		TEST(flr_on_a_server_that_keeps_its_state),
 		TEST(flr_that_no_read_noticed_is_told_at_the_stop),
 		TEST(failing_restart_fails_the_read),
-		cmocka_unit_test(flr_without_precopy_changes_the_generation_too),
+		cmocka_unit_test(flr_without_precopy_is_no_new_generation),
+		TEST(resets_before_a_session_do_not_count),
 		TEST(the_log_is_a_dirty_source),
 		TEST(whole_region_reports_go_through_a_shadow),
 		TEST(larger_pages_are_spread),
