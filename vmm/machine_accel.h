@@ -29,8 +29,8 @@ struct machine_accel {
 	int (*create)(struct machine *machine, const struct machine_options *options,
 		      struct vferry_error *err);
 	void (*destroy)(struct machine *machine);	/* devices are gone */
-	/* Where devices' interrupts go. -ENODEV: this machine takes none. */
-	int (*get_sink)(struct machine *machine, struct vferry_irq_sink *ret_sink);
+	/* Where devices' interrupts go. */
+	void (*get_sink)(struct machine *machine, struct vferry_irq_sink *ret_sink);
 	int (*start)(struct machine *machine, struct vferry_error *err);
 	int (*stop)(struct machine *machine, struct vferry_error *err);
 	/* vCPUs and interrupt controller, stopped; the devices were reset before. */
@@ -65,7 +65,7 @@ struct machine {
 	bool paused;
 	struct vferry_ram *ram;
 	struct pci_host *pci;
-	struct vferry_irq_plan *irqs;	/* NULL: devices have no interrupts */
+	struct vferry_irq_plan *irqs;
 	struct machine_slot slot[MACHINE_DEVICES_MAX];
 	size_t slots;
 };

@@ -42,7 +42,7 @@ int machine_add_to_session(struct machine *machine, struct vferry_session *sessi
 	r = vferry_session_set_machine(session, description);
 	if (r >= 0)
 		r = vferry_session_set_ram(session, machine->ram);
-	if (r >= 0 && machine->irqs)
+	if (r >= 0)
 		r = vferry_session_set_irq_plan(session, machine->irqs);
 	for (size_t i = 0; r >= 0 && i < machine->slots; i++)
 		r = vferry_session_add_device(session, machine->slot[i].device, err);

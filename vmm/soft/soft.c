@@ -57,8 +57,7 @@ static void take_interrupts(struct soft_vcpu *vcpu)
 		if (m->config.program->interrupt)
 			m->config.program->interrupt(vcpu, vcpu->words, intid);
 		soft_gic_eoi(m->gic, vcpu->id, intid);
-		if (m->irq)
-			soft_irq_ended(m->irq, intid);
+		soft_irq_ended(m->irq, intid);
 	}
 }
 
@@ -533,8 +532,8 @@ int soft_machine_new(const struct soft_config *config, struct soft_machine **ret
 	r = m->args ? soft_gic_new(&with_user, &m->gic) : -ENOMEM;
 	if (r >= 0)
 		r = gic_setup(m);
-	if (r >= 0 && m->platform.gic)
-		r = soft_irq_new(m->gic, &m->irq);
+	if (r >= 0)
+		r = soft_irq_new(m->platform.gic ? m->gic : NULL, &m->irq);
 	if (r < 0)
 		(void) vferry_error_set(err, r, "gic-setup", "gic",
 					"the interrupt controller could not be set up (%s)",

@@ -150,6 +150,7 @@ uint64_t soft_clock_counter(const struct soft_clock *clock);
 
 struct soft_irq;
 
+/* @gic NULL: the machine has no interrupt controller; vectors are accepted and only count up. */
 int soft_irq_new(struct soft_gic *gic, struct soft_irq **ret_irq);
 struct soft_irq *soft_irq_free(struct soft_irq *irq);
 /* For vferry_irq_plan_new(). */

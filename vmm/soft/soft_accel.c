@@ -145,12 +145,9 @@ static int create(struct machine *machine, const struct machine_options *options
 	return r;
 }
 
-static int get_sink(struct machine *machine, struct vferry_irq_sink *ret_sink)
+static void get_sink(struct machine *machine, struct vferry_irq_sink *ret_sink)
 {
-	if (!soft_of(machine)->irq)
-		return -ENODEV;
 	soft_irq_get_sink(soft_of(machine)->irq, ret_sink);
-	return 0;
 }
 
 static int start(struct machine *machine, struct vferry_error *err)

@@ -44,7 +44,7 @@ struct irq_line {
 };
 
 struct soft_irq {
-	struct soft_gic *gic;
+	struct soft_gic *gic;	/* NULL: no controller; vectors are accepted and only count up */
 	int epoll;
 	int quit;		/* eventfd: the thread ends */
 	pthread_t thread;
@@ -187,7 +187,7 @@ static int set_routes(void *user, const struct vferry_irq_route *routes, size_t 
 		model[i].devid = route->requester_id;
 	}
 	pthread_mutex_lock(&irq->lock);
-	r = soft_gic_set_routing(irq->gic, model, (unsigned) count);
+	r = irq->gic ? soft_gic_set_routing(irq->gic, model, (unsigned) count) : 0;
 	if (r >= 0) {
 		struct vferry_irq_route *old = irq->routes;
 
@@ -262,6 +262,8 @@ static int sink_connect(void *user, uint32_t gsi, int eventfd, int resample_even
 	struct soft_irq *irq = user;
 	int r;
 
+	if (!irq->gic)
+		return 0;
 	pthread_mutex_lock(&irq->lock);
 	r = connect_locked(irq, gsi, eventfd, resample_eventfd);
 	pthread_mutex_unlock(&irq->lock);
@@ -305,8 +307,12 @@ static int sink_signal_msi(void *user, const struct vferry_irq_route *route,
 			   struct vferry_error *err)
 {
 	struct soft_irq *irq = user;
-	int r = soft_gic_signal_msi(irq->gic, route->address, route->data, route->requester_id,
-				    VF_KVM_MSI_VALID_DEVID);
+	int r;
+
+	if (!irq->gic)
+		return 0;
+	r = soft_gic_signal_msi(irq->gic, route->address, route->data, route->requester_id,
+				VF_KVM_MSI_VALID_DEVID);
 
 	if (r < 0)
 		return vferry_error_set(err, r, "irq-signal", "irq",
@@ -321,6 +327,8 @@ static int sink_producer_add(void *user, int eventfd, struct vferry_error *err)
 	struct irq_line *line;
 	int r = -ENOMEM;
 
+	if (!irq->gic)
+		return 0;
 	pthread_mutex_lock(&irq->lock);
 	line = get_line(irq, eventfd);
 	if (line) {

@@ -267,8 +267,7 @@ static int flush_irqs(void *user, struct vferry_step *step, struct vferry_error 
 
 	(void) step;
 	(void) err;
-	if (u->machine->irq)
-		soft_irq_flush(u->machine->irq);
+	soft_irq_flush(u->machine->irq);
 	return 0;
 }
 

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_soft_drills.c - the judge is worth something: one lost or doubled interrupt, one lost job, one
+ * wrong byte makes it complain. And a device that hangs does not hold up a stop.
+ */
+#include "soft_rig.h"
+#include "vmm/soft/guest_worker.h"
+
+static void command(struct rig *rig, const char *text)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	if (machine_guest_command(rig->m, text, NULL, 0, &err) < 0)
+		fail_msg("%s", err.message);
+}
+
+static struct soft_machine *soft_of(struct rig *rig)
+{
+	return soft_machine_of(rig->m);
+}
+
+static struct worker *worker_of(struct rig *rig)
+{
+	return (struct worker *) soft_of(rig)->vcpu[0].words;
+}
+
+static void stop(struct rig *rig)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	if (machine_stop(rig->m, &err) < 0)
+		fail_msg("%s", err.message);
+}
+
+/* Stopped, with a job under way in every slot that is done by now. */
+static void stop_with_jobs_done(struct rig *rig)
+{
+	for (;;) {
+		const struct worker_device *dev = &worker_of(rig)->device[0];
+		unsigned in_flight = 0;
+
+		start(rig);
+		sleep_ms(20);
+		stop(rig);
+		for (unsigned s = 0; s < dev->slots; s++)
+			in_flight += dev->slot[s].in_flight != 0;
+		sleep_ms(30);
+		if (dev->phase == WORKER_DEVICE_RUN && in_flight == dev->slots)
+			return;
+	}
+}
+
+static void drill_up(struct rig *rig)
+{
+	struct machine_options o = MACHINE_OPTIONS_INIT;
+
+	o.guest_args = "working-set=1M notice-ms=200 lost-ms=300";
+	rig_up(rig, 1, NULL, o);
+	stop_with_jobs_done(rig);
+}
+
+static void expect_complaint(struct rig *rig)
+{
+	start(rig);
+	sleep_ms(700);
+	judge(rig);
+	assert_false(machine_verdict_clean(&rig->v, 0));
+}
+
+static void test_lost_interrupt(void **state)
+{
+	struct rig rig;
+	uint32_t intid;
+
+	(void) state;
+	drill_up(&rig);
+	intid = soft_gic_ack(soft_of(&rig)->gic, 0);
+	assert_true(intid >= WORKER_LPI_FIRST);
+	soft_gic_eoi(soft_of(&rig)->gic, 0, intid);
+	expect_complaint(&rig);
+	assert_int_equal(rig.v.unnoticed_jobs, 1);
+	assert_int_equal(rig.v.spurious, 0);
+	assert_string_equal(rig.v.first_fault + 15, ": job done, no interrupt came");
+	rig_down(&rig);
+}
+
+static void test_doubled_interrupt(void **state)
+{
+	struct vferry_irq_route route = { .kind = VFERRY_IRQ_MSI, .address = SOFT_ITS_DOORBELL,
+					  .data = 1, .requester_id = 1 << 3 };
+	struct vferry_irq_sink sink;
+	struct rig rig;
+
+	(void) state;
+	drill_up(&rig);
+	start(&rig);
+	rig.m->accel->get_sink(rig.m, &sink);
+	judge(&rig);
+	assert_int_equal(rig.v.spurious, 0);
+	command(&rig, "jobs off");
+	sleep_ms(50);
+	assert_true(sink.signal_msi(sink.user, &route, NULL) > 0);
+	sleep_ms(20);
+	judge(&rig);
+	assert_int_equal(rig.v.spurious, 1);
+	assert_false(machine_verdict_clean(&rig.v, 0));
+	assert_true(machine_verdict_clean(&rig.v, 1));
+	/* An event that the guest gave to nobody. */
+	route.data = 9;
+	assert_true(sink.signal_msi(sink.user, &route, NULL) > 0);
+	sleep_ms(20);
+	judge(&rig);
+	assert_int_equal(rig.v.unknown_interrupts, 1);
+	rig_down(&rig);
+}
+
+static struct accel_descriptor *descriptor_of(struct rig *rig, unsigned s)
+{
+	uint64_t at = SOFT_RAM_BASE + WORKER_DEVICE_AREA;
+
+	at += worker_of(rig)->device[0].slot[s].descriptor * sizeof(struct accel_descriptor);
+	return vferry_ram_host(machine_ram(rig->m), at, sizeof(struct accel_descriptor));
+}
+
+static void test_lost_job(void **state)
+{
+	struct accel_descriptor *d;
+	struct rig rig;
+
+	(void) state;
+	drill_up(&rig);
+	d = descriptor_of(&rig, 2);
+	assert_int_equal(d->status, ACCEL_JOB_OK);
+	d->status = ACCEL_JOB_PENDING;
+	expect_complaint(&rig);
+	assert_int_equal(rig.v.lost_jobs, 1);
+	assert_int_equal(rig.v.spurious, 1);
+	rig_down(&rig);
+}
+
+static void test_corrupt_dma(void **state)
+{
+	struct rig rig;
+
+	(void) state;
+	drill_up(&rig);
+	for (unsigned s = 0; s < 4; s++) {
+		uint64_t at = SOFT_RAM_BASE + WORKER_DEVICE_AREA + WORKER_BUFFERS +
+			      (2 * s + 1) * WORKER_PAGE + 2047;
+		uint8_t *last = vferry_ram_host(machine_ram(rig.m), at, 1);
+
+		/* Whatever the job was: the last byte that it wrote, its result, or its echo. */
+		*last ^= 0x10;
+		descriptor_of(&rig, s)->result ^= 1;
+		if (worker_of(&rig)->device[0].slot[s].op == ACCEL_OP_STORE)
+			descriptor_of(&rig, s)->cookie_echo ^= 1;
+	}
+	expect_complaint(&rig);
+	assert_int_equal(rig.v.corrupt_jobs, 4);
+	rig_down(&rig);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	(void) clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t) ts.tv_sec * SECOND + (uint64_t) ts.tv_nsec;
+}
+
+/* A device that no longer answers: a vCPU waits for it, and the stop is bounded all the same. */
+static void test_hanging_device(void **state)
+{
+	struct machine_options o = MACHINE_OPTIONS_INIT;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	uint64_t began;
+	struct rig rig;
+
+	(void) state;
+	o.guest_args = "working-set=1M";
+	o.stop_timeout_ns = SECOND / 20;
+	rig_up(&rig, 1, "on message REGION_READ 200 hang\non message REGION_WRITE 100 hang\n", o);
+	start(&rig);
+	/* Until a step takes long: an access is under way, and the stop gives up on it in time. */
+	for (unsigned i = 0; i < 200; i++) {
+		began = now_ns();
+		vferry_error_clear(&err);
+		if (machine_stop(rig.m, &err) == -ETIMEDOUT)
+			break;
+		start(&rig);
+		sleep_ms(10);
+	}
+	assert_int_equal(err.code, -ETIMEDOUT);
+	assert_string_equal(err.id, "vcpu-does-not-stop");
+	assert_true(now_ns() - began < SECOND / 2);
+	assert_true(machine_is_running(rig.m));
+	/* The access itself ends with the device's time, and then there is nothing to wait for. */
+	sleep_ms(1000);
+	stop(&rig);
+	assert_int_equal(machine_get_verdict(rig.m, &rig.v), 0);
+	assert_false(machine_verdict_clean(&rig.v, 0));
+	rig_down(&rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_lost_interrupt),
+		cmocka_unit_test(test_doubled_interrupt),
+		cmocka_unit_test(test_lost_job),
+		cmocka_unit_test(test_corrupt_dma),
+		cmocka_unit_test(test_hanging_device),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
