@@ -327,7 +327,7 @@ static uint64_t next_op(const struct worker *w, const struct worker_device *dev,
 	return op;
 }
 
-/* Stores are seen by the device in the order made; the doorbell comes behind a fence. */
+/* Each word is a store of its own, in this order; the doorbell comes after all of them. */
 static void write_descriptor(struct soft_vcpu *vcpu, uint64_t gpa,
 			     const struct accel_descriptor *d)
 {

@@ -30,21 +30,20 @@ uint64_t worker_mix(uint64_t a, uint64_t b)
 __attribute__((no_sanitize("thread")))
 uint64_t worker_load(struct soft_vcpu *vcpu, uint64_t gpa)
 {
-	const volatile uint64_t *at = soft_ram(vcpu, gpa, sizeof(*at));
+	const uint64_t *at = soft_ram(vcpu, gpa, sizeof(*at));
 
-	return at ? *at : 0;
+	return at ? __atomic_load_n(at, __ATOMIC_ACQUIRE) : 0;
 }
 
 __attribute__((no_sanitize("thread")))
 void worker_store(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t value)
 {
-	volatile uint64_t *at = soft_ram(vcpu, gpa, sizeof(*at));
+	uint64_t *at = soft_ram(vcpu, gpa, sizeof(*at));
 
 	if (!at)
 		return;
-	*at = value;
-	/* What follows (a doorbell, a flag for another vCPU) must not overtake it. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	/* What was written before (a buffer, a table) is there for whoever sees this. */
+	__atomic_store_n(at, value, __ATOMIC_RELEASE);
 	soft_ram_written(vcpu, gpa, sizeof(*at));
 }
 
@@ -102,7 +101,6 @@ void worker_pattern_write(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t seed, u
 	if (!at)
 		return;
 	pattern_write(at, seed, bytes / sizeof(*at));
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	soft_ram_written(vcpu, gpa, bytes);
 }
 
@@ -114,7 +112,6 @@ uint64_t worker_pattern_check(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t see
 
 	if (!at)
 		return 0;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	good = pattern_check(at, seed, bytes / sizeof(*at)) * sizeof(*at);
 	if (good < bytes && ret_found)
 		*ret_found = worker_load(vcpu, gpa + good);

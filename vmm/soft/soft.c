@@ -540,6 +540,9 @@ int soft_machine_new(const struct soft_config *config, struct soft_machine **ret
 					vferry_errno_name(r));
 	for (unsigned i = 0; r >= 0 && i < config->cpus; i++)
 		r = vcpu_setup(m, i, err);
+	/* From now on a machine that does not run has its vCPUs parked. */
+	if (r >= 0)
+		r = park_all(m, err);
 	if (r < 0) {
 		(void) soft_machine_free(m);
 		return r;
