@@ -230,9 +230,11 @@ void vf_server_dma_forget(struct vf_vfio_user_server *server)
 	while (server->dma_count)
 		remove_entry(server, server->dma_count - 1);
 	(void) vf_server_log_stop(server);
+	(void) pthread_rwlock_wrlock(&server->dma_lock);
 	free(server->dma);
 	server->dma = NULL;
 	server->dma_room = 0;
+	(void) pthread_rwlock_unlock(&server->dma_lock);
 }
 
 /* --- access --- */

@@ -145,8 +145,8 @@ static bool park(struct soft_vcpu *vcpu)
 {
 	struct soft_machine *m = vcpu->machine;
 
-	publish(vcpu);
-	/* Not holding the vCPU's lock: machine->lock comes first. */
+	/* Published after the last burst, or by who loaded it; not to be read here: a vCPU that never
+	 * ran counts as parked before its thread comes here. Not holding the vCPU's lock: machine->lock comes first. */
 	pthread_mutex_lock(&vcpu->lock);
 	vcpu->parked = true;
 	pthread_mutex_unlock(&vcpu->lock);
