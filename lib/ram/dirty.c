@@ -287,6 +287,11 @@ void vf_ram_restore_dirty(struct vferry_ram *ram, size_t block, uint64_t word, u
 	vf_bitmap_or_words_atomic(&ram->blocks[block].dirty, word, &bits, 1);
 }
 
+void vf_ram_mark_pages(struct vferry_ram *ram, size_t block, uint64_t page, uint64_t count)
+{
+	vf_bitmap_set_range_atomic(&ram->blocks[block].dirty, page, count);
+}
+
 uint64_t vf_ram_next_dirty(const struct vferry_ram *ram, size_t block, uint64_t page, uint64_t end)
 {
 	return vf_bitmap_next_set(&ram->blocks[block].dirty, page, end);

@@ -70,6 +70,8 @@ static inline uint8_t *vf_ram_page(const struct vferry_ram_block *block, uint64_
 uint64_t vf_ram_take_dirty(struct vferry_ram *ram, size_t block, uint64_t word);
 /* Puts back what was taken but not sent. */
 void vf_ram_restore_dirty(struct vferry_ram *ram, size_t block, uint64_t word, uint64_t bits);
+/* Pages [page, page + count) of the block are dirty. */
+void vf_ram_mark_pages(struct vferry_ram *ram, size_t block, uint64_t page, uint64_t count);
 /* First dirty page at or behind @page and before @end; @end if there is none. */
 uint64_t vf_ram_next_dirty(const struct vferry_ram *ram, size_t block, uint64_t page, uint64_t end);
 

@@ -33,6 +33,48 @@ void vf_chunk_take(struct vferry_ram *ram, size_t block, const struct vf_chunk *
 	}
 }
 
+/* Of one unit, or a part of it. */
+static uint64_t take_range(struct vferry_ram *ram, size_t block, uint64_t page, uint64_t end)
+{
+	uint64_t count = 0;
+
+	while ((page = vf_ram_next_dirty(ram, block, page, end)) < end) {
+		struct vf_chunk wanted = { .first = vf_chunk_first(page) };
+		struct vf_chunk taken;
+
+		vf_chunk_add_range(&wanted, page, end);
+		vf_chunk_take(ram, block, &wanted, &taken);
+		for (unsigned w = 0; w < VF_CHUNK_WORDS; w++)
+			count += (uint64_t) __builtin_popcountll(taken.bits[w]);
+		page = wanted.first + VF_CHUNK_PAGES;
+	}
+	return count;
+}
+
+uint64_t vf_chunk_take_hole(struct vferry_ram *ram, size_t block, uint64_t page, uint64_t end,
+			    unsigned index, unsigned channels)
+{
+	uint64_t count = 0;
+	uint64_t at = page;
+
+	while ((at = vf_pages_owned_from(at, index, channels)) < end) {
+		uint64_t unit_end = (at / VF_UNIT_PAGES + 1) * VF_UNIT_PAGES;
+
+		count += take_range(ram, block, at, vf_min_u64(unit_end, end));
+		at = unit_end;
+	}
+	while (page < end) {
+		uint64_t data_end = end;
+		uint64_t data = vf_ram_next_data(ram, block, page, end, &data_end);
+
+		if (data == end)
+			break;
+		vf_ram_mark_pages(ram, block, data, data_end - data);
+		page = data_end;
+	}
+	return count;
+}
+
 uint32_t vf_chunk_look(const struct vf_chunk *chunk, const struct vferry_ram_block *block,
 		       vf_zero_test is_zero, struct vf_pages *ret)
 {

@@ -33,6 +33,13 @@ void vf_chunk_add_range(struct vf_chunk *chunk, uint64_t from, uint64_t to);
 void vf_chunk_take(struct vferry_ram *ram, size_t block, const struct vf_chunk *wanted,
 		   struct vf_chunk *ret_taken);
 /*
+ * Takes the dirty bits of [page, end), which was found to be a hole, of those pages that belong to
+ * channel @index of @channels. Looked at again after that: what became data meanwhile is dirty again.
+ * Return: how many bits were set.
+ */
+uint64_t vf_chunk_take_hole(struct vferry_ram *ram, size_t block, uint64_t page, uint64_t end,
+			    unsigned index, unsigned channels);
+/*
  * Looks at the pages of @chunk: makes runs of equal kind of them in @ret, and sets its first and
  * data_pages. Return: data_pages.
  */

@@ -253,15 +253,28 @@ void vf_file_writer_cancel(struct vf_file_writer *writer)
 
 /* ---- pages ---- */
 
-/* All pages of the chunk's part of the block that may hold data. */
-static void want_data(struct vferry_ram *ram, size_t block, uint64_t from, uint64_t to,
-		      struct vf_chunk *wanted)
+/* A hole in a later round: what is dirty there is zero now, whatever it was. */
+static void take_hole_locked(struct round *r, uint64_t page, uint64_t end)
+{
+	struct vf_bitmap *content = &r->writer->content[r->block];
+	uint64_t taken = vf_chunk_take_hole(r->writer->ram, r->block, page, end, 0, 1);
+
+	(void) __atomic_fetch_add(&r->zero, taken, __ATOMIC_RELAXED);
+	/* Only bits that are set: the others' memory may never have been touched. */
+	while ((page = vf_bitmap_next_set(content, page, end)) < end)
+		vf_bitmap_clear_range(content, page++, 1);
+}
+
+/* The pages of [from, to), which is within the chunk, that may hold data. */
+static void want_data_locked(struct round *r, uint64_t from, uint64_t to, struct vf_chunk *wanted)
 {
 	while (from < to) {
 		uint64_t end = to;
-		uint64_t data = vf_ram_next_data(ram, block, from, to, &end);
+		uint64_t data = vf_ram_next_data(r->writer->ram, r->block, from, to, &end);
 
-		if (data >= to)
+		if (!r->every && data > from)
+			take_hole_locked(r, from, data);
+		if (data == to)
 			return;
 		vf_chunk_add_range(wanted, data, end);
 		from = end;
@@ -283,10 +296,13 @@ static bool next_chunk_locked(struct round *r, size_t *ret_block, struct vf_chun
 		uint64_t page = r->page, end;
 		struct vf_chunk wanted;
 
-		if (by_holes && page >= r->data_end)
+		if (by_holes && page >= r->data_end) {
 			page = vf_ram_next_data(ram, r->block, page, pages, &r->data_end);
-		else if (!by_holes)
+			if (!r->every && page > r->page)
+				take_hole_locked(r, r->page, page);
+		} else if (!by_holes) {
 			page = vf_ram_next_dirty(ram, r->block, page, pages);
+		}
 		if (page >= pages)
 			continue;
 		wanted = (struct vf_chunk) { .first = vf_chunk_first(page) };
@@ -294,7 +310,7 @@ static bool next_chunk_locked(struct round *r, size_t *ret_block, struct vf_chun
 		if (!by_holes || r->data_end >= end)
 			vf_chunk_add_range(&wanted, page, end);
 		else
-			want_data(ram, r->block, page, end, &wanted);
+			want_data_locked(r, page, end, &wanted);
 		r->page = end;
 		*ret_block = r->block;
 		*ret_wanted = wanted;

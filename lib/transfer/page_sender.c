@@ -11,7 +11,8 @@
  *
  * Why bits and holes are looked at in this order: a page that is looked at has its bit taken first,
  * so a write that comes later sets it again. A hole is believed without taking bits: what is written
- * there later leaves its bit, for the next round.
+ * there later leaves its bit, for the next round. (Where holes were marked, in later rounds, their
+ * bits are taken and the hole is looked up again.)
  */
 #include <assert.h>
 #include <errno.h>
@@ -195,24 +196,27 @@ static int flush_ranges(struct worker *worker, struct vferry_error *err)
 	return 0;
 }
 
-/* The worker's pages in [page, end) are zero. */
-static int add_zero_range(struct worker *worker, size_t block, uint64_t page, uint64_t end,
-			  bool hole, struct vferry_error *err)
+static void count_zero(struct worker *worker, uint64_t pages, bool hole)
 {
-	struct vf_pages *ranges = &worker->ranges;
-	uint64_t pages = own_before(worker, end) - own_before(worker, page);
-	struct vf_pages_run *last;
-	int ret;
-
-	page = own_from(worker, page);
-	if (page >= end)
-		return 0;
 	add(&worker->round.zero, pages);
 	add(&worker->total.zero, pages);
 	if (hole) {
 		add(&worker->round.hole, pages);
 		add(&worker->total.hole, pages);
 	}
+}
+
+/* The worker's pages in [page, end) are zero. */
+static int add_zero_range(struct worker *worker, size_t block, uint64_t page, uint64_t end,
+			  struct vferry_error *err)
+{
+	struct vf_pages *ranges = &worker->ranges;
+	struct vf_pages_run *last;
+	int ret;
+
+	page = own_from(worker, page);
+	if (page >= end)
+		return 0;
 	last = ranges->run_count ? &ranges->runs[ranges->run_count - 1] : NULL;
 	/* Only pages of other channels in between, of which the range says nothing? */
 	if (last && ranges->block == block && own_from(worker, last->page + last->count) >= page) {
@@ -322,8 +326,7 @@ static int send_chunk(struct worker *worker, size_t index, const struct vferry_r
 		zeros += chunk->runs[i].kind == VF_PAGES_ZERO ? chunk->runs[i].count : 0;
 	add(&worker->round.normal, chunk->data_pages);
 	add(&worker->total.normal, chunk->data_pages);
-	add(&worker->round.zero, zeros);
-	add(&worker->total.zero, zeros);
+	count_zero(worker, zeros, false);
 	return batch->data_bytes >= BATCH_BYTES ? flush(worker, err) : 0;
 }
 
@@ -337,11 +340,11 @@ static int send_pages(struct worker *worker, size_t index, const struct vf_chunk
 		return send_chunk(worker, index, block, err);
 	for (unsigned i = 0; i < worker->chunk.run_count; i++) {
 		const struct vf_pages_run *run = &worker->chunk.runs[i];
-		int ret = add_zero_range(worker, index, run->page, run->page + run->count, false,
-					 err);
+		int ret = add_zero_range(worker, index, run->page, run->page + run->count, err);
 
 		if (ret)
 			return ret;
+		count_zero(worker, run->count, false);
 	}
 	return 0;
 }
@@ -372,6 +375,21 @@ static int send_data_run(struct worker *worker, size_t index, uint64_t page, uin
 	return 0;
 }
 
+/* A hole: of the first round as it is, of a later one what is dirty in it. */
+static int send_hole(struct worker *worker, size_t index, uint64_t page, uint64_t end, bool every,
+		     struct vferry_error *err)
+{
+	uint64_t pages = own_before(worker, end) - own_before(worker, page);
+
+	if (!every)
+		pages = vf_chunk_take_hole(worker->sender->ram, index, page, end, worker->index,
+					   worker->sender->count);
+	if (!pages)
+		return 0;
+	count_zero(worker, pages, true);
+	return add_zero_range(worker, index, page, end, err);
+}
+
 /* All of a block, by what may hold data and what cannot. */
 static int walk_by_holes(struct worker *worker, size_t index, bool every, struct vferry_error *err)
 {
@@ -385,7 +403,7 @@ static int walk_by_holes(struct worker *worker, size_t index, bool every, struct
 		int ret = 0;
 
 		if (data > page)
-			ret = add_zero_range(worker, index, page, data, true, err);
+			ret = send_hole(worker, index, page, data, every, err);
 		if (!ret && data < pages)
 			ret = send_data_run(worker, index, data, data_end, every, err);
 		if (ret)

@@ -317,6 +317,39 @@ static void test_live_rounds(void **state)
 	assert_same(f);
 }
 
+/* Everything marked, by something that cannot tell: holes are not read, and count as written. */
+static void test_all_marked(void **state)
+{
+	struct fixture *f = *state;
+	struct vf_file_write_options options = { .threads = 2 };
+	const struct vferry_ram_block *block = vferry_ram_get_block(f->from, 0);
+	struct vf_file_writer *writer;
+	uint64_t before;
+
+	fill(f->from, 8);
+	assert_int_equal(vf_file_writer_new(f->path, f->from, &writer, NULL), 0);
+	assert_int_equal(vf_ram_tracking_start(f->from, NULL), 0);
+	assert_int_equal(vf_file_write_pages(writer, &options, NULL, NULL), 0);
+	vf_ram_mark_all(f->from);
+	memset(host(f->from, 0, 3), 0x77, PAGE);
+	/* Given back by the guest: it was content, and is a hole now. */
+	assert_int_equal(fallocate(block->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				   2 * (off_t) PAGE), 0);
+	assert_int_equal(fallocate(block->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				   1200 * (off_t) PAGE, 300 * (off_t) PAGE), 0);
+	before = allocated(block->fd);
+	options.round = 1;
+	assert_int_equal(vf_file_write_pages(writer, &options, NULL, NULL), 0);
+	assert_int_equal(vf_ram_dirty_pages(f->from), 0);
+	assert_int_equal(allocated(block->fd), before);
+	vf_ram_tracking_stop(f->from);
+	send_frames(writer);
+	assert_int_equal(vf_file_writer_finish(writer, NULL), 0);
+	(void) vf_file_writer_free(writer);
+	assert_int_equal(load(f, 2, NULL), 0);
+	assert_same(f);
+}
+
 static void test_unfinished_is_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -501,6 +534,7 @@ int main(void)
 		file_test(test_new_file_is_sparse),
 		file_test(test_sparse_memory),
 		file_test(test_live_rounds),
+		file_test(test_all_marked),
 		file_test(test_unfinished_is_refused),
 		file_test(test_damage_is_found_and_placed),
 		file_test(test_later_versions_are_refused),
