@@ -105,7 +105,7 @@ enum vferry_rule_kind {
 
 enum vferry_rule_scope {
 	VFERRY_SCOPE_ANY = 0,		/* steps of any components */
-	VFERRY_SCOPE_DEVICE = 1,	/* only steps of the same device */
+	VFERRY_SCOPE_DEVICE = 1,	/* same device; a step of no device is of every one */
 	VFERRY_SCOPE_COMPONENT = 2,	/* only steps of the same component */
 };
 

@@ -61,7 +61,7 @@ static const struct vf_policy policies[] = {
 	},
 	{
 		.name = "give-up",
-		.summary = "end the migration as soon as it is known that the limit will not be met",
+		.summary = "end the migration once it is known that the limit will not be met",
 		.decide = decide_give_up,
 	},
 };

@@ -58,7 +58,7 @@ struct vf_converge {
 	uint32_t stuck;			/* rounds in a row that did not get smaller */
 	uint32_t count;			/* rounds seen */
 	uint64_t best_ram_bytes;	/* the least that a round has left */
-	struct vf_round last[VF_CONVERGE_ROUNDS];	/* ring, last[count % ...] is written next */
+	struct vf_round last[VF_CONVERGE_ROUNDS];	/* ring; count % its size is next */
 };
 
 struct vf_policy {

@@ -60,7 +60,7 @@ enum vf_destination_state {
 	VF_DST_RECORDING_RAN = 6,
 	VF_DST_STARTING = 7,		/* plan after COMMIT runs */
 	VF_DST_RECORDING_ABORTED = 8,
-	VF_DST_ENDED = 9,		/* completed, cancelled, failed; still answers RESOLVE_QUERY */
+	VF_DST_ENDED = 9,		/* still answers RESOLVE_QUERY */
 	VF_DST_STATE__COUNT
 };
 

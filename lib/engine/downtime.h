@@ -46,7 +46,7 @@ struct vf_downtime {
 	struct vf_time_known term[VF_TERM__COUNT];
 	uint64_t expected_ns;		/* sum of what is known */
 	uint64_t fixed_ns;		/* that part which no further round makes smaller */
-	uint32_t unknown;		/* terms that are not known: > 0 = expected is a lower bound */
+	uint32_t unknown;		/* terms not known: > 0 = expected is a lower bound */
 };
 
 void vf_downtime_estimate(const struct vf_downtime_input *input, struct vf_downtime *ret);

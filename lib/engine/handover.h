@@ -35,16 +35,16 @@ enum vf_handover_state {
 	VF_HO_DST_HOLDING = 18,		/* as above, and the link is lost: stays, answers RESOLVE */
 	VF_HO_DST_RECORD_RAN = 19,	/* `ran` is being written */
 	VF_HO_DST_RUNS = 20,		/* owns the machine */
-	VF_HO_DST_RECORD_ABORTED = 21,	/* `aborted` is being written; the copy is as good as gone */
+	VF_HO_DST_RECORD_ABORTED = 21,	/* `aborted` is being written */
 	VF_HO_DST_ABORTED = 22,		/* never runs (end, but answers) */
-	VF_HO_DST_LOST = 23,		/* owned the machine and could not run it (end, but answers) */
+	VF_HO_DST_LOST = 23,		/* owned it, could not run it (end, but answers) */
 };
 
 enum vf_handover_input {
 	/* Messages. */
 	VF_HO_NOTHING = 0,
 	VF_HO_MANIFEST = 1,		/* source: everything was sent, and this is what it was */
-	VF_HO_PREPARED = 2,		/* destination: loaded, validated, nothing may fail any more */
+	VF_HO_PREPARED = 2,		/* destination: validated, nothing may fail any more */
 	VF_HO_COMMIT = 3,		/* source: it is yours */
 	VF_HO_RUNNING = 4,		/* destination: it runs */
 	VF_HO_RUN_FAILED_MSG = 5,	/* destination: it was mine, and it could not run */
@@ -56,7 +56,7 @@ enum vf_handover_input {
 	/* What happens on one side. */
 	VF_HO_SAVED = 32,		/* source: save plan done */
 	VF_HO_ROLL_BACK = 33,		/* source: cancel, or any failure before COMMIT */
-	VF_HO_LOADED = 34,		/* destination: load plan up to PREPARED done, manifest agrees */
+	VF_HO_LOADED = 34,		/* destination: all before PREPARED, manifest agrees */
 	VF_HO_LOAD_FAILED = 35,
 	VF_HO_LINK_LOST = 36,
 	VF_HO_ASK = 37,			/* source: a person wants to know the outcome */

@@ -60,7 +60,7 @@ struct vf_plan_view {
 	enum vf_step_state state;
 	bool has_input;			/* or needs none */
 	uint32_t runs;			/* how often it was started (restarted devices: > 1) */
-	uint64_t start_ns, end_ns;	/* of the last run; valid from RUNNING, from DONE or FAILED */
+	uint64_t start_ns, end_ns;	/* of the last run; end from DONE or FAILED on */
 	uint32_t thread;
 	uint64_t bytes;
 };
@@ -98,7 +98,8 @@ int vf_plan_depend(struct vf_plan *plan, uint32_t first, uint32_t then, struct v
 /**
  * vf_plan_seal() - checks everything, computes the gates; afterwards only running is possible
  * Return: 0; -ENOKEY a required first step is missing ("order-step-missing", rule named); -ELOOP
- * a cycle ("order-cycle", path and rules named); -E2BIG; -ENOMEM. After a failure: only vf_plan_free().
+ * a cycle ("order-cycle", path and rules named); -E2BIG; -ENOMEM. After a failure only
+ * vf_plan_free() is left.
  */
 int vf_plan_seal(struct vf_plan *plan, struct vferry_error *err);
 

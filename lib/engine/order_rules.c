@@ -2,10 +2,10 @@
 /*
  * order_rules.c - the table of order rules, and the names of the step classes.
  *
- * This is the one home of "what comes before what": docs/order.md, `vferry order` and every plan are
- * made from it. A rule that already follows from others has no place here: each row has a test that
- * fails when the row is taken out. `required` stands where a machine that lacks the first step would be
- * saved or restored wrongly without any call failing.
+ * This is the one home of "what comes before what": docs/order.md, `vferry order` and every plan
+ * are made from it. A rule that already follows from others has no place here: each row has a test
+ * that fails when the row is taken out. `required` stands where a machine that lacks the first step
+ * would be saved or restored wrongly without any call failing.
  *
  * Sources: kernel documents are named by their path in the kernel tree, kernel code likewise. "lab"
  * is what a real arm64 kernel with GICv4 answered when the calls were made in the other order;
@@ -43,8 +43,8 @@ static const struct vferry_order_rule rules[] = {
 		.first = C(SAVE_VCPU_STOP),
 		.then = SAVE_STOPPED,
 		.required = true,
-		.because = "a vCPU that runs changes what is being saved, still uses its devices, and "
-			   "makes every access to the VGIC fail with -EBUSY",
+		.because = "a vCPU that runs changes what is being saved, still uses its devices, "
+			   "and makes every access to the VGIC fail with -EBUSY",
 		.source = VGIC_V3 "; arch/arm64/kvm/vgic/vgic-kvm-device.c",
 	},
 	{
@@ -53,9 +53,9 @@ static const struct vferry_order_rule rules[] = {
 		.kind = VFERRY_RULE_EXCLUDES,
 		.first = C(SAVE_VCPU_COMPLETE) | C(SAVE_CPU) | C(SAVE_CLOCK),
 		.then = SAVE_VGIC,
-		.because = "the kernel tries the lock of every vCPU before it touches the VGIC or an "
-			   "ITS: any vCPU ioctl in flight, the counter's register included, gives "
-			   "-EBUSY",
+		.because = "the kernel tries the lock of every vCPU before it touches the VGIC or "
+			   "an ITS: any vCPU ioctl in flight, the counter's register included, "
+			   "gives -EBUSY",
 		.source = "arch/arm64/kvm/vgic/vgic-kvm-device.c; " VGIC_V3,
 	},
 	{
@@ -63,8 +63,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_SAVE,
 		.first = C(SAVE_VCPU_COMPLETE),
 		.then = C(SAVE_DEVICE_P2P) | C(SAVE_DEVICE_STOP),
-		.because = "an MMIO or PIO access that is still pending may need the device, and a "
-			   "device that left RUNNING may not be touched",
+		.because = "an MMIO or PIO access that is still pending may need the device, and "
+			   "a device that left RUNNING may not be touched",
 		.source = VFIO_H "; " KVM_API " (KVM_RUN, immediate_exit)",
 	},
 	{
@@ -72,8 +72,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_SAVE,
 		.first = C(SAVE_VCPU_COMPLETE),
 		.then = C(SAVE_CPU),
-		.because = "the half of an access that is still pending is in no register that can be "
-			   "read: the instruction would be lost or done twice",
+		.because = "the half of an access that is still pending is in no register that "
+			   "can be read: the instruction would be lost or done twice",
 		.source = KVM_API " (KVM_EXIT_MMIO, KVM_EXIT_IO)",
 	},
 	{
@@ -89,8 +89,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_SAVE,
 		.first = C(SAVE_DEVICE_P2P),
 		.then = C(SAVE_DEVICE_STOP),
-		.because = "a peer that still runs may write into a stopped device, which must not "
-			   "change any more",
+		.because = "a peer that still runs may write into a stopped device, which must "
+			   "not change any more",
 		.source = VFIO_H " (RUNNING_P2P)",
 	},
 	{
@@ -100,8 +100,8 @@ static const struct vferry_order_rule rules[] = {
 		.first = C(SAVE_DEVICE_STOP),
 		.then = C(SAVE_CONFIG) | C(SAVE_DEVICE_DATA),
 		.required = true,
-		.because = "the end of a device's state exists only after it stopped, and its config "
-			   "space may change until then",
+		.because = "the end of a device's state exists only after it stopped, and its "
+			   "config space may change until then",
 		.source = VFIO_H " (STOP_COPY)",
 	},
 	{
@@ -109,8 +109,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_SAVE,
 		.first = C(SAVE_DEVICE_STOP),
 		.then = C(SAVE_DEVICE_DIRTY),
-		.because = "a device in a P2P state may still write guest RAM, and one IOMMU report "
-			   "covers several devices",
+		.because = "a device in a P2P state may still write guest RAM, and one IOMMU "
+			   "report covers several devices",
 		.source = VFIO_H " (DMA_LOGGING_REPORT)",
 	},
 	{
@@ -118,7 +118,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_SAVE,
 		.first = C(SAVE_DEVICE_STOP),
 		.then = C(SAVE_IRQ_FLUSH),
-		.because = "a device sends messages until it stopped: a flush before that is not the last",
+		.because = "a device sends messages until it stopped: a flush before that is not "
+			   "the last",
 		.source = VFIO_H " (STOP)",
 	},
 	{
@@ -128,8 +129,8 @@ static const struct vferry_order_rule rules[] = {
 		.then = SAVE_VGIC | C(SAVE_LAPIC) | C(SAVE_IOAPIC) | C(SAVE_CONFIG),
 		.required = true,
 		.because = "a message that reaches the interrupt controller, or a masked vector's "
-			   "pending bit, after it was read is lost; a count left in an eventfd is "
-			   "dropped when its irqfd goes",
+			   "pending bit, after it was read is lost; a count left in an eventfd "
+			   "is dropped when its irqfd goes",
 		.source = "virt/kvm/eventfd.c (irqfd_shutdown); arch/x86/kvm/lapic.c; " VGIC_V3,
 	},
 	{
@@ -137,9 +138,9 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_SAVE,
 		.first = C(SAVE_ITS_RELEASE),
 		.then = C(SAVE_GIC_PENDING) | C(SAVE_ITS_TABLES),
-		.because = "GICv4.0 refuses to save an ITS with forwarded vectors (-EACCES), and what is "
-			   "pending in hardware is lost when they are disconnected: they are re-sent "
-			   "into the VGIC before it is read",
+		.because = "GICv4.0 refuses to save an ITS with forwarded vectors (-EACCES), and "
+			   "what is pending in hardware is lost when they are disconnected: they "
+			   "are re-sent into the VGIC before it is read",
 		.source = "lab, save side on GICv4.0; " VGIC_ITS,
 	},
 	{
@@ -155,8 +156,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_SAVE,
 		.first = C(SAVE_DEVICE_STOP) | C(SAVE_DEVICE_DIRTY),
 		.then = C(SAVE_RAM_LAST),
-		.because = "a device writes guest RAM until it stopped, and only its last report says "
-			   "where",
+		.because = "a device writes guest RAM until it stopped, and only its last report "
+			   "says where",
 		.source = VFIO_H " (DMA_LOGGING_REPORT)",
 	},
 
@@ -168,8 +169,8 @@ static const struct vferry_order_rule rules[] = {
 		.first = C(LOAD_DEVICE_RESUMING),
 		.then = C(LOAD_CONFIG_STAGE) | C(LOAD_VECTOR_ALLOC),
 		.required = true,
-		.because = "a fresh device runs: bus master must not become live on it, and outside D0 "
-			   "neither its registers nor its vectors can be set up",
+		.because = "a fresh device runs: bus master must not become live on it, and "
+			   "outside D0 neither its registers nor its vectors can be set up",
 		.source = VFIO_H " (RESUMING); drivers/vfio/pci/vfio_pci_config.c; drivers/pci/msi",
 	},
 	{
@@ -179,8 +180,8 @@ static const struct vferry_order_rule rules[] = {
 		.first = C(LOAD_CONFIG_STAGE),
 		.then = C(LOAD_DEVICE_DATA),
 		.required = true,
-		.because = "the driver may need BARs and capabilities in place, and they must have been "
-			   "compared before the first byte is taken",
+		.because = "the driver may need BARs and capabilities in place, and they must "
+			   "have been compared before the first byte is taken",
 		.source = "drivers/vfio/pci/vfio_pci_config.c; " VFIO_H " (PRE_COPY)",
 	},
 	{
@@ -190,8 +191,8 @@ static const struct vferry_order_rule rules[] = {
 		.first = C(LOAD_CONFIG_STAGE),
 		.then = C(LOAD_CONFIG_RESTAGE),
 		.required = true,
-		.because = "the earlier values would overwrite those of the stopped device, and no value "
-			   "goes in before identity and layout were compared",
+		.because = "the earlier values would overwrite those of the stopped device, and "
+			   "no value goes in before identity and layout were compared",
 		.source = "drivers/vfio/pci/vfio_pci_config.c",
 	},
 	{
@@ -210,8 +211,9 @@ static const struct vferry_order_rule rules[] = {
 		.first = C(LOAD_CONFIG_RESTAGE),
 		.then = C(LOAD_DEVICE_DATA_LAST),
 		.required = true,
-		.because = "the guest may have moved BARs or changed DevCtl or the MSI mode while its "
-			   "first state was sent; the last state belongs to the later config space",
+		.because = "the guest may have moved BARs or changed DevCtl or the MSI mode while "
+			   "its first state was sent; the last state belongs to the later config "
+			   "space",
 		.source = "drivers/vfio/pci/vfio_pci_config.c",
 	},
 	{
@@ -221,8 +223,8 @@ static const struct vferry_order_rule rules[] = {
 		.first = C(LOAD_DEVICE_DATA_LAST),
 		.then = C(LOAD_DEVICE_VALIDATE),
 		.required = true,
-		.because = "RESUMING to STOP is the only place where the driver validates, and it takes no "
-			   "byte after that",
+		.because = "RESUMING to STOP is the only place where the driver validates, and it "
+			   "takes no byte after that",
 		.source = VFIO_H " (RESUMING); samples/vfio-mdev/mtty.c",
 	},
 	{
@@ -232,9 +234,9 @@ static const struct vferry_order_rule rules[] = {
 		.first = C(LOAD_DEVICE_VALIDATE),
 		.then = C(LOAD_CONFIG_ARM),
 		.required = true,
-		.because = "arming ends with the saved power state, and a device that left D0 cannot be "
-			   "loaded",
-		.source = "drivers/vfio/pci/vfio_pci_config.c (PMCSR); drivers/vfio/pci/vfio_pci_core.c",
+		.because = "arming ends with the saved power state, and a device that left D0 "
+			   "cannot be loaded",
+		.source = "drivers/vfio/pci/vfio_pci_config.c (PMCSR), vfio_pci_core.c",
 	},
 
 	/* Loading: RAM, CPUs, interrupt controller. */
@@ -251,8 +253,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_LOAD,
 		.first = C(LOAD_RAM),
 		.then = C(LOAD_GIC_REDIST) | C(LOAD_ITS_TABLES),
-		.because = "LPI configuration, pending bits and ITS tables are read from guest RAM, and "
-			   "restoring clears there what it took",
+		.because = "LPI configuration, pending bits and ITS tables are read from guest "
+			   "RAM, and restoring clears there what it took",
 		.source = VGIC_ITS "; arch/arm64/kvm/vgic/vgic-its.c",
 	},
 	{
@@ -260,8 +262,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_LOAD,
 		.first = C(LOAD_CPU_ID),
 		.then = C(LOAD_CPU_SREGS) | C(LOAD_CPU_REGS),
-		.because = "CPUID and the ID registers say which other registers exist and what may be "
-			   "written into them",
+		.because = "CPUID and the ID registers say which other registers exist and what "
+			   "may be written into them",
 		.source = X86_SELFTEST "; Documentation/virt/kvm/arm/vcpu-features.rst",
 	},
 	{
@@ -269,8 +271,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_LOAD,
 		.first = C(LOAD_CPU_SREGS),
 		.then = C(LOAD_CPU_REGS),
-		.because = "events, MP state and nested state are checked against EFER, CR0, CR4 and the "
-			   "feature MSRs",
+		.because = "events, MP state and nested state are checked against EFER, CR0, CR4 "
+			   "and the feature MSRs",
 		.source = X86_SELFTEST,
 	},
 	{
@@ -279,8 +281,8 @@ static const struct vferry_order_rule rules[] = {
 		.first = C(LOAD_IRQCHIP_CREATE),
 		.then = C(LOAD_GIC_DIST) | C(LOAD_GIC_LPI_BASES) | C(LOAD_GIC_REDIST) |
 			C(LOAD_ITS_REGS) | C(LOAD_LAPIC) | C(LOAD_IOAPIC) | C(LOAD_IRQ_ROUTES),
-		.because = "an ITS that is created later resets PROPBASER, without one EnableLPIs is "
-			   "ignored, and initialising the controller wipes the routes",
+		.because = "an ITS that is created later resets PROPBASER, without one EnableLPIs "
+			   "is ignored, and initialising the controller wipes the routes",
 		.source = "arch/arm64/kvm/vgic/vgic-its.c, vgic-mmio-v3.c, vgic-init.c",
 	},
 	{
@@ -313,8 +315,8 @@ static const struct vferry_order_rule rules[] = {
 		.first = C(LOAD_GIC_REDIST),
 		.then = C(LOAD_ITS_TABLES),
 		.required = true,
-		.because = "restoring the tables reads each LPI's configuration through PROPBASER: "
-			   "before that it fails with -EFAULT",
+		.because = "restoring the tables reads each LPI's configuration through "
+			   "PROPBASER: before that it fails with -EFAULT",
 		.source = VGIC_ITS "; lab row 12",
 	},
 	{
@@ -324,8 +326,8 @@ static const struct vferry_order_rule rules[] = {
 		.first = C(LOAD_ITS_REGS),
 		.then = C(LOAD_ITS_TABLES),
 		.required = true,
-		.because = "the BASER registers say where the tables are, and writing them later frees "
-			   "what was restored",
+		.because = "the BASER registers say where the tables are, and writing them later "
+			   "frees what was restored",
 		.source = VGIC_ITS,
 	},
 	{
@@ -335,8 +337,8 @@ static const struct vferry_order_rule rules[] = {
 		.first = C(LOAD_ITS_TABLES),
 		.then = C(LOAD_ITS_CTLR),
 		.required = true,
-		.because = "GITS_CTLR freezes the bases, runs the commands that are left, and lets "
-			   "messages in: all of it needs the tables",
+		.because = "GITS_CTLR freezes the bases, runs the commands that are left, and "
+			   "lets messages in: all of it needs the tables",
 		.source = VGIC_ITS,
 	},
 	{
@@ -344,8 +346,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_LOAD,
 		.first = C(LOAD_CPU_SREGS),
 		.then = C(LOAD_LAPIC),
-		.because = "the APIC base in SREGS selects xAPIC or x2APIC, which the LAPIC's state is "
-			   "checked against",
+		.because = "the APIC base in SREGS selects xAPIC or x2APIC, which the LAPIC's "
+			   "state is checked against",
 		.source = "arch/x86/kvm/lapic.c",
 	},
 	{
@@ -361,8 +363,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_LOAD,
 		.first = C(LOAD_LAPIC),
 		.then = C(LOAD_IOAPIC),
-		.because = "the IOAPIC re-injects its pending lines into the LAPICs, whose restore would "
-			   "overwrite them",
+		.because = "the IOAPIC re-injects its pending lines into the LAPICs, whose "
+			   "restore would overwrite them",
 		.source = "arch/x86/kvm/ioapic.c",
 	},
 	{
@@ -371,8 +373,8 @@ static const struct vferry_order_rule rules[] = {
 		.kind = VFERRY_RULE_EXCLUDES,
 		.first = C(LOAD_CPU_ID) | C(LOAD_CPU_SREGS) | C(LOAD_CPU_REGS),
 		.then = LOAD_VGIC,
-		.because = "the kernel tries the lock of every vCPU before it touches the VGIC or an "
-			   "ITS: any vCPU ioctl in flight gives -EBUSY",
+		.because = "the kernel tries the lock of every vCPU before it touches the VGIC or "
+			   "an ITS: any vCPU ioctl in flight gives -EBUSY",
 		.source = "arch/arm64/kvm/vgic/vgic-kvm-device.c; " VGIC_V3,
 	},
 
@@ -382,8 +384,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_LOAD,
 		.first = C(LOAD_CONFIG_RESTAGE),
 		.then = C(LOAD_IRQ_ROUTES),
-		.because = "the routing table is replaced as a whole, once: every device's last messages "
-			   "must be known",
+		.because = "the routing table is replaced as a whole, once: every device's last "
+			   "messages must be known",
 		.source = KVM_API " (KVM_SET_GSI_ROUTING)",
 	},
 	{
@@ -391,7 +393,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_LOAD,
 		.first = C(LOAD_IOAPIC),
 		.then = C(LOAD_IRQ_ROUTES),
-		.because = "with a split irqchip the first routes are the messages of the IOAPIC's pins",
+		.because = "with a split irqchip the first routes are the messages of the "
+			   "IOAPIC's pins",
 		.source = KVM_API " (KVM_CAP_SPLIT_IRQCHIP)",
 	},
 	{
@@ -399,9 +402,9 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_LOAD,
 		.first = C(LOAD_ITS_CTLR) | C(LOAD_LAPIC),
 		.then = C(LOAD_IRQ_CONNECT),
-		.because = "a vector is forwarded at the connect or never: without an enabled ITS or the "
-			   "LAPIC's state it stays in software injection, no call fails, and messages "
-			   "that arrive meanwhile are lost",
+		.because = "a vector is forwarded at the connect or never: without an enabled ITS "
+			   "or the LAPIC's state it stays in software injection, no call fails, "
+			   "and messages that arrive meanwhile are lost",
 		.source = "lab rows 2, 6, 8; " VGIC_ITS "; arch/x86/kvm/vmx/posted_intr.c",
 	},
 	{
@@ -420,8 +423,8 @@ static const struct vferry_order_rule rules[] = {
 		.first = C(LOAD_VECTOR_ALLOC),
 		.then = C(LOAD_IRQ_CONNECT),
 		.required = true,
-		.because = "the eventfd that is connected is the vector's own; a vector that is not "
-			   "allocated has none",
+		.because = "the eventfd that is connected is the vector's own; a vector that is "
+			   "not allocated has none",
 		.source = VFIO_H " (VFIO_DEVICE_SET_IRQS); lab row 9",
 	},
 	{
@@ -430,9 +433,9 @@ static const struct vferry_order_rule rules[] = {
 		.scope = VFERRY_SCOPE_DEVICE,
 		.first = C(LOAD_IRQ_CONNECT),
 		.then = C(LOAD_CONFIG_ARM),
-		.because = "a line that is still asserted signals as soon as INTx-disable is cleared, the "
-			   "MSI enable bit sticks only once the vectors are there, and none can be set up "
-			   "outside D0",
+		.because = "a line that is still asserted signals as soon as INTx-disable is "
+			   "cleared, the MSI enable bit sticks only once the vectors are there, "
+			   "and none can be set up outside D0",
 		.source = "drivers/vfio/pci/vfio_pci_intrs.c, vfio_pci_config.c",
 	},
 
@@ -442,8 +445,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_LOAD,
 		.first = LOAD_BEFORE_PREPARED,
 		.then = C(LOAD_PREPARED),
-		.because = "the source gives the machine away for this promise: nothing that can fail "
-			   "may follow it",
+		.because = "the source gives the machine away for this promise: nothing that can "
+			   "fail may follow it",
 		.source = "docs/architecture.md (hand-over)",
 	},
 	{
@@ -469,7 +472,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_LOAD,
 		.first = C(LOAD_DEVICE_RUN_P2P),
 		.then = C(LOAD_DEVICE_RUN),
-		.because = "a device that runs may write into a peer, which must not be stopped any more",
+		.because = "a device that runs may write into a peer, which must not be stopped "
+			   "any more",
 		.source = VFIO_H " (RUNNING_P2P)",
 	},
 	{
@@ -477,8 +481,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_LOAD,
 		.first = C(LOAD_DEVICE_RUN),
 		.then = C(LOAD_CLOCK) | C(LOAD_COUNTER) | C(LOAD_VCPU_RUN),
-		.because = "a guest may touch its devices with its first instruction, and time that is "
-			   "set before the devices are started runs on without it",
+		.because = "a guest may touch its devices with its first instruction, and time "
+			   "that is set before the devices are started runs on without it",
 		.source = VFIO_H " (RUNNING); Documentation/virt/kvm/devices/vcpu.rst",
 	},
 	{
@@ -486,8 +490,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_LOAD,
 		.first = C(LOAD_CLOCK) | C(LOAD_COUNTER),
 		.then = C(LOAD_VCPU_RUN),
-		.because = "a guest that runs sees its clock jump, and the counter offset is refused with "
-			   "-EBUSY while a vCPU ioctl is in flight",
+		.because = "a guest that runs sees its clock jump, and the counter offset is "
+			   "refused with -EBUSY while a vCPU ioctl is in flight",
 		.source = KVM_API " (KVM_SET_CLOCK, KVM_ARM_SET_COUNTER_OFFSET)",
 	},
 
@@ -514,8 +518,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_UNDO,
 		.first = C(UNDO_IRQ_CONNECT) | C(UNDO_INTX),
 		.then = C(UNDO_DEVICE_RUN_P2P) | C(UNDO_DEVICE_RUN),
-		.because = "a device in a P2P state already sends messages: a vector must be connected, "
-			   "and forwarded, before its first one",
+		.because = "a device in a P2P state already sends messages: a vector must be "
+			   "connected, and forwarded, before its first one",
 		.source = "lab row 5; virt/kvm/eventfd.c; " VFIO_H " (RUNNING_P2P)",
 	},
 	{
@@ -523,7 +527,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_UNDO,
 		.first = C(UNDO_DEVICE_RUN_P2P),
 		.then = C(UNDO_DEVICE_RUN),
-		.because = "a device that runs may write into a peer, which must not be stopped any more",
+		.because = "a device that runs may write into a peer, which must not be stopped "
+			   "any more",
 		.source = VFIO_H " (RUNNING_P2P)",
 	},
 	{
@@ -531,8 +536,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_UNDO,
 		.first = C(UNDO_DEVICE_RUN),
 		.then = C(UNDO_LOGGING_OFF),
-		.because = "leaving the saving states ends the device's migration session; the trackers "
-			   "that were started before it end after it",
+		.because = "leaving the saving states ends the device's migration session; the "
+			   "trackers that were started before it end after it",
 		.source = VFIO_H " (DMA_LOGGING_START); drivers/vfio/pci/mlx5/main.c",
 	},
 	{
@@ -540,8 +545,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_UNDO,
 		.first = C(UNDO_DEVICE_RUN),
 		.then = C(UNDO_CLOCK) | C(UNDO_VCPU_RUN),
-		.because = "a guest may touch its devices with its first instruction, and time that is "
-			   "set before the devices are started runs on without it",
+		.because = "a guest may touch its devices with its first instruction, and time "
+			   "that is set before the devices are started runs on without it",
 		.source = VFIO_H " (RUNNING); Documentation/virt/kvm/devices/vcpu.rst",
 	},
 	{
@@ -549,8 +554,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_UNDO,
 		.first = C(UNDO_LOGGING_OFF),
 		.then = C(UNDO_VCPU_RUN),
-		.because = "a machine that runs may be migrated again at once, and a second START of a "
-			   "log that is still on is an error",
+		.because = "a machine that runs may be migrated again at once, and a second START "
+			   "of a log that is still on is an error",
 		.source = VFIO_H " (DMA_LOGGING_START)",
 	},
 	{
@@ -566,7 +571,8 @@ static const struct vferry_order_rule rules[] = {
 		.phase = VFERRY_PHASE_UNDO,
 		.first = C(UNDO_OTHER),
 		.then = C(UNDO_VCPU_RUN),
-		.because = "what a component put aside for the save must be back before the guest looks",
+		.because = "what a component put aside for the save must be back before the guest "
+			   "looks",
 		.source = "docs/architecture.md (roll-back)",
 	},
 };

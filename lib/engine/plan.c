@@ -2,9 +2,9 @@
 /*
  * plan.c - building a plan: steps, gates, and the proof that it can be run. See order.h.
  *
- * A rule between n first and m later steps is one gate with n + m members, not n x m edges. All gates
- * together have at most VF_PLAN_MAX_MEMBERS members, so a plan's memory is bounded whatever is
- * registered. Sealing sorts the steps topologically; what cannot be sorted is a cycle.
+ * A rule between n first and m later steps is one gate with n + m members, not n x m edges. All
+ * gates together have at most VF_PLAN_MAX_MEMBERS members, so a plan's memory is bounded whatever
+ * is registered. Sealing sorts the steps topologically; what cannot be sorted is a cycle.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -133,8 +133,8 @@ int vf_plan_add(struct vf_plan *plan, const struct vf_plan_step *in, struct vfer
 	    !vferry_step_class_name((int) in->step_class) || !name_ok(in->component_name) ||
 	    !name_ok(in->name) || (in->device && !name_ok(in->device)))
 		return vferry_error_set(err, -EINVAL, "order-step-invalid", in->component_name,
-					"Step \"%s\" has no usable name, or its class %d is not one "
-					"of this phase.", in->name ? in->name : "",
+					"Step \"%s\" has no usable name, or its class %d is not "
+					"one of this phase.", in->name ? in->name : "",
 					(int) in->step_class);
 	(void) snprintf(full, sizeof(full), "%s:%s", in->component_name, in->name);
 	if (vf_plan_find(plan, full) >= 0)
@@ -246,8 +246,8 @@ static int missing(const struct vf_plan *plan, const struct vferry_order_rule *r
 						at ? " or " : "", name);
 	}
 	return vferry_error_set(err, -ENOKEY, "order-step-missing", full,
-				"Step %s needs a %s step before it, and none is registered (rule %s: "
-				"%s).", full, classes, rule->id, rule->because);
+				"Step %s needs a %s step before it, and none is registered "
+				"(rule %s: %s).", full, classes, rule->id, rule->because);
 }
 
 static int add_gate(struct vf_plan *plan, const struct vferry_order_rule *rule,
@@ -363,7 +363,7 @@ static int link_steps(struct vf_plan *plan)
 	return 0;
 }
 
-/* A step that could not be sorted has one before it that could not be either: walk until it repeats. */
+/* Before a step that could not be sorted is one that could not be either: walk until it repeats. */
 static int report_cycle(const struct vf_plan *plan, const struct run *run, uint32_t *seen,
 			uint32_t *via, struct vferry_error *err)
 {

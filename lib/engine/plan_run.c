@@ -410,7 +410,8 @@ void vf_plan_why_waiting(const struct vf_plan *plan, uint32_t index, char *to, s
 				rule->because);
 		return;
 	}
-	(void) snprintf(to, size, plan->failed ? "another step failed" : "ready, no thread took it");
+	(void) snprintf(to, size, "%s",
+			plan->failed ? "another step failed" : "ready, no thread took it");
 }
 
 static uint64_t step_ns(const uint64_t *ns, uint32_t step)

@@ -297,7 +297,7 @@ static void on_continue(struct vf_source *s, const struct vf_source_event *e,
 static void on_hook_ok(struct vf_source *s, const struct vf_source_event *e, struct vf_actions *out)
 {
 	if (s->state == VF_SRC_HOOK && e->hook == VF_HOOK_BEFORE_SWITCHOVER) {
-		/* It may have taken long: what was dirtied meanwhile is sent while the guest runs. */
+		/* It may have taken long: what was dirtied meanwhile is sent before the stop. */
 		s->hook_done = true;
 		s->state = VF_SRC_ROUND;
 		start_round(s, out);
@@ -313,7 +313,8 @@ static void on_hook_failed(struct vf_source *s, const struct vf_source_event *e,
 		fail(s, e->error, -ECANCELED, "hook-failed",
 		     "The hook before the switchover failed.", out);
 	} else if (s->state == VF_SRC_HOOK_BACK && e->hook == VF_HOOK_AFTER_ROLL_BACK) {
-		keep_error(s, e->error, -EIO, "hook-failed", "The hook after the roll-back failed.");
+		keep_error(s, e->error, -EIO, "hook-failed",
+			   "The hook after the roll-back failed.");
 		finish(s, s->outcome, out);
 	}
 }
@@ -537,7 +538,8 @@ static const struct row {
 	{ S(SETUP), VF_SRC_PEER_REFUSED, on_refused, S(ENDED) },
 	{ IN_ROUNDS, VF_SRC_ROUND_DONE, on_round_done,
 	  IN_ROUNDS | S(HOOK) | S(STOPPING) | ENDS_BACK },
-	{ IN_ROUNDS | S(SETUP) | S(HOOK), VF_SRC_STREAM_ACK, on_ack, IN_ROUNDS | S(SETUP) | S(HOOK) },
+	{ IN_ROUNDS | S(SETUP) | S(HOOK), VF_SRC_STREAM_ACK, on_ack,
+	  IN_ROUNDS | S(SETUP) | S(HOOK) },
 	{ IN_ROUNDS | S(SETUP) | S(HOOK), VF_SRC_STREAM_REINIT, on_reinit,
 	  IN_ROUNDS | S(SETUP) | S(HOOK) },
 	{ S(HOLD), VF_SRC_CONTINUE, on_continue, S(ROUND) },

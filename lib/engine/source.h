@@ -43,7 +43,7 @@ enum vf_source_event_kind {
 	VF_SRC_HOOK_FAILED = 10,	/* error */
 	VF_SRC_MACHINE_STOPPED = 11,	/* no vCPU runs any more: the pause began */
 	VF_SRC_SAVE_DONE = 12,		/* save plan done, everything is sent */
-	VF_SRC_SAVE_FAILED = 13,	/* error: also a failing round or device before the switchover */
+	VF_SRC_SAVE_FAILED = 13,	/* error; also of a round, or of a device in pre-copy */
 	VF_SRC_PEER_PREPARED = 14,
 	VF_SRC_PEER_FAILED = 15,	/* error: load failed; after COMMIT: could not run it */
 	VF_SRC_PEER_RUNNING = 16,
@@ -52,7 +52,7 @@ enum vf_source_event_kind {
 	VF_SRC_UNDO_DONE = 19,		/* device_lost */
 	VF_SRC_ASK = 20,		/* `resolve`: ask the peer, over a new link */
 	VF_SRC_RESOLVED = 21,		/* ran */
-	VF_SRC_FENCED = 22,		/* ran = false: the destination is fenced; true: this side */
+	VF_SRC_FENCED = 22,		/* ran: this side is fenced; else the destination */
 	VF_SRC_EVENT__COUNT
 };
 
@@ -114,7 +114,7 @@ struct vf_source {
 	uint32_t round;
 	bool round_runs;		/* a started round has not ended yet */
 	bool tracking;			/* START_TRACKING was given */
-	bool saving;			/* RUN_SAVE_PLAN was given: going back needs the undo plan */
+	bool saving;			/* RUN_SAVE_PLAN was given: the way back is undo */
 	bool link_lost;
 	bool continued;			/* CONTINUE came */
 	bool hook_started;		/* RUN_HOOK(before-switchover) was given */

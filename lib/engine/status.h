@@ -47,8 +47,8 @@ enum vf_hook {
 enum vf_action_kind {
 	/* Both. */
 	VF_ACT_EMIT = 1,		/* status (and outcome) changed: tell whoever listens */
-	VF_ACT_ARM_TIMER = 2,		/* TIMER at at_ns; replaces an earlier one; UINT64_MAX = none */
-	VF_ACT_FINISH = 3,		/* outcome, exit_code, error; UNKNOWN may be followed by another */
+	VF_ACT_ARM_TIMER = 2,		/* at_ns; replaces an earlier one; UINT64_MAX = none */
+	VF_ACT_FINISH = 3,		/* outcome, exit_code; another may follow UNKNOWN */
 	/* hook, after those asked for before have ended; answer HOOK_OK or HOOK_FAILED. */
 	VF_ACT_RUN_HOOK = 4,
 	/* Source. */
@@ -58,7 +58,7 @@ enum vf_action_kind {
 	VF_ACT_START_ROUND = 19,	/* round */
 	VF_ACT_SET_THROTTLE = 20,	/* percent */
 	VF_ACT_FORECAST = 21,		/* verdict: it will not fit; say so */
-	VF_ACT_RUN_SAVE_PLAN = 22,	/* first step stops the machine: MACHINE_STOPPED, SAVE_DONE */
+	VF_ACT_RUN_SAVE_PLAN = 22,	/* answers: MACHINE_STOPPED, then SAVE_DONE */
 	VF_ACT_SEND_MANIFEST = 23,
 	VF_ACT_SEND_COMMIT = 24,
 	VF_ACT_SEND_CANCEL = 25,
@@ -74,7 +74,7 @@ enum vf_action_kind {
 	VF_ACT_RUN_PLAN_AFTER_COMMIT = 53,
 	VF_ACT_SEND_RUNNING = 54,
 	VF_ACT_SEND_RUN_FAILED = 55,
-	VF_ACT_ANSWER_RESOLVE = 56,	/* ran; also unasked, where a COMMIT could not be followed */
+	VF_ACT_ANSWER_RESOLVE = 56,	/* ran; also unasked: a COMMIT was not followed */
 	VF_ACT_DISCARD = 57,		/* reset devices, forget the machine; it never runs here */
 };
 

@@ -15,7 +15,8 @@ static const char *const cpu_name[WORLD_MAX_CPUS] = { "cpu/0", "cpu/1" };
 static const char *const lapic_name[WORLD_MAX_CPUS] = { "lapic/0", "lapic/1" };
 
 static const struct world_machine machines[] = {
-	{ .name = "arm64 GICv4.0, 2 devices", .arm = true, .gic_v4 = true, .cpus = 2, .devices = 2 },
+	{ .name = "arm64 GICv4.0, 2 devices", .arm = true, .gic_v4 = true, .cpus = 2,
+	  .devices = 2 },
 	{ .name = "x86, 2 cpus, 1 device", .cpus = 2, .devices = 1 },
 	{ .name = "arm64 GICv3, no device", .arm = true, .cpus = 2 },
 };
@@ -177,7 +178,8 @@ static bool is_vgic(enum vferry_step_class c)
 	return c == VFERRY_SAVE_ITS_RELEASE || c == VFERRY_SAVE_GIC_PENDING ||
 	       c == VFERRY_SAVE_ITS_TABLES || c == VFERRY_SAVE_GIC || c == VFERRY_LOAD_GIC_DIST ||
 	       c == VFERRY_LOAD_GIC_LPI_BASES || c == VFERRY_LOAD_GIC_REDIST ||
-	       c == VFERRY_LOAD_ITS_REGS || c == VFERRY_LOAD_ITS_TABLES || c == VFERRY_LOAD_ITS_CTLR;
+	       c == VFERRY_LOAD_ITS_REGS || c == VFERRY_LOAD_ITS_TABLES ||
+	       c == VFERRY_LOAD_ITS_CTLR;
 }
 
 static bool is_vcpu_ioctl(const struct world *w, enum vferry_step_class c)
@@ -284,7 +286,7 @@ static void begin_save(struct world *w, const struct world_step *s, struct world
 		break;
 	case VFERRY_SAVE_RAM_LAST:
 		for (int i = 0; i < w->machine->devices; i++)
-			FACT(w->device[i].dma_unreported, "a page written by a device is in no report");
+			FACT(w->device[i].dma_unreported, "a page of DMA is in no report");
 		w->ram_taken = true;
 		break;
 	default:
@@ -322,7 +324,7 @@ static void end_save(struct world *w, const struct world_step *s, struct world_d
 
 			if (!each->in_eventfd)
 				continue;
-			FACT(w->pending_read || w->lapic_read, "a message came after it was read for");
+			FACT(w->pending_read || w->lapic_read, "a message came after the reading");
 			FACT(w->gic_read || w->ioapic_read, "a line rose after it was read");
 			each->soft_pending = true;
 			each->pba = each->line = true;

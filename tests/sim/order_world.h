@@ -2,10 +2,10 @@
 /*
  * order_world.h - what kernels, devices and guests do when steps come in some order.
  *
- * The judge of the order rules, written without looking at them: it models facts (the kernel answers
- * -EBUSY, a message is dropped, a register write is ignored, memory is read before it arrived) and
- * says what went wrong. A step is told to it when it begins and when it ends, so that two steps at
- * one time are seen too.
+ * The judge of the order rules, written without looking at them: it models facts (the kernel
+ * answers -EBUSY, a message is dropped, a register write is ignored, memory is read before it
+ * arrived) and says what went wrong. A step is told to it when it begins and when it ends, so that
+ * two steps at one time are seen too.
  */
 #ifndef SIM_ORDER_WORLD_H
 #define SIM_ORDER_WORLD_H
@@ -22,7 +22,7 @@
 struct world_machine {
 	const char *name;
 	bool arm;
-	bool gic_v4;		/* vectors are forwarded; an ITS with forwarded ones can't be saved */
+	bool gic_v4;		/* vectors are forwarded; the ITS can't be saved then */
 	int cpus, devices;
 };
 

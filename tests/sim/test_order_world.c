@@ -3,8 +3,8 @@
  * test_order_world.c - the table of order rules against the world (order_world.h).
  *
  * With all rules, no legal schedule of any machine goes wrong. With any one rule taken out, some
- * schedule does; a rule for which that cannot be shown has no place in the table. Schedules are random
- * and seeded: steps start and end in any order that the plan allows.
+ * schedule does; a rule for which that cannot be shown has no place in the table. Schedules are
+ * random and seeded: steps start and end in any order that the plan allows.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -112,7 +112,7 @@ static void all_rules_hold(void **state)
 	}
 }
 
-/* Each rule is needed: taken out, something goes wrong. A failure that another rule shows is not it. */
+/* Each rule is needed: taken out, something goes wrong on some machine. */
 static void every_rule_is_needed(void **state)
 {
 	struct vferry_order_rule less[MAX_RULES];
@@ -143,7 +143,7 @@ static void every_rule_is_needed(void **state)
 	assert_int_equal(needless, 0);
 }
 
-/* Each rule says what it is, why, and who says so; ids are unique; sets hold existing classes only. */
+/* Each rule says what it is, why, and who says so; ids are unique; classes exist. */
 static void rules_are_complete(void **state)
 {
 	size_t count;

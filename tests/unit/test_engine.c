@@ -184,10 +184,11 @@ static void refused(void **state)
 	assert_string_equal(s.error.phase, "setup");
 	vf_destination_init(&d);
 	SAYS(DST(LISTENING), "EMIT(setup)");
-	SAYS(DST(MACHINE_REFUSED, .error = &why), "SEND_REFUSE DISCARD EMIT(failed) FINISH(refused 2)");
+	SAYS(DST(MACHINE_REFUSED, .error = &why),
+	     "SEND_REFUSE DISCARD EMIT(failed) FINISH(refused 2)");
 }
 
-/* A cancel at any moment before COMMIT brings the machine back; the undo plan only if it was away. */
+/* A cancel at any moment before COMMIT brings the machine back; by undo only if it was away. */
 static void cancel_anywhere(void **state)
 {
 	struct vf_source s = new_source(PLAIN);
@@ -281,7 +282,8 @@ static void pause_budget_and_timeout(void **state)
 	SAYS(SRC(START, .now_ns = MS), "SEND_MACHINE EMIT(setup)");
 	assert_int_equal(timer_of(&out), 11 * MS);
 	SAYS(SRC(PEER_ACCEPTED, .now_ns = 2 * MS), "EMIT(active) START_TRACKING START_ROUND(1)");
-	SAYS(SRC(TIMER, .now_ns = 11 * MS), "SEND_CANCEL STOP_TRACKING EMIT(failed) FINISH(failed 3)");
+	SAYS(SRC(TIMER, .now_ns = 11 * MS),
+	     "SEND_CANCEL STOP_TRACKING EMIT(failed) FINISH(failed 3)");
 	assert_string_equal(s.error.id, "timeout");
 }
 

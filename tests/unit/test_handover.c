@@ -4,8 +4,9 @@
  *
  * Both sides walk through the rows with two FIFO channels between them; at any moment the link may
  * be cut (each side hears of it when it likes), a new one made to ask, either side fenced (killed,
- * and the other told), a record fail. Every state that can be reached is looked at: at most one side
- * may run, and an end is always within reach. Tables with a row bent show that a bad one is found.
+ * and the other told), a record fail. Every state that can be reached is looked at: at most one
+ * side may run, and an end is always within reach. Tables with a row bent show that a bad one is
+ * found.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -312,7 +313,7 @@ static const char *explore(const struct protocol *protocol, size_t *ret_states, 
 			const char *dst = b->dst == DEAD ? "dead" :
 				vf_handover_state_name((enum vf_handover_state) b->dst);
 
-			print_message("  source %-10s destination %-14s cut %d\n", src, dst, b->cut);
+			print_message("  %-10s %-14s cut %d\n", src, dst, b->cut);
 			if (!i)
 				break;
 		}

@@ -336,7 +336,8 @@ static struct device_steps add_device(struct vf_plan *plan, const char *device, 
 static void restart_of_a_device(void **state)
 {
 	struct vf_plan *plan = new_plan(VFERRY_PHASE_LOAD);
-	struct device_steps a = add_device(plan, DEV, "vfio/a"), b = add_device(plan, DEV2, "vfio/b");
+	struct device_steps a = add_device(plan, DEV, "vfio/a");
+	struct device_steps b = add_device(plan, DEV2, "vfio/b");
 	struct vf_plan_view view;
 
 	(void) state;
