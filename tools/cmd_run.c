@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+/* cmd_run.c - `vferry run`: one machine, its control socket and its console, in one event loop. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <json-c/json.h>
+
+#include "command.h"
+#include "vmm/control.h"
+#include "vmm/control_commands.h"
+#include "vmm/vm.h"
+
+#define FLUSH_MS 2000
+
+enum {
+	OPT_ACCEL = 1, OPT_CPUS, OPT_MEMORY, OPT_HUGETLB, OPT_GIC, OPT_GUEST, OPT_GUEST_ARGS, OPT_KERNEL,
+	OPT_INITRD, OPT_APPEND, OPT_DEVICE, OPT_PEERS, OPT_CONTROL, OPT_INCOMING, OPT_PAUSED,
+	OPT_GUEST_TIME, OPT_RECORD_DIR, OPT_HOOK, OPT_JSON,
+};
+
+static const struct tool_option options[] = {
+	{ "accel", "auto|kvm|soft", "what runs the vCPUs (auto)", OPT_ACCEL },
+	{ "cpus", "N", "number of vCPUs (1)", OPT_CPUS },
+	{ "memory", "SIZE", "guest memory, e.g. 512M (256M)", OPT_MEMORY },
+	{ "hugetlb", NULL, "guest memory of 2 MiB pages", OPT_HUGETLB },
+	{ "gic", "off|v3|v4.0|v4.1", "interrupt controller of the soft machine (v4.0)", OPT_GIC },
+	{ "guest", "NAME", "guest program of the soft machine (worker)", OPT_GUEST },
+	{ "guest-args", "\"KEY=VALUE ...\"", "its command line", OPT_GUEST_ARGS },
+	{ "kernel", "FILE", "kernel to boot (kvm machine)", OPT_KERNEL },
+	{ "initrd", "FILE", "its initial RAM disk (kvm machine)", OPT_INITRD },
+	{ "append", "TEXT", "its command line (kvm machine)", OPT_APPEND },
+	{ "device", "URI[,addr=BB:DD.F][,timeout-ms=N]", "pass a device through; several",
+	  OPT_DEVICE },
+	{ "peers", "on|off", "devices may write into each other's BARs (on)", OPT_PEERS },
+	{ "control", "PATH", "control socket, QMP", OPT_CONTROL },
+	{ "incoming", "URI|defer", "wait for a machine to come", OPT_INCOMING },
+	{ "paused", NULL, "do not run it yet", OPT_PAUSED },
+	{ "guest-time", "running|paused", "the guest's counter while it is stopped (running)",
+	  OPT_GUEST_TIME },
+	{ "record-dir", "DIR", "where a destination records `ran` or `aborted`", OPT_RECORD_DIR },
+	{ "hook", "FILE", "program told before the switchover, after commit or roll-back", OPT_HOOK },
+	{ "json", NULL, "lines on standard output are JSON", OPT_JSON },
+	{ 0 }
+};
+
+static const struct tool_usage usage = {
+	.name = "vferry run", .arguments = "[options]",
+	.summary = "Runs a machine whose only PCI devices are passed through ones.",
+	.options = options,
+};
+
+struct run {
+	struct vm_options vm_options;
+	struct machine_device_options devices[MACHINE_DEVICES_MAX];
+	char *device_words[MACHINE_DEVICES_MAX];	/* owned; what devices[] points into */
+	const char *control_path;
+	const char *kvm_only;		/* an option that needs the kvm machine */
+	bool json;
+	struct vm *vm;
+	struct vm_control control;
+};
+
+/* ---- the command line ---- */
+
+static int take_device(struct run *r, const char *value)
+{
+	struct machine_options *m = &r->vm_options.machine;
+	struct machine_device_options *d = &r->devices[m->device_count];
+	char *words, *word, *save = NULL;
+
+	if (m->device_count == MACHINE_DEVICES_MAX)
+		return -E2BIG;
+	words = strdup(value);
+	if (!words)
+		return -ENOMEM;
+	r->device_words[m->device_count++] = words;
+	d->uri = strtok_r(words, ",", &save);
+	if (!d->uri || !strchr(d->uri, ':'))
+		return -EINVAL;
+	while ((word = strtok_r(NULL, ",", &save)) != NULL) {
+		uint64_t ms;
+
+		if (!strncmp(word, "addr=", 5) && word[5]) {
+			d->address = word + 5;
+		} else if (!strncmp(word, "timeout-ms=", 11) &&
+			   !tool_number(word + 11, 1, 3600000, &ms)) {
+			d->timeout_ns = ms * 1000000;
+		} else {
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static int take_cpus(struct machine_options *m, const char *value)
+{
+	uint64_t number;
+	int ret = tool_number(value, 1, MACHINE_CPUS_MAX, &number);
+
+	if (!ret)
+		m->cpus = (unsigned) number;
+	return ret;
+}
+
+static int take_word(const char *value, const char *first, const char *second, bool *ret)
+{
+	if (strcmp(value, first) && strcmp(value, second))
+		return -EINVAL;
+	*ret = !strcmp(value, second);
+	return 0;
+}
+
+static int take_machine(struct machine_options *m, int id, const char *value)
+{
+	bool second;
+	int ret;
+
+	switch (id) {
+	case OPT_ACCEL:
+		m->accel = value;
+		return strcmp(value, "auto") && strcmp(value, "kvm") && strcmp(value, "soft")
+			       ? -EINVAL : 0;
+	case OPT_CPUS:
+		return take_cpus(m, value);
+	case OPT_MEMORY:
+		return tool_size(value, &m->memory_bytes);
+	case OPT_HUGETLB:
+		m->hugetlb = true;
+		return 0;
+	case OPT_GIC:
+		return machine_gic_parse(value, &m->gic);
+	case OPT_GUEST:
+		m->guest = value;
+		return 0;
+	case OPT_GUEST_ARGS:
+		m->guest_args = value;
+		return 0;
+	case OPT_PEERS:
+		return take_word(value, "off", "on", &m->peers);
+	case OPT_PAUSED:
+		m->paused = true;
+		return 0;
+	default:
+		ret = take_word(value, "running", "paused", &second);
+		m->guest_time = !ret && second ? MACHINE_GUEST_TIME_PAUSED
+					       : MACHINE_GUEST_TIME_RUNNING;
+		return ret;
+	}
+}
+
+static int take(void *user, int id, const char *value)
+{
+	struct run *r = user;
+
+	switch (id) {
+	case OPT_KERNEL:
+	case OPT_INITRD:
+	case OPT_APPEND:
+		r->kvm_only = id == OPT_KERNEL ? "kernel" : id == OPT_INITRD ? "initrd" : "append";
+		return 0;
+	case OPT_DEVICE:
+		return take_device(r, value);
+	case OPT_CONTROL:
+		r->control_path = value;
+		return 0;
+	case OPT_INCOMING:
+		r->vm_options.incoming = value;
+		return strcmp(value, "defer") && !strchr(value, ':') ? -EINVAL : 0;
+	case OPT_RECORD_DIR:
+		r->vm_options.record_dir = value;
+		return 0;
+	case OPT_HOOK:
+		r->vm_options.hook = value;
+		return strlen(value) < VM_HOOK_BYTES ? 0 : -EINVAL;
+	case OPT_JSON:
+		r->json = true;
+		return 0;
+	default:
+		return take_machine(&r->vm_options.machine, id, value);
+	}
+}
+
+/* ---- what the VM tells ---- */
+
+static void print_line(struct run *r, const char *what, const char *line)
+{
+	struct json_object *object;
+
+	if (!r->json) {
+		puts(line);
+	} else {
+		object = json_object_new_object();
+		json_object_object_add(object, "event", json_object_new_string(what));
+		json_object_object_add(object, "line", json_object_new_string(line));
+		puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN));
+		(void) json_object_put(object);
+	}
+	(void) fflush(stdout);
+}
+
+static void on_stopped(void *user)
+{
+	vm_control_stopped(&((struct run *) user)->control);
+}
+
+static void on_resumed(void *user)
+{
+	vm_control_resumed(&((struct run *) user)->control);
+}
+
+static void on_migration(void *user, enum vferry_state state)
+{
+	vm_control_migration(&((struct run *) user)->control, state);
+}
+
+static void on_pass(void *user, uint32_t pass)
+{
+	vm_control_pass(&((struct run *) user)->control, pass);
+}
+
+static void on_console(void *user, const char *line)
+{
+	print_line(user, "console", line);
+}
+
+static void on_log(void *user, const char *line)
+{
+	(void) user;
+	fprintf(stderr, "vferry run: %s\n", line);
+}
+
+static void on_shutdown(void *user, enum vm_shutdown reason)
+{
+	vm_control_shutdown(&((struct run *) user)->control, reason);
+}
+
+static const struct vm_callbacks callbacks = {
+	.stopped = on_stopped, .resumed = on_resumed, .migration = on_migration, .pass = on_pass,
+	.console = on_console, .log = on_log, .shutdown = on_shutdown,
+};
+
+/* ---- life ---- */
+
+static void print_ready(struct run *r)
+{
+	const char *incoming = vm_incoming_uri(r->vm);
+	struct json_object *object;
+
+	if (!r->json) {
+		printf("ready%s%s%s%s\n", r->control_path ? " control=" : "",
+		       r->control_path ? r->control_path : "", incoming ? " incoming=" : "",
+		       incoming ? incoming : "");
+	} else {
+		object = json_object_new_object();
+		json_object_object_add(object, "event", json_object_new_string("ready"));
+		json_object_object_add(object, "control", r->control_path
+				       ? json_object_new_string(r->control_path) : NULL);
+		json_object_object_add(object, "incoming", incoming
+				       ? json_object_new_string(incoming) : NULL);
+		json_object_object_add(object, "status",
+				       json_object_new_string(vm_state_name(vm_get_state(r->vm))));
+		puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN));
+		(void) json_object_put(object);
+	}
+	(void) fflush(stdout);
+}
+
+static void loop(struct run *r, int signal_fd)
+{
+	struct pollfd fds[] = {
+		{ .fd = vm_get_fd(r->vm), .events = POLLIN },
+		{ .fd = control_get_fd(r->control.control), .events = POLLIN },
+		{ .fd = signal_fd, .events = POLLIN },
+	};
+
+	while (!vm_should_quit(r->vm)) {
+		if (poll(fds, 3, -1) < 0 && errno != EINTR)
+			break;
+		if (fds[2].revents)
+			vm_quit(r->vm, VM_SHUTDOWN_SIGNAL);
+		if (fds[1].revents)
+			control_dispatch(r->control.control);
+		vm_dispatch(r->vm);	/* always: a request may have read what would have woken us */
+	}
+}
+
+static int set_up(struct run *r, struct vferry_error *err)
+{
+	int ret = control_new(vm_control_commands(), &r->control, &r->control.control, err);
+
+	if (!ret)
+		ret = vm_new(&r->vm_options, &r->vm, err);
+	r->control.vm = r->vm;
+	if (!ret && r->control_path)
+		ret = control_listen(r->control.control, r->control_path, err);
+	if (!ret)
+		ret = vm_launch(r->vm, err);
+	return ret;
+}
+
+static int run(struct run *r, int signal_fd)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	int code = TOOL_DONE, ret = set_up(r, &err);
+
+	if (ret) {
+		/* What was asked for is not possible, or what was asked for did not work out. */
+		code = ret == -EINVAL ? TOOL_USAGE : TOOL_FAILED;
+		(void) tool_fail(&usage, 0, "%s", err.code ? err.message : vferry_errno_name(ret));
+	} else {
+		print_ready(r);
+		loop(r, signal_fd);
+		code = vm_exit_code(r->vm);
+	}
+	/* Open calls are answered while the machine goes down, so the socket goes last. */
+	r->vm = vm_free(r->vm);
+	if (r->control.control) {
+		control_flush(r->control.control, FLUSH_MS);
+		r->control.control = control_free(r->control.control);
+	}
+	return code;
+}
+
+static int block_signals(void)
+{
+	sigset_t signals;
+
+	(void) sigemptyset(&signals);
+	(void) sigaddset(&signals, SIGTERM);
+	(void) sigaddset(&signals, SIGINT);
+	(void) sigprocmask(SIG_BLOCK, &signals, NULL);
+	return signalfd(-1, &signals, SFD_CLOEXEC);
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct run r = {
+		.vm_options = { .machine = MACHINE_OPTIONS_INIT, .callbacks = &callbacks },
+	};
+	int signal_fd, code;
+
+	r.vm_options.user = &r;
+	r.vm_options.machine.peers = true;
+	r.vm_options.machine.devices = r.devices;
+	code = tool_parse(&usage, argc, argv, take, &r, NULL);
+	if (code < 0 && r.kvm_only)
+		code = tool_fail(&usage, TOOL_USAGE, "--%s needs the kvm machine, which this build does "
+				 "not have; the soft machine runs a --guest", r.kvm_only);
+	if (code < 0) {
+		signal_fd = block_signals();
+		code = signal_fd < 0 ? tool_fail(&usage, TOOL_FAILED, "no signal descriptor: %s",
+						 strerror(errno))
+				     : run(&r, signal_fd);
+		if (signal_fd >= 0)
+			(void) close(signal_fd);
+	}
+	for (size_t i = 0; i < r.vm_options.machine.device_count; i++)
+		free(r.device_words[i]);
+	return code;
+}

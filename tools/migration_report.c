@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/* migration_report.c - a finished migration, for people: see migration.h. */
+#include "migration.h"
+
+#include <string.h>
+
+#define COMPONENTS_MAX 256
+
+struct component_bytes {
+	const char *name;	/* borrowed from the state */
+	uint64_t bytes;
+};
+
+/* The session's own bookkeeping is no component. */
+static void sum_component(struct component_bytes *list, size_t *count, struct json_object *step)
+{
+	const char *name = qmp_string(step, "component", "");
+	uint64_t bytes = qmp_uint(step, "bytes", 0);
+	size_t i = 0;
+
+	if (!*name || !bytes || !strcmp(name, "ram"))
+		return;
+	while (i < *count && strcmp(list[i].name, name))
+		i++;
+	if (i == COMPONENTS_MAX)
+		return;
+	if (i == *count)
+		list[(*count)++] = (struct component_bytes) { .name = name };
+	list[i].bytes += bytes;
+}
+
+static void report_bytes(FILE *to, struct json_object *state)
+{
+	struct json_object *ram = qmp_member(state, "ram"), *steps = qmp_member(state, "x-vferry-report");
+	struct component_bytes list[COMPONENTS_MAX];
+	char text[32];
+	size_t count = 0;
+
+	fprintf(to, "\nbytes by component\n");
+	fprintf(to, "  %-20s %12s   %llu pages, and %llu zero pages that are only named\n", "ram",
+		tool_bytes_text(qmp_uint(ram, "transferred", 0), text),
+		(unsigned long long) qmp_uint(ram, "normal", 0),
+		(unsigned long long) qmp_uint(ram, "duplicate", 0));
+	for (size_t i = 0; steps && i < json_object_array_length(steps); i++) {
+		struct json_object *step = json_object_array_get_idx(steps, i);
+
+		if (!strcmp(qmp_string(step, "side", ""), "source"))
+			sum_component(list, &count, step);
+	}
+	for (size_t i = 0; i < count; i++)
+		fprintf(to, "  %-20s %12s\n", list[i].name, tool_bytes_text(list[i].bytes, text));
+	fprintf(to, "  %-20s %12s   of all devices, before and in the pause\n", "device state",
+		tool_bytes_text(qmp_uint(qmp_member(state, "vfio"), "transferred", 0), text));
+}
+
+static void report_pause(FILE *to, struct json_object *state)
+{
+	struct json_object *expected = qmp_member(state, "x-vferry-expected-downtime-ns");
+	struct json_object *measured = qmp_member(state, "x-vferry-downtime-ns");
+	char a[32], b[32];
+
+	fprintf(to, "\npause\n  predicted %s, measured %s\n",
+		expected ? tool_time_text(json_object_get_uint64(expected), a) : "unknown",
+		measured ? tool_time_text(json_object_get_uint64(measured), b) : "unknown");
+}
+
+static void report_step(FILE *to, struct json_object *step)
+{
+	const char *component = qmp_string(step, "component", "");
+	struct json_object *predicted = qmp_member(step, "predicted-ns");
+	uint64_t start = qmp_uint(step, "start-ns", 0), end = qmp_uint(step, "end-ns", 0);
+	char bytes[32], name[128], expected[32];
+
+	(void) snprintf(name, sizeof(name), "%s%s%s", component, *component ? ":" : "",
+			qmp_string(step, "name", ""));
+	fprintf(to, "  %10.3f %10.3f %9.3f %6llu  %-34s %-18s %s", (double) start / 1e6,
+		(double) end / 1e6, (double) (end - start) / 1e6,
+		(unsigned long long) qmp_uint(step, "thread", 0), name,
+		qmp_string(step, "class", ""),
+		qmp_uint(step, "bytes", 0) ? tool_bytes_text(qmp_uint(step, "bytes", 0), bytes) : "");
+	if (predicted)
+		fprintf(to, "%s(expected %s)", qmp_uint(step, "bytes", 0) ? " " : "",
+			tool_time_text(json_object_get_uint64(predicted), expected));
+	fputc('\n', to);
+}
+
+static void report_steps(FILE *to, struct json_object *steps, const char *side, bool in_pause,
+			 const char *title)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < json_object_array_length(steps); i++) {
+		struct json_object *step = json_object_array_get_idx(steps, i);
+
+		if (strcmp(qmp_string(step, "side", ""), side) ||
+		    qmp_bool(step, "in-pause") != in_pause)
+			continue;
+		if (!any)
+			fprintf(to, "\n%s\n  %10s %10s %9s %6s  %s\n", title, "from ms", "to ms",
+				"took ms", "thread", "step");
+		any = true;
+		report_step(to, step);
+	}
+}
+
+void migration_report(FILE *to, struct json_object *state)
+{
+	struct json_object *steps = qmp_member(state, "x-vferry-report");
+
+	report_bytes(to, state);
+	report_pause(to, state);
+	if (!steps || !json_object_is_type(steps, json_type_array))
+		return;
+	report_steps(to, steps, "source", false,
+		     "saved while the machine ran (times since the start)");
+	report_steps(to, steps, "source", true, "saved in the pause (times since it began)");
+	report_steps(to, steps, "destination", false,
+		     "restored while the machine ran (times since the destination was asked)");
+	report_steps(to, steps, "destination", true,
+		     "restored in the pause (times since the destination heard of it)");
+}

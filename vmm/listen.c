@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* listen.c - see listen.h. */
+#define _GNU_SOURCE
+#include "listen.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG 64
+
+struct vm_listener {
+	int fd;
+	char uri[VM_LISTEN_URI_BYTES];
+	char path[sizeof(((struct sockaddr_un *) 0)->sun_path)];	/* unix; else empty */
+};
+
+static int fail(struct vferry_error *err, int code, const char *uri, const char *why)
+{
+	return vferry_error_set(err, code, "listen", uri, "cannot listen at %s: %s", uri,
+				why ? why : strerror(-code));
+}
+
+/* Nobody answers there: the file was left behind by a process that is gone. */
+static int remove_stale(const struct sockaddr_un *address)
+{
+	struct stat st;
+	int fd, ret;
+
+	if (lstat(address->sun_path, &st))
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	ret = connect(fd, (const struct sockaddr *) address, sizeof(*address)) ? -errno : 0;
+	(void) close(fd);
+	if (ret != -ECONNREFUSED)
+		return -EADDRINUSE;
+	return unlink(address->sun_path) ? -errno : 0;
+}
+
+static int listen_unix(struct vm_listener *listener, const char *uri, struct vferry_error *err)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const char *path = uri + strlen("unix:");
+	int ret;
+
+	if (!*path || strlen(path) >= sizeof(address.sun_path))
+		return fail(err, -EINVAL, uri, "the path is empty or longer than 107 bytes");
+	(void) snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	ret = remove_stale(&address);
+	if (ret)
+		return fail(err, ret, uri, NULL);
+	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (listener->fd < 0)
+		return fail(err, -errno, uri, NULL);
+	/* The file gets the socket's mode: at no moment may others connect. */
+	if (fchmod(listener->fd, 0600) ||
+	    bind(listener->fd, (struct sockaddr *) &address, sizeof(address)))
+		return fail(err, -errno, uri, NULL);
+	(void) snprintf(listener->path, sizeof(listener->path), "%s", path);
+	if (chmod(path, 0600) || listen(listener->fd, BACKLOG))
+		return fail(err, -errno, uri, NULL);
+	(void) snprintf(listener->uri, sizeof(listener->uri), "%s", uri);
+	return 0;
+}
+
+/* Splits "HOST:PORT", "[HOST]:PORT", ":PORT". */
+static int split_tcp(const char *rest, char *host, size_t size, const char **ret_port)
+{
+	const char *colon = strrchr(rest, ':');
+	size_t length = colon ? (size_t) (colon - rest) : 0;
+
+	if (!colon || strspn(colon + 1, "0123456789") != strlen(colon + 1) || !colon[1] ||
+	    strlen(colon + 1) > 5 || atoi(colon + 1) > 65535)
+		return -EINVAL;
+	if (length >= 2 && rest[0] == '[' && rest[length - 1] == ']') {
+		rest++;
+		length -= 2;
+	} else if (memchr(rest, ':', length)) {
+		return -EINVAL;
+	}
+	if (length >= size)
+		return -EINVAL;
+	memcpy(host, rest, length);
+	host[length] = '\0';
+	*ret_port = colon + 1;
+	return 0;
+}
+
+static int bind_tcp(struct vm_listener *listener, const struct addrinfo *list)
+{
+	int ret = -EADDRNOTAVAIL;
+
+	for (const struct addrinfo *a = list; a; a = a->ai_next) {
+		int one = 1;
+		int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		if (fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) &&
+		    !bind(fd, a->ai_addr, a->ai_addrlen) && !listen(fd, BACKLOG)) {
+			listener->fd = fd;
+			return 0;
+		}
+		ret = -errno;
+		if (fd >= 0)
+			(void) close(fd);
+	}
+	return ret;
+}
+
+static int listen_tcp(struct vm_listener *listener, const char *uri, struct vferry_error *err)
+{
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
+	struct sockaddr_storage address;
+	socklen_t length = sizeof(address);
+	struct addrinfo *list;
+	char host[256], service[16];
+	const char *port;
+	int ret;
+
+	if (split_tcp(uri + strlen("tcp:"), host, sizeof(host), &port))
+		return fail(err, -EINVAL, uri,
+			    "expected tcp:HOST:PORT, an IPv6 address in []");
+	ret = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
+	if (ret)
+		return fail(err, -EADDRNOTAVAIL, uri, gai_strerror(ret));
+	ret = bind_tcp(listener, list);
+	freeaddrinfo(list);
+	if (ret)
+		return fail(err, ret, uri, NULL);
+	if (getsockname(listener->fd, (struct sockaddr *) &address, &length) ||
+	    getnameinfo((struct sockaddr *) &address, length, host, sizeof(host), service,
+			sizeof(service), NI_NUMERICHOST | NI_NUMERICSERV))
+		return fail(err, -EADDRNOTAVAIL, uri, NULL);
+	(void) snprintf(listener->uri, sizeof(listener->uri),
+			strchr(host, ':') ? "tcp:[%s]:%s" : "tcp:%s:%s", host, service);
+	return 0;
+}
+
+int vm_listener_new(const char *uri, struct vm_listener **ret_listener, struct vferry_error *err)
+{
+	struct vm_listener *listener = calloc(1, sizeof(*listener));
+	int ret;
+
+	if (!listener)
+		return vferry_error_set(err, -ENOMEM, "no-memory", NULL, "no memory");
+	listener->fd = -1;
+	if (!strncmp(uri, "tcp:", 4))
+		ret = listen_tcp(listener, uri, err);
+	else if (!strncmp(uri, "unix:", 5))
+		ret = listen_unix(listener, uri, err);
+	else
+		ret = fail(err, -EINVAL, uri, "expected tcp:HOST:PORT or unix:PATH");
+	if (ret) {
+		(void) vm_listener_free(listener);
+		return ret;
+	}
+	*ret_listener = listener;
+	return 0;
+}
+
+struct vm_listener *vm_listener_free(struct vm_listener *listener)
+{
+	if (!listener)
+		return NULL;
+	if (listener->path[0])
+		(void) unlink(listener->path);
+	if (listener->fd >= 0)
+		(void) close(listener->fd);
+	free(listener);
+	return NULL;
+}
+
+int vm_listener_fd(const struct vm_listener *listener)
+{
+	return listener->fd;
+}
+
+const char *vm_listener_uri(const struct vm_listener *listener)
+{
+	return listener->uri;
+}

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vm_session.c - the VM's migrations; see vm.h.
+ *
+ * An incoming session that was only asked (`--check`), or that refused, is followed by a new one at
+ * the same socket: nothing of the machine was touched. One that failed while it loaded leaves a
+ * machine that is worth nothing: with "defer" a fresh one is made, else the VM ends.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include <vferry/component.h>
+
+#include "vm_internal.h"
+
+#define EXIT_INCOMING_FAILED 3
+
+bool vm_side_active(const struct vm_side *side)
+{
+	return side && !side->ended;
+}
+
+/* ---- the machine, as the session uses it ---- */
+
+static int op_stop(void *user, struct vferry_error *err)
+{
+	struct vm_side *side = user;
+	int ret;
+
+	(void) pthread_mutex_lock(&side->vm->run_lock);
+	ret = vm_stop_locked(side->vm, err);
+	side->holds = side->holds || !ret;
+	(void) pthread_mutex_unlock(&side->vm->run_lock);
+	return ret;
+}
+
+static int op_start(void *user, struct vferry_error *err)
+{
+	struct vm_side *side = user;
+	struct vm *vm = side->vm;
+	int ret = 0;
+
+	(void) pthread_mutex_lock(&vm->run_lock);
+	side->holds = false;
+	if (side->incoming)
+		vm->wanted = vm->wanted && side->loaded_wanted;
+	if (vm->wanted)
+		ret = vm_start_locked(vm, err);
+	(void) pthread_mutex_unlock(&vm->run_lock);
+	return ret;
+}
+
+static void op_throttle(void *user, unsigned percent)
+{
+	machine_throttle(((struct vm_side *) user)->vm->machine, percent);
+}
+
+static int op_hook(void *user, enum vferry_hook hook, struct vferry_error *err)
+{
+	static const char *const words[] = {
+		[VFERRY_HOOK_BEFORE_SWITCHOVER] = "before-switchover",
+		[VFERRY_HOOK_AFTER_COMMIT] = "after-commit",
+		[VFERRY_HOOK_AFTER_ROLLBACK] = "after-rollback",
+	};
+
+	return vm_hook_run(((struct vm_side *) user)->hook, words[hook], err);
+}
+
+/* The last word comes when the outcome is known as well: see end(). */
+static void op_state_changed(void *user, enum vferry_state state)
+{
+	if (state != VFERRY_STATE_COMPLETED && state != VFERRY_STATE_FAILED &&
+	    state != VFERRY_STATE_CANCELLED)
+		vm_tell(((struct vm_side *) user)->vm, VM_NEWS_MIGRATION, state, NULL);
+}
+
+static void op_pass_began(void *user, uint32_t pass)
+{
+	vm_tell(((struct vm_side *) user)->vm, VM_NEWS_PASS, pass, NULL);
+}
+
+/* ---- the component `vmm` ---- */
+
+enum { VMM_SECTION_STATE = 1, VMM_FLAG_WANTED = 1u << 0 };
+
+static int save_state(void *user, struct vferry_step *step, struct vferry_error *err)
+{
+	struct vm_side *side = user;
+	bool wanted;
+
+	(void) err;
+	(void) pthread_mutex_lock(&side->vm->run_lock);
+	wanted = side->vm->wanted;
+	(void) pthread_mutex_unlock(&side->vm->run_lock);
+	vferry_write_u32(vferry_step_writer(step), wanted ? VMM_FLAG_WANTED : 0);
+	return 0;
+}
+
+static int load_state(void *user, struct vferry_step *step, struct vferry_error *err)
+{
+	struct vm_side *side = user;
+	uint32_t flags = vferry_read_u32(vferry_step_reader(step));
+
+	if (!vferry_reader_done(vferry_step_reader(step)) || flags & ~VMM_FLAG_WANTED)
+		return vferry_error_set(err, -EBADMSG, "section-malformed", "vmm",
+					"the run state of the source cannot be read");
+	(void) pthread_mutex_lock(&side->vm->run_lock);
+	side->loaded_wanted = flags & VMM_FLAG_WANTED;
+	(void) pthread_mutex_unlock(&side->vm->run_lock);
+	return 0;
+}
+
+static const struct vferry_section_desc vmm_sections[] = {
+	{ .id = VMM_SECTION_STATE, .name = "run-state", .version = 1, .oldest = 1, .max_bytes = 64 },
+};
+
+static const struct vferry_step_desc vmm_steps[] = {
+	{ .size = sizeof(struct vferry_step_desc), .step_class = VFERRY_SAVE_OTHER,
+	  .name = "run-state", .section = VMM_SECTION_STATE, .run = save_state },
+	{ .size = sizeof(struct vferry_step_desc), .step_class = VFERRY_LOAD_OTHER,
+	  .name = "run-state", .section = VMM_SECTION_STATE, .run = load_state },
+};
+
+static int add_component(struct vm_side *side, struct vferry_error *err)
+{
+	const struct vferry_component component = {
+		.size = sizeof(component), .name = "vmm", .user = side,
+		.sections = vmm_sections, .section_count = 1, .steps = vmm_steps, .step_count = 2,
+	};
+
+	return vferry_session_add_component(side->session, &component, err);
+}
+
+/* ---- life ---- */
+
+int vm_side_new(struct vm *vm, bool incoming, const struct vm_parameters *parameters, bool check,
+		struct vm_side **ret_side, struct vferry_error *err)
+{
+	struct vferry_parameters p = parameters->session;
+	struct vm_side *side = calloc(1, sizeof(*side));
+	int ret;
+
+	if (!side)
+		return vferry_error_set(err, -ENOMEM, "no-memory", NULL, "no memory");
+	*side = (struct vm_side) {
+		.vm = vm, .incoming = incoming, .check = check, .loaded_wanted = true,
+		.ops = { .size = sizeof(side->ops), .stop = op_stop, .start = op_start,
+			 .throttle = op_throttle, .hook = parameters->hook[0] ? op_hook : NULL,
+			 .state_changed = op_state_changed, .pass_began = op_pass_began },
+	};
+	(void) snprintf(side->hook, sizeof(side->hook), "%s", parameters->hook);
+	p.channels = parameters->multifd ? p.channels : 1;
+	p.check_only = check;
+	p.record_dir = vm->options.record_dir;
+	ret = vferry_session_new(&side->ops, side, &side->session, err);
+	if (!ret)
+		ret = vferry_session_set_parameters(side->session, &p, err);
+	if (!ret)
+		ret = machine_add_to_session(vm->machine, side->session, err);
+	if (!ret)
+		ret = add_component(side, err);
+	if (ret) {
+		(void) vm_side_free(side);
+		return ret;
+	}
+	*ret_side = side;
+	return 0;
+}
+
+struct vm_side *vm_side_free(struct vm_side *side)
+{
+	if (!side)
+		return NULL;
+	if (side->vm->last == side)
+		side->vm->last = NULL;
+	(void) vferry_session_free(side->session);
+	free(side);
+	return NULL;
+}
+
+/* The session's descriptor closes with it, and leaves the set then. */
+static void watch(struct vm_side *side)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	(void) epoll_ctl(side->vm->epoll_fd, EPOLL_CTL_ADD, vferry_session_get_fd(side->session),
+			 &event);
+	side->vm->last = side;
+}
+
+/* ---- incoming ---- */
+
+int vm_accept(struct vm *vm, const char *uri, struct vferry_error *err)
+{
+	bool lent = !strncmp(uri, "tcp:", 4) || !strncmp(uri, "unix:", 5);
+	struct vm_side *side;
+	char fd_uri[32];
+	int ret;
+
+	if (lent && !vm->listener) {
+		ret = vm_listener_new(uri, &vm->listener, err);
+		if (ret)
+			return ret;
+	}
+	ret = vm_side_new(vm, true, &vm->parameters, false, &side, err);
+	if (ret)
+		return ret;
+	side->file = !strncmp(uri, "file:", 5);
+	if (lent)
+		(void) snprintf(fd_uri, sizeof(fd_uri), "fd:%d", vm_listener_fd(vm->listener));
+	ret = vferry_session_accept(side->session, lent ? fd_uri : uri, err);
+	if (ret) {
+		(void) vm_side_free(side);
+		return ret;
+	}
+	(void) snprintf(vm->incoming_uri, sizeof(vm->incoming_uri), "%s",
+			lent ? vm_listener_uri(vm->listener) : uri);
+	vm->incoming = side;
+	watch(side);
+	return 0;
+}
+
+int vm_migrate_incoming(struct vm *vm, const char *uri, struct vferry_error *err)
+{
+	int ret;
+
+	if (!vm->awaits_uri)
+		return vferry_error_set(err, -EPERM, "not-deferred", NULL,
+					"'-incoming' was not specified on the command line as defer, "
+					"or the migration was started already");
+	ret = vm_accept(vm, uri, err);
+	if (!ret)
+		vm->awaits_uri = false;
+	return ret;
+}
+
+static void incoming_failed(struct vm *vm, const struct vferry_status *status)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	vm->listener = vm_listener_free(vm->listener);
+	if (!vm->options.incoming || strcmp(vm->options.incoming, "defer")) {
+		vm->exit_code = status->outcome == VFERRY_OUTCOME_REFUSED ? VFERRY_OUTCOME_REFUSED
+									  : EXIT_INCOMING_FAILED;
+		vm_quit(vm, VM_SHUTDOWN_ERROR);
+		return;
+	}
+	/* What was loaded is part of one machine and part of another: a fresh one takes its place. */
+	vm->incoming = vm_side_free(vm->incoming);
+	vm->machine = machine_free(vm->machine);
+	(void) snprintf(vm->incoming_uri, sizeof(vm->incoming_uri), "defer");
+	vm->awaits_uri = true;
+	if (vm_make_machine(vm, &err)) {
+		vm_log(vm, "cannot make a fresh machine: %s", err.message);
+		vm->exit_code = EXIT_INCOMING_FAILED;
+		vm_quit(vm, VM_SHUTDOWN_ERROR);
+	}
+}
+
+static void accept_again(struct vm *vm)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	char uri[VM_LISTEN_URI_BYTES];
+
+	(void) snprintf(uri, sizeof(uri), "%s", vm->incoming_uri);
+	vm->incoming = vm_side_free(vm->incoming);
+	if (vm_accept(vm, uri, &err)) {
+		vm_log(vm, "cannot go on waiting: %s", err.message);
+		vm->exit_code = EXIT_INCOMING_FAILED;
+		vm_quit(vm, VM_SHUTDOWN_ERROR);
+	}
+}
+
+static void end_incoming(struct vm *vm, const struct vferry_status *status)
+{
+	if (status->outcome == VFERRY_OUTCOME_FAILED_AFTER ||
+	    (status->outcome == VFERRY_OUTCOME_DONE && status->owner)) {
+		/* It is here, and only here. If it could not be started, `cont` tries again. */
+		vm->launched = true;
+		if (machine_is_powered_off(vm->machine))
+			vm_quit(vm, VM_SHUTDOWN_GUEST);
+	} else if (vm->listener && (status->outcome == VFERRY_OUTCOME_DONE ||
+				    status->outcome == VFERRY_OUTCOME_REFUSED)) {
+		accept_again(vm);
+	} else {
+		incoming_failed(vm, status);
+	}
+}
+
+/* ---- outgoing ---- */
+
+int vm_migrate(struct vm *vm, const char *uri, const struct vm_parameters *parameters, bool check,
+	       struct vferry_error *err)
+{
+	enum vm_state state = vm_get_state(vm);
+	struct vm_side *side;
+	int ret;
+
+	if (vm_side_active(vm->outgoing))
+		return vferry_error_set(err, -EBUSY, "in-progress", NULL,
+					"There's a migration process in progress");
+	if (state == VM_INMIGRATE)
+		return vferry_error_set(err, -EPERM, "incoming", NULL,
+					"Guest is waiting for an incoming migration");
+	if (state == VM_POSTMIGRATE || state == VM_SHUTDOWN)
+		return vferry_error_set(err, -EPERM, "no-machine", NULL,
+					state == VM_SHUTDOWN ? "The guest powered off"
+							     : "The machine was moved away already");
+	vm->outgoing = vm_side_free(vm->outgoing);
+	ret = vm_side_new(vm, false, parameters ? parameters : &vm->parameters, check, &side, err);
+	if (ret)
+		return ret;
+	side->file = !strncmp(uri, "file:", 5);
+	ret = vferry_session_migrate(side->session, uri, err);
+	if (ret) {
+		(void) vm_side_free(side);
+		return ret;
+	}
+	vm->outgoing = side;
+	watch(side);
+	return 0;
+}
+
+void vm_parameters_changed(struct vm *vm)
+{
+	const struct vferry_parameters *p = &vm->parameters.session;
+
+	if (vm_side_active(vm->outgoing))
+		(void) vferry_session_set_limits(vm->outgoing->session, p->max_downtime_ns,
+						 p->bandwidth);
+}
+
+void vm_cancel(struct vm *vm)
+{
+	if (vm_side_active(vm->outgoing))
+		(void) vferry_session_cancel(vm->outgoing->session);
+}
+
+int vm_continue(struct vm *vm, struct vferry_error *err)
+{
+	if (!vm_side_active(vm->outgoing))
+		return vferry_error_set(err, -EINVAL, "no-migration", NULL,
+					"There is no migration to be continued");
+	return vferry_session_continue(vm->outgoing->session);
+}
+
+int vm_resolve(struct vm *vm, const char *peer, bool fenced_destination, struct vferry_error *err)
+{
+	struct vm_side *side = vm->outgoing ? vm->outgoing : vm->incoming;
+	struct vferry_status status;
+
+	if (!side)
+		return vferry_error_set(err, -EINVAL, "no-migration", NULL,
+					"There was no migration, so there is nothing to be resolved");
+	vferry_session_get_status(side->session, &status);
+	if (!side->incoming && status.outcome != VFERRY_OUTCOME_UNKNOWN)
+		return vferry_error_set(err, -EINVAL, "outcome-known", NULL,
+					"The outcome of the migration is not unknown");
+	return vferry_session_resolve(side->session, peer, fenced_destination, err);
+}
+
+/* ---- ends ---- */
+
+static void check_side(struct vm *vm, struct vm_side *side)
+{
+	struct vferry_status status;
+
+	vferry_session_get_status(side->session, &status);
+	if (side->ended || status.outcome == VFERRY_OUTCOME_PENDING)
+		return;
+	if (status.outcome == VFERRY_OUTCOME_UNKNOWN)
+		return;		/* status and run state say it; `resolve` ends it */
+	side->ended = true;
+	vm_tell(vm, VM_NEWS_MIGRATION, status.state, NULL);
+	if (status.error.code && side->incoming)
+		vm_log(vm, "incoming migration: %s", status.error.message);
+	else if (status.device_lost)
+		vm_log(vm, "a device lost its state and was reset");
+	if (side->incoming)
+		end_incoming(vm, &status);
+	else
+		vm_power_off_done(vm);
+}
+
+void vm_sessions_dispatch(struct vm *vm)
+{
+	if (vm->outgoing)
+		check_side(vm, vm->outgoing);
+	if (vm->incoming)
+		check_side(vm, vm->incoming);
+}
+
+int vm_get_migration(struct vm *vm, struct vm_migration *ret)
+{
+	if (!vm->last)
+		return -ENOENT;
+	*ret = (struct vm_migration) { .session = vm->last->session, .incoming = vm->last->incoming,
+				       .check = vm->last->check };
+	vferry_session_get_status(vm->last->session, &ret->status);
+	return 0;
+}
+
+int vm_describe_plan(struct vm *vm, enum vferry_phase phase, enum vferry_plan_format format,
+		     char **ret_text, struct vferry_error *err)
+{
+	struct vm_side *side;
+	int ret = vm_side_new(vm, false, &vm->parameters, false, &side, err);
+
+	if (ret)
+		return ret;
+	ret = vferry_session_describe_plan(side->session, phase, format, ret_text, err);
+	(void) vm_side_free(side);
+	return ret;
+}
