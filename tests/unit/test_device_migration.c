@@ -426,6 +426,17 @@ static void flr_without_precopy_is_no_new_generation(void **state)
 	machine_free(m);
 }
 
+/* A tool left it in PRE_COPY: what that stream gave already is not part of this one. */
+static void precopy_of_somebody_else_is_ended_first(void **state)
+{
+	struct machine *m = *state;
+
+	assert_int_equal(vferry_device_set_state(m->device, VF_VFIO_STATE_PRE_COPY, NULL), 0);
+	forget(&m->notes);
+	assert_int_equal(stream_of(m)->precopy_start(m->device, NULL), 0);
+	expect_notes(&m->notes, "set_state RUNNING; set_state PRE_COPY; ");
+}
+
 static void resets_before_a_session_do_not_count(void **state)
 {
 	struct machine *m = *state;
@@ -613,6 +624,7 @@ int main(void)
 		TEST(failing_restart_fails_the_read),
 		cmocka_unit_test(flr_without_precopy_is_no_new_generation),
 		TEST(resets_before_a_session_do_not_count),
+		TEST(precopy_of_somebody_else_is_ended_first),
 		TEST(the_log_is_a_dirty_source),
 		TEST(whole_region_reports_go_through_a_shadow),
 		TEST(larger_pages_are_spread),
