@@ -375,6 +375,26 @@ static void restart_of_a_device(void **state)
 	(void) vf_plan_free(plan);
 }
 
+/* Nor can it begin anew once a step of something else was built on its first state. */
+static void restart_after_a_dependent_step(void **state)
+{
+	struct vf_plan *plan = new_plan(VFERRY_PHASE_LOAD);
+	struct device_steps a = add_device(plan, DEV, "vfio/a");
+	uint32_t other = add(plan, VFERRY_LOAD_OTHER, "uart", NULL, 0);
+
+	(void) state;
+	assert_int_equal(vf_plan_depend(plan, a.stage, other, NULL), 0);
+	seal(plan);
+	run_step(plan, a.resuming);
+	run_step(plan, a.stage);
+	assert_int_equal(vf_plan_restart_device(plan, DEV, NULL), 3);
+	run_step(plan, a.resuming);
+	run_step(plan, a.stage);
+	run_step(plan, other);
+	assert_int_equal(vf_plan_restart_device(plan, DEV, NULL), -ENOTRECOVERABLE);
+	(void) vf_plan_free(plan);
+}
+
 /* The step with the longest chain behind it goes first. */
 static void longest_chain_first(void **state)
 {
@@ -496,6 +516,7 @@ int main(void)
 		cmocka_unit_test(gates_of_input_and_class),
 		cmocka_unit_test(failure_stops_all_or_not),
 		cmocka_unit_test(restart_of_a_device),
+		cmocka_unit_test(restart_after_a_dependent_step),
 		cmocka_unit_test(longest_chain_first),
 		cmocka_unit_test(makespan),
 		cmocka_unit_test(edges_are_told),
