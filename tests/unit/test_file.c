@@ -343,6 +343,15 @@ static void test_all_marked(void **state)
 	assert_int_equal(vf_ram_dirty_pages(f->from), 0);
 	assert_int_equal(allocated(block->fd), before);
 	vf_ram_tracking_stop(f->from);
+	/* Content before, and zero now. */
+	assert_int_equal(vf_ram_tracking_start(f->from, NULL), 0);
+	memset(host(f->from, 0, 1001), 0, PAGE);
+	vferry_ram_mark_dirty(f->from, 1001 * PAGE, PAGE);
+	memset(host(f->from, 1, 767), 0, PAGE);
+	vferry_ram_mark_dirty(f->from, (1ull << 42) + 767 * PAGE, PAGE);
+	options.round = 2;
+	assert_int_equal(vf_file_write_pages(writer, &options, NULL, NULL), 0);
+	vf_ram_tracking_stop(f->from);
 	send_frames(writer);
 	assert_int_equal(vf_file_writer_finish(writer, NULL), 0);
 	(void) vf_file_writer_free(writer);
