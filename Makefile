@@ -14,4 +14,16 @@ check:
 	@scripts/setup
 	@scripts/check
 
-.PHONY: all check
+check-asan check-tsan: check-%:
+	@scripts/setup
+	@scripts/check $*
+
+# What docs/ takes from the code; a layout test fails when it is stale.
+docs: all
+	@VFERRY_BUILD=$(BUILD) scripts/docs
+
+tidy: $(BUILD)/build.ninja
+	@command -v run-clang-tidy >/dev/null || { echo "tidy: please install clang-tidy" >&2; exit 1; }
+	@run-clang-tidy -quiet -p $(BUILD) '/(lib|vmm|devices|tools|examples)/' 2>/dev/null
+
+.PHONY: all check check-asan check-tsan docs tidy
