@@ -18,6 +18,14 @@ check-asan check-tsan: check-%:
 	@scripts/setup
 	@scripts/check $*
 
+demo:
+	@scripts/setup
+	@$(MAKE) --no-print-directory all
+	@$(BUILD)/tools/vferry demo
+
+install: all
+	@meson install -C $(BUILD)
+
 # What docs/ takes from the code; a layout test fails when it is stale.
 docs: all
 	@VFERRY_BUILD=$(BUILD) scripts/docs
@@ -26,4 +34,4 @@ tidy: $(BUILD)/build.ninja
 	@command -v run-clang-tidy >/dev/null || { echo "tidy: please install clang-tidy" >&2; exit 1; }
 	@run-clang-tidy -quiet -p $(BUILD) '/(lib|vmm|devices|tools|examples)/' 2>/dev/null
 
-.PHONY: all check check-asan check-tsan docs tidy
+.PHONY: all check check-asan check-tsan demo docs install tidy

@@ -65,10 +65,22 @@ void migration_print_end(FILE *to, struct json_object *state)
 
 /* ---- progress ---- */
 
+/* In the first round nothing is known to be dirty: what it has not come to yet is left. */
+static uint64_t bytes_left(struct json_object *ram, uint64_t total)
+{
+	uint64_t left = qmp_uint(ram, "remaining", 0);
+	uint64_t seen = (qmp_uint(ram, "normal", 0) + qmp_uint(ram, "duplicate", 0)) *
+			qmp_uint(ram, "page-size", 4096);
+
+	if (left || qmp_uint(ram, "dirty-sync-count", 0) > 1 || seen > total)
+		return left;
+	return total - seen;
+}
+
 static void progress_line(struct follower *f, char *to, size_t size)
 {
 	struct json_object *ram = qmp_member(f->state, "ram");
-	uint64_t total = qmp_uint(ram, "total", 0), left = qmp_uint(ram, "remaining", 0);
+	uint64_t total = qmp_uint(ram, "total", 0), left = bytes_left(ram, total);
 	const char *status = qmp_string(f->state, "status", "none");
 	struct json_object *mbps = qmp_member(ram, "mbps");
 	char bar[BAR_WIDTH + 1], bytes[32], rate[32], pause[32];
