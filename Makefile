@@ -34,4 +34,11 @@ tidy: $(BUILD)/build.ninja
 	@command -v run-clang-tidy >/dev/null || { echo "tidy: please install clang-tidy" >&2; exit 1; }
 	@run-clang-tidy -quiet -p $(BUILD) '/(lib|vmm|devices|tools|examples)/' 2>/dev/null
 
-.PHONY: all check check-asan check-tsan demo docs install tidy
+# Beside QEMU and the physical limit; settings are at the top of bench/bench.py.
+BENCH_PROGRAMS = engine bound socket memory device
+bench: all
+	@scripts/setup bench/packages.list
+	@ninja -C $(BUILD) --quiet $(BENCH_PROGRAMS:%=bench/bench-%)
+	@bench/run $(BUILD)
+
+.PHONY: all bench check check-asan check-tsan demo docs install tidy
