@@ -222,13 +222,10 @@ static int load_stage(void *user, struct vferry_step *step, struct vferry_error 
 	return vf_device_stage(d, state, err);
 }
 
-/* Slow, and without needs: early, for the mode seen so far. */
-static int load_vectors(void *user, struct vferry_step *step, struct vferry_error *err)
+static int alloc_vectors(struct vferry_device *d, struct vferry_error *err)
 {
-	struct vferry_device *d = user;
 	int r;
 
-	(void) step;
 	pthread_mutex_lock(&d->lock);
 	r = vf_device_irq_alloc_locked(d, &d->config->state, err);
 	if (r == 0)
@@ -236,6 +233,22 @@ static int load_vectors(void *user, struct vferry_step *step, struct vferry_erro
 	d->vectors_early = true;
 	pthread_mutex_unlock(&d->lock);
 	return r;
+}
+
+/* Slow, and without needs: early, for the mode seen so far. */
+static int load_vectors(void *user, struct vferry_step *step, struct vferry_error *err)
+{
+	(void) step;
+	return alloc_vectors(user, err);
+}
+
+/* The routing table goes out once, after this step of all devices: so by now they must be in it, even
+ * where the early allocation was not early. */
+static int load_restage(void *user, struct vferry_step *step, struct vferry_error *err)
+{
+	int r = load_stage(user, step, err);
+
+	return r < 0 ? r : alloc_vectors(user, err);
 }
 
 static int load_connect(void *user, struct vferry_step *step, struct vferry_error *err)
@@ -358,14 +371,8 @@ static int load_validate(void *user, struct vferry_step *step, struct vferry_err
 
 	(void) step;
 	/* Foreign servers answer nothing but config space once the device is in STOP. */
-	if (!d->backend->caps.irqs_while_stopped) {
-		pthread_mutex_lock(&d->lock);
-		r = vf_device_irq_alloc_locked(d, &d->config->state, err);
-		if (r == 0)
-			vf_device_irq_messages_locked(d, &d->config->state);
-		d->vectors_early = true;
-		pthread_mutex_unlock(&d->lock);
-	}
+	if (!d->backend->caps.irqs_while_stopped)
+		r = alloc_vectors(d, err);
 	return r < 0 ? r : vf_migration_validate(d, err);
 }
 
@@ -511,7 +518,7 @@ static const struct vferry_step_desc pci_steps[] = {
 	STEP(SAVE_IRQ_FLUSH, "irq-flush", save_irq_flush),
 	STEP(LOAD_CONFIG_STAGE, "stage", load_stage, .section = VF_DEVICE_SECTION_CONFIG,
 	     .section_else = VF_DEVICE_SECTION_CONFIG_FINAL),
-	STEP(LOAD_CONFIG_RESTAGE, "restage", load_stage,
+	STEP(LOAD_CONFIG_RESTAGE, "restage", load_restage,
 	     .section = VF_DEVICE_SECTION_CONFIG_FINAL),
 	STEP(LOAD_VECTOR_ALLOC, "vectors", load_vectors),
 	STEP(LOAD_IRQ_CONNECT, "connect", load_connect),
