@@ -388,8 +388,17 @@ static int load_run_p2p(void *user, struct vferry_step *step, struct vferry_erro
 
 static int load_run(void *user, struct vferry_step *step, struct vferry_error *err)
 {
+	struct vferry_device *d = user;
+	int r;
+
 	(void) step;
-	return vf_migration_set(user, VF_VFIO_STATE_RUNNING, err);
+	r = vf_migration_set(d, VF_VFIO_STATE_RUNNING, err);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&d->lock);
+	vf_device_irq_settle_intx_locked(d);
+	pthread_mutex_unlock(&d->lock);
+	return 0;
 }
 
 /* ---- state: undo ---- */

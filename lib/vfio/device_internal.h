@@ -179,6 +179,7 @@ void vf_device_irq_teardown_locked(struct vferry_device *d);
 void vf_device_irq_take_pending_locked(struct vferry_device *d, uint32_t first, uint32_t count);
 /* INTx: the line is asserted once more towards the guest. */
 void vf_device_irq_raise_intx_locked(struct vferry_device *d);
+void vf_device_irq_settle_intx_locked(struct vferry_device *d);
 /* INTx-disable changed while INTx is the mode. */
 int vf_device_irq_intx_disable_locked(struct vferry_device *d, struct vferry_error *err);
 /* Is the line asserted, as far as can be told now? For a save. */

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/checked.h"
@@ -27,6 +28,8 @@
 #include "vfio/pci_regs.h"
 
 #define POLL_CHUNK 64u
+#define SETTLE_PAUSE_NS 50000
+#define SETTLE_PAUSES 40u	/* 2 ms in all */
 
 static uint32_t index_of(enum vf_config_interrupt_mode mode)
 {
@@ -294,6 +297,24 @@ void vf_device_irq_raise_intx_locked(struct vferry_device *d)
 {
 	if (d->irq.mode == VF_CONFIG_INTERRUPT_INTX && intx_enabled(d))
 		signal_eventfd(d->irq.eventfds[0]);
+}
+
+/* A device whose line was up when it was saved signals again as it begins to run, and the controller
+ * knows the line to be up already. Taken before the guest runs, the two are one; taken after the guest
+ * has served the first, the second would be spurious. Short, since it may also never come. */
+void vf_device_irq_settle_intx_locked(struct vferry_device *d)
+{
+	const struct timespec pause = { .tv_nsec = SETTLE_PAUSE_NS };
+
+	if (d->irq.mode != VF_CONFIG_INTERRUPT_INTX || !intx_enabled(d))
+		return;
+	for (unsigned int i = 0; i < SETTLE_PAUSES; i++) {
+		struct pollfd fd = { .fd = d->irq.eventfds[0], .events = POLLIN };
+
+		if (poll(&fd, 1, 0) <= 0)
+			return;
+		(void) nanosleep(&pause, NULL);
+	}
 }
 
 bool vf_device_irq_intx_level_locked(struct vferry_device *d, const uint8_t *image)
