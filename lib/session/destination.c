@@ -185,6 +185,7 @@ static int send_accept(struct vf_destination_side *side, struct vferry_error *er
 			};
 	(void) pthread_mutex_lock(&side->lock);
 	side->accepted = true;
+	(void) pthread_cond_broadcast(&side->file_changed);
 	(void) pthread_mutex_unlock(&side->lock);
 	vf_writer_init(&w, VF_FRAME_MAX_MESSAGE_BYTES);
 	vf_accept_encode(&w, &accept);
@@ -239,6 +240,7 @@ static void discard(struct vf_destination_side *side)
 {
 	struct vferry_session *s = side->session;
 
+	vf_destination_file_cancel(side);
 	for (size_t i = 0; i < s->component_count; i++)
 		if (s->components[i].stream_sink)
 			vf_stream_sink_cancel(s->components[i].stream_sink);
@@ -299,6 +301,13 @@ static void send_prepared(struct vf_destination_side *side)
 {
 	uint8_t body[4];
 
+	if (side->file) {	/* nobody else has this machine: go on at once */
+		(void) pthread_mutex_lock(&side->lock);
+		side->commit_ns = vf_now_ns();
+		(void) pthread_mutex_unlock(&side->lock);
+		vf_session_post_kind(side->session, VF_DST_COMMIT);
+		return;
+	}
 	vf_put_u32(body, side->digest);
 	(void) vf_destination_send(side, VF_FRAME_PREPARED, VF_NO_COMPONENT, body, sizeof(body));
 }
@@ -461,6 +470,7 @@ static void destination_free(struct vferry_session *s)
 {
 	struct vf_destination_side *side = s->destination;
 
+	vf_destination_file_cancel(side);
 	for (size_t i = 0; i < s->component_count; i++)
 		if (s->components[i].stream_sink)
 			vf_stream_sink_cancel(s->components[i].stream_sink);
@@ -473,6 +483,7 @@ static void destination_free(struct vferry_session *s)
 	vf_sections_done(&side->sections);
 	vf_manifest_done(&side->manifest);
 	vf_machine_done(&side->machine);
+	(void) pthread_cond_destroy(&side->file_changed);
 	(void) pthread_mutex_destroy(&side->lock);
 	free(side);
 	s->destination = NULL;
@@ -487,6 +498,9 @@ static void destination_status(struct vferry_session *s, struct vferry_status *s
 	status->device_sent_bytes = side->stream_bytes;
 	if (side->receiver)
 		vf_receiver_get_stats(side->receiver, &stats);
+	stats.bytes += side->file_stats.bytes;
+	stats.pages_normal += side->file_stats.pages_normal;
+	stats.pages_zero += side->file_stats.pages_zero;
 	(void) pthread_mutex_unlock(&side->lock);
 	status->ram_total_bytes = s->ram ? vferry_ram_bytes(s->ram) : 0;
 	status->ram_sent_bytes = stats.bytes;
@@ -512,6 +526,7 @@ int vf_destination_side_new(struct vferry_session *s, struct vferry_error *err)
 					"no memory for a destination");
 	side->session = s;
 	(void) pthread_mutex_init(&side->lock, NULL);
+	(void) pthread_cond_init(&side->file_changed, NULL);
 	vf_destination_init(&side->machine_state);
 	s->destination = side;
 	ret = vf_destination_listen(side, err);

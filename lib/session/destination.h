@@ -9,6 +9,7 @@
 #include "engine/destination.h"
 #include "session/sections.h"
 #include "session/session_internal.h"
+#include "transfer/file.h"
 #include "transfer/receiver.h"
 
 /* The destination's own events, beside the engine's. */
@@ -23,6 +24,14 @@ enum vf_destination_own_event {
 #define VF_CREDIT_BYTES (8u << 20)	/* of all streams together; each has at least ... */
 #define VF_CREDIT_LEAST (1u << 20)
 
+/* Reads one stream out of a file. */
+struct vf_file_feeder {
+	struct vf_destination_side *side;
+	pthread_t thread;
+	uint32_t component;
+	struct vf_stream_sink *sink;
+};
+
 struct vf_destination_side {
 	struct vferry_session *session;
 	struct vf_destination machine_state;	/* session thread only */
@@ -33,6 +42,13 @@ struct vf_destination_side {
 	bool accept_exists, ticker_exists;
 	struct vf_channel *channels[VF_MAX_CHANNELS];
 	unsigned channel_count, channels_there;
+
+	/* Or a file in place of the link. */
+	struct vf_file_reader *file;
+	pthread_t pages_thread;
+	bool pages_exists;
+	struct vf_file_feeder *feeders;
+	uint32_t feeder_count;
 
 	/* The machine as the source describes it. Set before ACCEPT, then constant. */
 	bool machine_there;
@@ -46,6 +62,9 @@ struct vf_destination_side {
 	pthread_mutex_t lock;		/* everything below */
 	struct vf_receiver *receiver;	/* NULL: not all channels are there yet */
 	struct vf_channel *asker;	/* waits for RESOLVED; owned */
+	pthread_cond_t file_changed;	/* accepted, file_cancelled */
+	bool file_cancelled;
+	struct vf_file_stats file_stats;
 	bool tick_quit;
 	bool bound;			/* a source has this session: `id` */
 	bool accepted;
@@ -74,6 +93,17 @@ void vf_destination_answer(struct vf_destination_side *side, bool ran);
 /* Marks the input of every load step that waits for this section. */
 void vf_destination_section_arrived(struct vf_destination_side *side,
 				    const struct vf_session_component *c, uint32_t section);
+
+/* One frame, from wherever it came. */
+int vf_destination_frame(struct vf_destination_side *side, const struct vf_frame *frame,
+			 const void *body, struct vferry_error *err);
+void vf_destination_ram_complete(struct vf_destination_side *side);
+
+/* ---- destination_file.c ---- */
+
+int vf_destination_file_open(struct vf_destination_side *side, struct vferry_error *err);
+void vf_destination_file_cancel(struct vf_destination_side *side);
+void vf_destination_file_close(struct vf_destination_side *side);
 
 /* ---- destination_machine.c ---- */
 

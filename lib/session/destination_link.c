@@ -29,6 +29,8 @@
 int vf_destination_send(struct vf_destination_side *side, enum vf_frame_type type,
 			uint32_t component, const void *body, size_t bytes)
 {
+	if (side->file)
+		return 0;	/* a file needs no answers */
 	if (!side->channels[0])
 		return -ENOTCONN;
 	return vf_channel_send(side->channels[0], type,
@@ -146,7 +148,7 @@ static int on_stream(struct vf_destination_side *side, const struct vf_frame *fr
 	side->stream_bytes += frame->length;
 	(void) pthread_mutex_unlock(&side->lock);
 	/* What was staged before the reset is void: stage waits for the section that follows. */
-	if (frame->type == VF_FRAME_STREAM_RESTART)
+	if (frame->type == VF_FRAME_STREAM_RESTART && !side->file)
 		for (uint32_t i = 0; i < side->machine.component_count; i++)
 			if (side->by_remote[i]->device[0] &&
 			    !strcmp(side->by_remote[i]->device, c->device))
@@ -274,13 +276,11 @@ static int on_keepalive(struct vf_destination_side *side, const struct vf_frame 
 	return 0;
 }
 
-static int on_frame(void *user, unsigned channel, const struct vf_frame *frame, const void *body,
-		    struct vferry_error *err)
+int vf_destination_frame(struct vf_destination_side *side, const struct vf_frame *frame,
+			 const void *body, struct vferry_error *err)
 {
-	struct vf_destination_side *side = user;
 	bool accepted;
 
-	(void) channel;
 	if (frame->type == VF_FRAME_KEEPALIVE)
 		return on_keepalive(side, frame, body);
 	if (frame->type == VF_FRAME_MACHINE)
@@ -314,6 +314,18 @@ static int on_frame(void *user, unsigned channel, const struct vf_frame *frame, 
 					"%s does not come from a source",
 					vf_frame_type_name(frame->type));
 	}
+}
+
+static int on_frame(void *user, unsigned channel, const struct vf_frame *frame, const void *body,
+		    struct vferry_error *err)
+{
+	(void) channel;
+	return vf_destination_frame(user, frame, body, err);
+}
+
+void vf_destination_ram_complete(struct vf_destination_side *side)
+{
+	own_step_input(side, VF_OWN_RAM_COMPLETE);
 }
 
 static void on_closed(void *user, unsigned channel)
@@ -527,7 +539,11 @@ static void *ticker_main(void *user)
 int vf_destination_listen(struct vf_destination_side *side, struct vferry_error *err)
 {
 	struct vferry_session *s = side->session;
-	int ret = vf_listener_new(&s->target, &side->listener, err);
+	int ret;
+
+	if (s->target.kind == VF_URI_FILE)
+		return vf_destination_file_open(side, err);
+	ret = vf_listener_new(&s->target, &side->listener, err);
 
 	if (ret)
 		return ret;
@@ -548,6 +564,7 @@ void vf_destination_link_stop(struct vf_destination_side *side)
 {
 	if (side->accept_exists)
 		(void) pthread_join(side->accept_thread, NULL);
+	vf_destination_file_close(side);
 	(void) pthread_mutex_lock(&side->lock);
 	side->tick_quit = true;
 	(void) pthread_mutex_unlock(&side->lock);

@@ -74,7 +74,8 @@ static void stream_reinit(void *user, uint32_t component)
 	vf_stream_source_get_totals(side->session->components[component].stream_source, &totals);
 	event.generation = totals.generation;
 	vf_session_post(side->session, &event);
-	if (vf_stream_source_acknowledged(side->session->components[component].stream_source)) {
+	if (side->file ||
+	    vf_stream_source_acknowledged(side->session->components[component].stream_source)) {
 		event.kind = VF_SRC_STREAM_ACK;
 		vf_session_post(side->session, &event);
 	}
@@ -166,6 +167,8 @@ static int step_ram_last(struct vf_source_side *side, uint64_t *ret_bytes, struc
 	side->in_last_round = true;
 	(void) pthread_mutex_unlock(&side->lock);
 	ret = vf_ram_collect(side->session->ram, &collected);
+	if (!ret && side->file)
+		return vf_source_file_last_round(side, side->last_round, ret_bytes, err);
 	if (!ret)
 		ret = vf_page_sender_start_round(side->pages, side->last_round);
 	if (!ret)
@@ -270,13 +273,16 @@ static int undo(struct vf_source_side *side, struct vferry_error *err)
 
 	if (side->pages)
 		vf_page_sender_cancel(side->pages);
+	if (side->file)
+		vf_file_writer_cancel(side->file);
 	vf_limiter_cancel(side->limiter);
 	for (size_t i = 0; i < s->component_count; i++)
 		if (s->components[i].stream_source)
 			vf_stream_source_cancel(s->components[i].stream_source);
-	for (unsigned i = 0; i < side->channel_count; i++)
+	for (unsigned i = 0; i < side->channel_count && !side->file; i++)
 		if (side->channels[i])
 			vf_channel_shutdown(side->channels[i]);
+	vf_source_file_join(side);
 	if (side->save)
 		vf_executor_stop(side->save);
 	(void) join_streams(side, NULL);
@@ -387,8 +393,8 @@ static int start_streams(struct vf_source_side *side, struct vferry_error *err)
 		if (!stream)
 			continue;
 		ret = vf_stream_source_start(stream, err);
-		/* No pre-copy, or a device that cannot tell: no acknowledgement to wait for. */
-		if (!ret && vf_stream_source_acknowledged(stream)) {
+		/* No pre-copy, a device that cannot tell, or a file: nobody to wait for. */
+		if (!ret && (side->file || vf_stream_source_acknowledged(stream))) {
 			struct vf_stream_source_totals totals;
 			struct vf_event event = { .kind = VF_SRC_STREAM_ACK, .component = (uint32_t) i };
 
@@ -425,6 +431,8 @@ static int start_round(struct vf_source_side *side, uint32_t round)
 	if (s->ops.pass_began)
 		s->ops.pass_began(s->user, round);
 	vf_session_notify(s);
+	if (side->file && s->ram)
+		return vf_source_file_start_round(side, round - 1);
 	if (side->pages)
 		return vf_page_sender_start_round(side->pages, round - 1);
 	vf_session_post(s, &done);
@@ -523,7 +531,10 @@ static int act(struct vf_source_side *side, const struct vf_action *action, stru
 		run_helper(side, hook_main, VF_SRC_HOOK_FAILED);
 		return 0;
 	case VF_ACT_SEND_MACHINE:
-		return vf_source_send_machine(side, err);
+		ret = vf_source_send_machine(side, err);
+		if (!ret && side->file)
+			vf_source_file_accept(side);
+		return ret;
 	case VF_ACT_START_TRACKING:
 		return start_tracking(side, err);
 	case VF_ACT_STOP_TRACKING:
@@ -547,14 +558,21 @@ static int act(struct vf_source_side *side, const struct vf_action *action, stru
 		return 0;
 	case VF_ACT_SEND_MANIFEST:
 		ret = send_digest(side, err);
-		return ret ? ret : vf_source_send_manifest(side, err);
+		if (!ret)
+			ret = vf_source_send_manifest(side, err);
+		return !ret && side->file ? vf_source_file_finish(side, err) : ret;
 	case VF_ACT_SEND_COMMIT:
 		(void) pthread_mutex_lock(&side->lock);
 		side->committed_ns = vf_now_ns();
 		(void) pthread_mutex_unlock(&side->lock);
+		if (side->file) {
+			vf_session_post_kind(s, VF_SRC_PEER_RUNNING);
+			return 0;
+		}
 		return vf_source_send(side, VF_FRAME_COMMIT, s->id, sizeof(s->id), err);
 	case VF_ACT_SEND_CANCEL:
-		vf_source_send_cancel(side, &side->machine.error);
+		if (!side->file)
+			vf_source_send_cancel(side, &side->machine.error);
 		return 0;
 	case VF_ACT_SEND_RESOLVE:
 		run_helper(side, resolve_main, VF_SRC_LINK_LOST);
@@ -587,7 +605,7 @@ static void carry_out(struct vf_source_side *side, const struct vf_actions *acti
 		case VF_ACT_SEND_MACHINE:
 		case VF_ACT_SEND_MANIFEST:
 		case VF_ACT_SEND_COMMIT:
-			failed.kind = VF_SRC_LINK_LOST;
+			failed.kind = side->file ? VF_SRC_SAVE_FAILED : VF_SRC_LINK_LOST;
 			break;
 		default:
 			failed.kind = VF_SRC_SAVE_FAILED;
@@ -632,8 +650,14 @@ static int measure_round(struct vf_source_side *side, uint32_t round, struct vf_
 	int error;
 
 	*ret = (struct vf_round) { .number = round };
-	if (side->pages) {
+	if (side->pages)
 		vf_page_sender_get_stats(side->pages, &stats, NULL);
+	if (side->file) {
+		stats.bytes = side->file_round.bytes;
+		stats.ns = side->file_round.ns;
+		stats.rate = stats.ns ? stats.bytes * VF_SECOND_NS / stats.ns : 0;
+	}
+	if (s->ram) {
 		error = vf_ram_collect(s->ram, &collected);
 		if (error)
 			return error;
@@ -808,7 +832,11 @@ static int begin_devices(struct vf_source_side *side, struct vferry_error *err)
 static int open_link(struct vf_source_side *side, struct vferry_error *err)
 {
 	struct vferry_session *s = side->session;
-	int ret = vf_source_connect(side, err);
+	int ret;
+
+	if (s->target.kind == VF_URI_FILE)
+		return vf_source_file_open(side, err);
+	ret = vf_source_connect(side, err);
 
 	if (!ret && s->ram) {
 		struct vf_page_sender_options options = {
@@ -944,7 +972,9 @@ static void source_free(struct vferry_session *s)
 	struct vf_source_side *side = s->source;
 
 	join_helper(side);
+	vf_source_file_join(side);
 	vf_source_link_stop(side);
+	side->file = vf_file_writer_free(side->file);
 	side->pages = vf_page_sender_free(side->pages);
 	for (size_t i = 0; i < s->component_count; i++)
 		s->components[i].stream_source = vf_stream_source_free(s->components[i].stream_source);
@@ -965,6 +995,11 @@ static void source_status(struct vferry_session *s, struct vferry_status *status
 
 	(void) pthread_mutex_lock(&side->lock);
 	status->section_bytes = side->section_bytes;
+	if (side->file) {
+		status->ram_sent_bytes = side->file_total.bytes;
+		status->pages_normal = side->file_total.pages_normal;
+		status->pages_zero = side->file_total.pages_zero;
+	}
 	if (side->pages) {
 		struct vf_page_stats pages;
 
@@ -1002,7 +1037,8 @@ int vf_source_side_new(struct vferry_session *s, struct vferry_error *err)
 		return vferry_error_set(err, -ENOMEM, "no-memory", NULL, "no memory for a source");
 	side->session = s;
 	side->load_ns = VF_UNKNOWN_NS;
-	side->channel_count = s->target.kind == VF_URI_FD ? 1 : s->parameters.channels;
+	side->channel_count = s->target.kind == VF_URI_FD || s->target.kind == VF_URI_FILE
+				      ? 1 : s->parameters.channels;
 	(void) pthread_mutex_init(&side->lock, NULL);
 	init_machine(side);
 	s->source = side;

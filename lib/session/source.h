@@ -7,6 +7,7 @@
 
 #include "engine/source.h"
 #include "session/session_internal.h"
+#include "transfer/file.h"
 #include "transfer/limiter.h"
 #include "transfer/page_sender.h"
 
@@ -33,6 +34,12 @@ struct vf_source_side {
 	uint64_t round_trip_ns;
 	uint64_t load_ns;		/* what the destination expects; VF_UNKNOWN_NS */
 
+	/* Or a file in place of the link. */
+	struct vf_file_writer *file;
+	pthread_t round_thread;
+	bool round_exists;
+	uint32_t file_number;		/* round that is being written */
+
 	/* The work. */
 	struct vf_page_sender *pages;
 	struct vf_plan *save_plan, *undo_plan;
@@ -52,8 +59,21 @@ struct vf_source_side {
 	bool machine_stopped;
 	bool tick_quit;
 	uint64_t stopped_ns, committed_ns, downtime_ns;
+	struct vf_file_stats file_round, file_total;
 	uint64_t verify_ns;		/* digests, not part of the pause */
 };
+
+/* ---- source_file.c ---- */
+
+int vf_source_file_open(struct vf_source_side *side, struct vferry_error *err);
+void vf_source_file_accept(struct vf_source_side *side);	/* what a file answers to MACHINE */
+/* Round @round (from 0) on a thread of its own; ends as VF_SRC_OWN_ROUND_FINISHED. */
+int vf_source_file_start_round(struct vf_source_side *side, uint32_t round);
+void vf_source_file_join(struct vf_source_side *side);
+int vf_source_file_last_round(struct vf_source_side *side, uint32_t round, uint64_t *ret_bytes,
+			      struct vferry_error *err);
+/* Completes the file on disk, and answers PREPARED for it. */
+int vf_source_file_finish(struct vf_source_side *side, struct vferry_error *err);
 
 /* ---- source_link.c ---- */
 

@@ -245,6 +245,10 @@ int vf_source_send_manifest(struct vf_source_side *side, struct vferry_error *er
 
 	if (side->pages)
 		vf_page_sender_get_stats(side->pages, NULL, &pages);
+	if (side->file) {
+		pages.pages_normal = side->file_total.pages_normal;
+		pages.pages_zero = side->file_total.pages_zero;
+	}
 	m.pages_normal = pages.pages_normal;
 	m.pages_zero = pages.pages_zero;
 	for (unsigned i = 0; i < side->channel_count; i++) {
@@ -663,6 +667,8 @@ void vf_source_link_stop(struct vf_source_side *side)
 	(void) pthread_mutex_lock(&side->lock);
 	side->tick_quit = true;
 	(void) pthread_mutex_unlock(&side->lock);
+	if (side->file)
+		return;		/* its channel is the writer's */
 	for (unsigned i = 0; i < side->channel_count; i++)
 		if (side->channels[i])
 			vf_channel_shutdown(side->channels[i]);

@@ -101,7 +101,7 @@ static int queue_locked(struct vf_stream_sink *s, struct item *item, struct vfer
 	s->last = &item->next;
 	s->count++;
 	s->held_bytes += item->bytes;
-	(void) pthread_cond_signal(&s->changed);
+	(void) pthread_cond_broadcast(&s->changed);
 	return 0;
 }
 
@@ -199,6 +199,19 @@ int vf_stream_sink_put(struct vf_stream_sink *s, uint16_t frame_type, const void
 	return ret;
 }
 
+int vf_stream_sink_wait_room(struct vf_stream_sink *s, size_t bytes)
+{
+	int ret;
+
+	(void) pthread_mutex_lock(&s->lock);
+	while (!s->cancelled && (s->count == MAX_QUEUED ||
+				 (s->held_bytes && bytes > s->limit_bytes - s->held_bytes)))
+		(void) pthread_cond_wait(&s->changed, &s->lock);
+	ret = s->cancelled ? -ECANCELED : 0;
+	(void) pthread_mutex_unlock(&s->lock);
+	return ret;
+}
+
 /* The next item, waiting for it. NULL: cancelled. The caller frees it. */
 static struct item *take(struct vf_stream_sink *s)
 {
@@ -213,6 +226,7 @@ static struct item *take(struct vf_stream_sink *s)
 		if (!s->first)
 			s->last = &s->first;
 		s->count--;
+		(void) pthread_cond_broadcast(&s->changed);
 	}
 	(void) pthread_mutex_unlock(&s->lock);
 	return item;
@@ -230,6 +244,7 @@ static int load_chunk(struct vf_stream_sink *s, const struct item *item, uint64_
 	*bytes += item->bytes;
 	(void) pthread_mutex_lock(&s->lock);
 	s->held_bytes -= item->bytes;
+	(void) pthread_cond_broadcast(&s->changed);
 	(void) pthread_mutex_unlock(&s->lock);
 	s->ops->grant(s->user, s->component, item->bytes);
 	return 0;

@@ -36,6 +36,9 @@ struct vf_stream_sink *vf_stream_sink_free(struct vf_stream_sink *s);
 int vf_stream_sink_put(struct vf_stream_sink *s, uint16_t frame_type, const void *body, size_t bytes,
 		       struct vferry_error *err);
 
+/* Until a frame of @bytes may be put: for who reads a file. Return: 0; -ECANCELED. */
+int vf_stream_sink_wait_room(struct vf_stream_sink *s, size_t bytes);
+
 enum vf_stream_sink_result {
 	VF_SINK_DONE = 0,
 	VF_SINK_RESTART = 1,	/* the guest reset the device: resuming, stage and data run again */

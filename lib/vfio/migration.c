@@ -179,7 +179,7 @@ void vf_migration_undo_p2p(struct vferry_device *d)
 	pthread_mutex_lock(&d->mig_lock);
 	d->precopy = false;
 	if (vf_migration_has(d, VF_VFIO_MIGRATION_P2P) && read_back_locked(d, NULL) == 0) {
-		switch (d->state) {
+		switch (atomic_load(&d->state)) {
 		case VF_VFIO_STATE_STOP:
 		case VF_VFIO_STATE_STOP_COPY:
 		case VF_VFIO_STATE_PRE_COPY_P2P:
