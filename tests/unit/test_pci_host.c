@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/* test_pci_host.c - who answers which guest physical access. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+#include <cmocka.h>
+
+#include "vmm/pci_host.h"
+
+#define ECAM 0x3f000000ull
+#define W32 0x10000000ull
+#define W64 0x100000000000ull
+
+struct function {
+	uint8_t config[256];
+	uint64_t value;		/* last written to a BAR */
+	unsigned bar;
+	uint64_t offset;
+	unsigned reads, writes;
+	int result;
+	uint8_t memory[4096] __attribute__((aligned(8)));
+	uint64_t memory_bytes;
+	atomic_bool slow;	/* an access waits until this is false */
+	atomic_bool inside;
+};
+
+static uint32_t config_read(void *user, uint32_t offset, unsigned size)
+{
+	struct function *f = user;
+	uint32_t value = 0;
+
+	memcpy(&value, f->config + offset % 256, size);
+	return value;
+}
+
+static int config_write(void *user, uint32_t offset, unsigned size, uint32_t value)
+{
+	struct function *f = user;
+
+	memcpy(f->config + offset % 256, &value, size);
+	return 0;
+}
+
+static int bar_read(void *user, unsigned bar, uint64_t offset, unsigned size, uint64_t *ret_value)
+{
+	struct function *f = user;
+	const struct timespec ms = { .tv_nsec = 1000000 };
+
+	(void) size;
+	f->reads++;
+	f->bar = bar;
+	f->offset = offset;
+	atomic_store(&f->inside, true);
+	while (atomic_load(&f->slow))
+		(void) nanosleep(&ms, NULL);
+	*ret_value = f->value;
+	return f->result;
+}
+
+static int bar_write(void *user, unsigned bar, uint64_t offset, unsigned size, uint64_t value)
+{
+	struct function *f = user;
+
+	(void) size;
+	f->writes++;
+	f->bar = bar;
+	f->offset = offset;
+	f->value = value;
+	return f->result;
+}
+
+static int bar_area(void *user, unsigned bar, unsigned index, struct vferry_bar_area *ret_area)
+{
+	struct function *f = user;
+
+	if (bar != 2 || index != 0 || f->memory_bytes == 0)
+		return -ENOENT;
+	*ret_area = (struct vferry_bar_area) { .offset = 4096, .bytes = f->memory_bytes,
+					       .host = f->memory };
+	return 0;
+}
+
+static const struct pci_function_ops ops = { .config_read = config_read,
+	.config_write = config_write, .bar_read = bar_read, .bar_write = bar_write,
+	.bar_area = bar_area };
+
+struct bench {
+	struct pci_host *host;
+	struct function f[2];
+};
+
+static int setup(void **state)
+{
+	static struct bench bench;
+	const struct pci_host_config config = { .ecam = ECAM, .window32 = W32,
+		.window32_bytes = 0x1000000, .window64 = W64, .window64_bytes = 1ull << 40 };
+
+	memset(&bench, 0, sizeof(bench));
+	assert_int_equal(pci_host_new(&config, &bench.host), 0);
+	assert_int_equal(pci_host_add(bench.host, 1, &ops, &bench.f[0]), 0);
+	assert_int_equal(pci_host_add(bench.host, 31, &ops, &bench.f[1]), 0);
+	*state = &bench;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void) pci_host_free(((struct bench *) *state)->host);
+	return 0;
+}
+
+static uint64_t get(struct bench *b, uint64_t gpa, unsigned size)
+{
+	uint64_t value = 0;
+
+	assert_int_equal(pci_host_read(b->host, gpa, size, &value, NULL, NULL), 0);
+	return value;
+}
+
+static void put(struct bench *b, uint64_t gpa, unsigned size, uint64_t value)
+{
+	assert_int_equal(pci_host_write(b->host, gpa, size, value, NULL, NULL), 0);
+}
+
+static void test_slots(void **state)
+{
+	struct bench *b = *state;
+
+	assert_int_equal(pci_host_add(b->host, 1, &ops, &b->f[0]), -EEXIST);
+	assert_int_equal(pci_host_add(b->host, 0, &ops, &b->f[0]), -EINVAL);
+	assert_int_equal(pci_host_add(b->host, PCI_HOST_SLOTS, &ops, &b->f[0]), -EINVAL);
+	pci_host_remove(b->host, 1);
+	assert_int_equal(get(b, ECAM + (1 << 15), 4), UINT32_MAX);
+	assert_int_equal(pci_host_add(b->host, 1, &ops, &b->f[0]), 0);
+}
+
+static void test_config_space(void **state)
+{
+	struct bench *b = *state;
+
+	put(b, ECAM + (31 << 15) + 0x10, 4, 0x12345678);
+	assert_int_equal(get(b, ECAM + (31 << 15) + 0x10, 4), 0x12345678);
+	assert_int_equal(get(b, ECAM + (31 << 15) + 0x12, 2), 0x1234);
+	assert_int_equal(get(b, ECAM + (31 << 15) + 0x11, 1), 0x56);
+	assert_int_equal(get(b, ECAM + (1 << 15) + 0x10, 4), 0);
+	/* Nobody: an empty slot, another function, an unaligned or too wide access. */
+	assert_int_equal(get(b, ECAM + (2 << 15), 4), UINT32_MAX);
+	assert_int_equal(get(b, ECAM + (31 << 15) + (1 << 12) + 0x10, 4), UINT32_MAX);
+	assert_int_equal(get(b, ECAM + (31 << 15) + 0x11, 4), UINT32_MAX);
+	assert_true(get(b, ECAM + (31 << 15) + 0x10, 8) == UINT64_MAX);
+	put(b, ECAM + (2 << 15), 4, 0);
+}
+
+static void test_bars(void **state)
+{
+	struct bench *b = *state;
+	uint64_t value;
+
+	assert_int_equal(pci_host_read(b->host, 0x40000000, 4, &value, NULL, NULL), -ENXIO);
+	assert_int_equal(pci_host_write(b->host, 0x40000000, 4, 0, NULL, NULL), -ENXIO);
+	assert_int_equal(get(b, W32 + 0x10000, 4), UINT32_MAX);
+	pci_host_bar_changed(b->host, 1, 0, true, W32 + 0x10000, 0x10000);
+	pci_host_bar_changed(b->host, 31, 4, true, W64 + 0x40000000, 0x2000);
+	put(b, W32 + 0x10020, 4, 0xffffffff00000007);
+	assert_int_equal(b->f[0].writes, 1);
+	assert_true(b->f[0].value == 7);
+	assert_int_equal(b->f[0].offset, 0x20);
+	put(b, W64 + 0x40001ff8, 8, 9);
+	assert_int_equal(b->f[1].bar, 4);
+	assert_int_equal(get(b, W64 + 0x40001ff8, 8), 9);
+	/* Across the end of a BAR. */
+	assert_true(get(b, W64 + 0x40001ffc, 8) == UINT64_MAX);
+	/* Moved, then switched off. */
+	pci_host_bar_changed(b->host, 1, 0, true, W32 + 0x20000, 0x10000);
+	assert_int_equal(get(b, W32 + 0x10020, 4), UINT32_MAX);
+	assert_int_equal(get(b, W32 + 0x20020, 4), 7);
+	pci_host_bar_changed(b->host, 1, 0, false, W32 + 0x20000, 0x10000);
+	assert_int_equal(get(b, W32 + 0x20020, 4), UINT32_MAX);
+	/* Nonsense decodes nowhere. */
+	pci_host_bar_changed(b->host, 1, 0, true, UINT64_MAX - 16, 0x10000);
+	pci_host_bar_changed(b->host, 1, 0, true, W32, 0);
+	pci_host_bar_changed(b->host, 99, 0, true, W32, 4096);
+	pci_host_bar_changed(b->host, 1, 6, true, W32, 4096);
+	assert_int_equal(get(b, W32, 4), UINT32_MAX);
+	/* A function that fails: ones, and its error. */
+	pci_host_bar_changed(b->host, 1, 0, true, W32, 0x10000);
+	b->f[0].result = -ETIMEDOUT;
+	assert_int_equal(pci_host_read(b->host, W32, 4, &value, NULL, NULL), -ETIMEDOUT);
+	assert_true(value == UINT32_MAX);
+}
+
+static void test_memory(void **state)
+{
+	struct bench *b = *state;
+
+	b->f[0].memory_bytes = 4096;
+	pci_host_bar_changed(b->host, 1, 2, true, W64, 0x3000);
+	put(b, W64 + 4096 + 8, 8, 0x1122334455667788);
+	assert_int_equal(b->f[0].writes, 0);
+	assert_true(*(uint64_t *) (void *) (b->f[0].memory + 8) == 0x1122334455667788);
+	assert_int_equal(get(b, W64 + 4096 + 8, 1), 0x88);
+	assert_int_equal(get(b, W64 + 4096 + 10, 2), 0x5566);
+	assert_int_equal(get(b, W64 + 4096 + 12, 4), 0x11223344);
+	assert_int_equal(b->f[0].reads, 0);
+	/* In front of the area and behind it: by message. */
+	put(b, W64 + 4088, 8, 1);
+	put(b, W64 + 8192, 8, 1);
+	assert_int_equal(b->f[0].writes, 2);
+	/* An area that claims more than its BAR has is not believed. */
+	b->f[0].memory_bytes = 1 << 20;
+	pci_host_bar_changed(b->host, 1, 2, true, W64, 0x3000);
+	put(b, W64 + 4096, 8, 1);
+	assert_int_equal(b->f[0].writes, 3);
+}
+
+static bool told_to_stop(void *user)
+{
+	return atomic_load((atomic_bool *) user);
+}
+
+struct access {
+	struct bench *b;
+	atomic_bool stop;
+	uint64_t value;
+	int result;
+};
+
+static void *access_thread(void *user)
+{
+	struct access *a = user;
+
+	a->result = pci_host_read(a->b->host, W32, 4, &a->value, told_to_stop, &a->stop);
+	return NULL;
+}
+
+static void sleep_ms(long ms)
+{
+	const struct timespec ts = { .tv_nsec = ms * 1000000 };
+
+	(void) nanosleep(&ts, NULL);
+}
+
+static void test_out_of_reach(void **state)
+{
+	struct access a = { .b = *state };
+	struct bench *b = *state;
+	pthread_t thread;
+
+	b->f[0].value = 5;
+	pci_host_bar_changed(b->host, 1, 0, true, W32, 0x10000);
+	pci_host_bars_reachable(b->host, 1, false);
+	/* It waits until they are back. */
+	assert_int_equal(pthread_create(&thread, NULL, access_thread, &a), 0);
+	sleep_ms(20);
+	assert_int_equal(pci_host_blocked(b->host), 1);
+	pci_host_bars_reachable(b->host, 1, true);
+	(void) pthread_join(thread, NULL);
+	assert_int_equal(a.result, 0);
+	assert_int_equal(a.value, 5);
+	/* Or until its vCPU has to stop: then nothing was done. */
+	pci_host_bars_reachable(b->host, 1, false);
+	assert_int_equal(pthread_create(&thread, NULL, access_thread, &a), 0);
+	sleep_ms(20);
+	atomic_store(&a.stop, true);
+	pci_host_wake(b->host);
+	(void) pthread_join(thread, NULL);
+	assert_int_equal(a.result, -EAGAIN);
+	assert_int_equal(b->f[0].reads, 1);
+	/* Config space stays in reach. */
+	assert_int_equal(get(b, ECAM + (1 << 15), 4), 0);
+}
+
+static void *unreachable_thread(void *user)
+{
+	pci_host_bars_reachable(((struct access *) user)->b->host, 1, false);
+	atomic_store(&((struct access *) user)->stop, true);
+	return NULL;
+}
+
+/* Taking BARs out of reach waits for the access that is under way. */
+static void test_access_under_way(void **state)
+{
+	struct access a = { .b = *state }, other = { .b = *state };
+	struct bench *b = *state;
+	pthread_t access, away;
+
+	pci_host_bar_changed(b->host, 1, 0, true, W32, 0x10000);
+	atomic_store(&b->f[0].slow, true);
+	assert_int_equal(pthread_create(&access, NULL, access_thread, &a), 0);
+	while (!atomic_load(&b->f[0].inside))
+		sleep_ms(1);
+	assert_int_equal(pthread_create(&away, NULL, unreachable_thread, &other), 0);
+	sleep_ms(20);
+	assert_false(atomic_load(&other.stop));
+	atomic_store(&b->f[0].slow, false);
+	(void) pthread_join(away, NULL);
+	(void) pthread_join(access, NULL);
+	assert_true(atomic_load(&other.stop));
+	assert_int_equal(a.result, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_slots, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_config_space, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bars, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_out_of_reach, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_access_under_way, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
