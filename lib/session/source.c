@@ -882,7 +882,11 @@ static void add_streams(struct vf_source_side *side)
 		const struct vf_session_component *c = &s->components[i];
 		struct vf_stream_source_totals totals;
 
-		if (!c->stream_source || !c->desc.stream->precopy_start || !c->desc.stream->remaining)
+		if (!c->stream_source)
+			continue;
+		/* Before the engine hears of it: acknowledgements of another generation do not count. */
+		vf_stream_source_sync(c->stream_source);
+		if (!c->desc.stream->precopy_start || !c->desc.stream->remaining)
 			continue;
 		vf_stream_source_get_totals(c->stream_source, &totals);
 		(void) vf_source_add_stream(&side->machine, c->index, totals.generation);

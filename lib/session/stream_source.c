@@ -291,13 +291,18 @@ static void *precopy_main(void *user)
 	return NULL;
 }
 
+void vf_stream_source_sync(struct vf_stream_source *s)
+{
+	if (s->stream->generation)
+		s->generation = s->stream->generation(s->stream_user);
+}
+
 int vf_stream_source_start(struct vf_stream_source *s, struct vferry_error *err)
 {
 	struct vferry_remaining left;
 	int ret;
 
-	if (s->stream->generation)
-		s->generation = s->stream->generation(s->stream_user);
+	/* A reset since vf_stream_source_sync() is followed by the thread, and told to the engine. */
 	if (!s->stream->precopy_start)
 		return 0;
 	ret = s->stream->precopy_start(s->stream_user, err);

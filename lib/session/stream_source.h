@@ -48,6 +48,8 @@ int vf_stream_source_new(uint32_t component, const char *name, const struct vfer
 			 struct vf_stream_source **ret_source);
 struct vf_stream_source *vf_stream_source_free(struct vf_stream_source *s);	/* stops it first */
 
+/* Takes the component's generation as it is now for the first one; once, before the start. */
+void vf_stream_source_sync(struct vf_stream_source *s);
 /* Begins pre-copy, if the component has any. Return: 0; the component's error. */
 int vf_stream_source_start(struct vf_stream_source *s, struct vferry_error *err);
 /* Asks pre-copy to end, without waiting: for several at once. */
