@@ -142,6 +142,20 @@ static inline void start(struct rig *rig)
 		fail_msg("%s", err.message);
 }
 
+/* Build hosts are busy: what takes time is waited for, not slept for. */
+static inline void wait_for_jobs(struct rig *rig, uint64_t more)
+{
+	uint64_t before;
+
+	assert_int_equal(machine_get_verdict(rig->m, &rig->v), 0);
+	before = rig->v.verified_jobs;
+	for (unsigned i = 0; i < 6000 && rig->v.verified_jobs < before + more; i++) {
+		sleep_ms(5);
+		assert_int_equal(machine_get_verdict(rig->m, &rig->v), 0);
+	}
+	assert_true(rig->v.verified_jobs >= before + more);
+}
+
 static inline void judge(struct rig *rig)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;

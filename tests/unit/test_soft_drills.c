@@ -98,7 +98,7 @@ static void test_doubled_interrupt(void **state)
 	judge(&rig);
 	assert_int_equal(rig.v.spurious, 0);
 	command(&rig, "jobs off");
-	sleep_ms(50);
+	judge(&rig);
 	assert_true(sink.signal_msi(sink.user, &route, NULL) > 0);
 	sleep_ms(20);
 	judge(&rig);

@@ -32,11 +32,9 @@ static void test_msix(void **state)
 	o.guest_args = "working-set=8M rate=50";
 	rig_up(&rig, 2, NULL, o);
 	start(&rig);
-	sleep_ms(1000);
+	wait_for_jobs(&rig, 1000);
 	expect_clean(&rig);
-	print(&rig);
 	assert_int_equal(rig.v.devices, 2);
-	assert_true(rig.v.verified_jobs > 100);
 	rig_down(&rig);
 }
 
@@ -49,11 +47,8 @@ static void run_mode(const char *args, enum machine_gic gic)
 	o.guest_args = args;
 	rig_up(&rig, 1, NULL, o);
 	start(&rig);
-	sleep_ms(500);
+	wait_for_jobs(&rig, 300);
 	expect_clean(&rig);
-	if (rig.v.verified_jobs < 50)
-		print(&rig);
-	assert_true(rig.v.verified_jobs >= 50);
 	rig_down(&rig);
 }
 
@@ -82,15 +77,10 @@ static void test_commands(void **state)
 	rig_up(&rig, 2, NULL, o);
 	start(&rig);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-		uint64_t before;
-
-		sleep_ms(60);
-		assert_int_equal(machine_get_verdict(rig.m, &rig.v), 0);
-		before = rig.v.verified_jobs;
+		wait_for_jobs(&rig, 50);
 		command(&rig, commands[i]);
-		sleep_ms(250);
-		assert_int_equal(machine_get_verdict(rig.m, &rig.v), 0);
-		if (rig.v.first_fault[0] || rig.v.spurious || rig.v.verified_jobs < before + 5) {
+		wait_for_jobs(&rig, 200);
+		if (rig.v.first_fault[0] || rig.v.spurious) {
 			print(&rig);
 			fail_msg("after \"%s\": %s", commands[i], rig.v.first_fault);
 		}
@@ -111,7 +101,7 @@ static void test_peers(void **state)
 	o.peers = true;
 	rig_up(&rig, 2, NULL, o);
 	start(&rig);
-	sleep_ms(500);
+	wait_for_jobs(&rig, 100);
 	expect_clean(&rig);
 	assert_true(rig.v.peer_writes > 20);
 	/* A write that never reached the peer. */
@@ -119,7 +109,7 @@ static void test_peers(void **state)
 	if (vferry_device_bar_area(machine_device(rig.m, 1), 2, 0, &area) == 0) {
 		memset(area.host, 0, area.bytes);
 		start(&rig);
-		sleep_ms(200);
+		wait_for_jobs(&rig, 50);
 		judge(&rig);
 		assert_true(rig.v.lost_peer_writes > 0);
 	}
@@ -138,14 +128,13 @@ static void test_machine_reset(void **state)
 	rig_up(&rig, 2, NULL, o);
 	start(&rig);
 	for (unsigned i = 0; i < 3; i++) {
-		sleep_ms(200);
+		wait_for_jobs(&rig, 50);
 		expect_clean(&rig);
 		if (machine_reset(rig.m, &err) < 0)
 			fail_msg("%s", err.message);
 	}
-	sleep_ms(200);
+	wait_for_jobs(&rig, 50);
 	expect_clean(&rig);
-	assert_true(rig.v.verified_jobs > 20);
 	rig_down(&rig);
 }
 
