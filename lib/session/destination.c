@@ -61,28 +61,40 @@ static int load_component_step(struct vf_destination_side *side, struct vf_sessi
 	return ret;
 }
 
-/* The last check: everything that was sent is here, and RAM is the same if that was asked for. */
-static int step_prepared(struct vf_destination_side *side, struct vferry_error *err)
+/*
+ * With --verify: the digest is taken the moment RAM is complete. Later is too late: loading the
+ * interrupt controller takes pending bits out of tables in RAM.
+ */
+static int step_ram_complete(struct vf_destination_side *side, struct vferry_error *err)
 {
 	struct vferry_session *s = side->session;
 	uint64_t start = vf_now_ns();
-	uint32_t digest;
+	int ret;
+
+	if (!side->machine.verify || !s->ram)
+		return 0;
+	ret = vferry_ram_digest(s->ram, &side->own_digest, err);
+	(void) pthread_mutex_lock(&side->lock);
+	side->verify_ns = vf_now_ns() - start;
+	(void) pthread_mutex_unlock(&side->lock);
+	return ret;
+}
+
+/* The last check: everything that was sent is here, and RAM is the same if that was asked for. */
+static int step_prepared(struct vf_destination_side *side, struct vferry_error *err)
+{
 	int ret = vf_destination_check_manifest(side, err);
 
-	if (ret || !side->machine.verify || !s->ram)
+	if (ret || !side->machine.verify || !side->session->ram)
 		return ret;
 	if (!side->digest_there)
 		return vferry_error_set(err, -EPROTO, "no-digest", "ram",
 					"verification was agreed on, but no digest came");
-	ret = vferry_ram_digest(s->ram, &digest, err);
-	(void) pthread_mutex_lock(&side->lock);
-	side->verify_ns = vf_now_ns() - start;
-	(void) pthread_mutex_unlock(&side->lock);
-	if (!ret && digest != side->digest)
-		ret = vferry_error_set(err, -EBADMSG, "ram-differs", "ram",
-				       "RAM has digest %08x here, %08x on the source", digest,
-				       side->digest);
-	return ret;
+	if (side->own_digest != side->digest)
+		return vferry_error_set(err, -EBADMSG, "ram-differs", "ram",
+					"RAM has digest %08x here, %08x on the source",
+					side->own_digest, side->digest);
+	return 0;
 }
 
 static int run_load_step(void *user, const struct vf_plan_view *view, uint64_t *ret_bytes,
@@ -99,8 +111,9 @@ static int run_load_step(void *user, const struct vf_plan_view *view, uint64_t *
 	case VF_OWN_STREAM_LAST:
 		return vf_stream_sink_load_last(c->stream_sink, ret_bytes, err);
 	case VF_OWN_RAM_COMPLETE:
+		return step_ram_complete(side, err);
 	case VF_OWN_COMMIT:
-		return 0;	/* marks: their input is what counts */
+		return 0;	/* a mark: its input is what counts */
 	case VF_OWN_PREPARED:
 		return step_prepared(side, err);
 	case VF_OWN_VCPU_RUN:

@@ -74,7 +74,7 @@ struct vf_destination_side {
 	bool manifest_there;
 	struct vf_manifest manifest;
 	bool digest_there;
-	uint32_t digest;
+	uint32_t digest, own_digest;	/* of RAM: the source says; here, when it was complete */
 	uint64_t verify_ns;
 	uint64_t switchover_ns, commit_ns;
 	uint64_t stream_bytes;
