@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: MIT
+"""Devices, machines and proxies as processes: started, waited for, asked over QMP, and ended.
+
+Every wait has a limit, so that a test fails and does not hang. $VFERRY_BUILD names the build folder.
+"""
+import json
+import os
+import pathlib
+import re
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("VFERRY_BUILD", ROOT / "build")).resolve()
+VFERRY = BUILD / "tools" / "vferry"
+
+
+def build_option(name):
+    path = BUILD / "meson-info" / "intro-buildoptions.json"
+    if not path.exists():
+        return ""
+    return next((o["value"] for o in json.loads(path.read_text()) if o["name"] == name), "")
+
+
+SANITIZED = build_option("b_sanitize") not in ("", "none")
+SLOW = 4 if SANITIZED else 1
+WAIT = 30 * SLOW
+# The guest's patience: sanitizers and loaded machines are slow, which is not what is tested.
+PATIENCE = f"notice-ms={4000 * SLOW} lost-ms={15000 * SLOW}"
+
+DONE, USAGE, REFUSED, FAILED, CANCELLED, UNKNOWN, FAILED_AFTER = range(7)
+
+
+def wait_for(what, condition, timeout=WAIT):
+    """The first true value of condition()."""
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"waited {timeout} s for: {what}")
+
+
+def run(*args, timeout=WAIT, **kwargs):
+    """`vferry args` to its end."""
+    return subprocess.run([str(VFERRY), *map(str, args)], capture_output=True, text=True,
+                          timeout=timeout, **kwargs)
+
+
+class Process:
+    """A sub-command that says `ready` and goes on."""
+
+    def __init__(self, lab, name, *args, signals_ok=False):
+        self.name = name
+        self.out = lab.path / f"{name}.out"
+        self.err = lab.path / f"{name}.err"
+        with open(self.out, "w") as out, open(self.err, "w") as err:
+            self.process = subprocess.Popen([str(VFERRY), *map(str, args)], stdout=out, stderr=err,
+                                            stdin=subprocess.DEVNULL, cwd=lab.path)
+        lab.processes.append(self)
+        self.ready = wait_for(f"{name} to be ready", self._ready)
+
+    def _ready(self):
+        for line in self.out.read_text().splitlines():
+            if line.startswith("ready"):
+                return line
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.name} ended with {self.process.returncode}: "
+                                 f"{self.err.read_text()}")
+        return None
+
+    def end(self):
+        """SIGTERM. Return: the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self, timeout=WAIT):
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"{self.name} did not end: {self.err.read_text()}") from None
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class QmpError(Exception):
+    def __init__(self, error):
+        super().__init__(error["desc"])
+        self.error = error
+
+
+class Qmp:
+    """Any QMP server's client: vferry's, and QEMU's to compare with."""
+
+    def __init__(self, path, negotiate=True):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(WAIT)
+        self.socket.connect(str(path))
+        self.file = self.socket.makefile("rw")
+        self.events = []
+        self.greeting = json.loads(self.file.readline())
+        if negotiate:
+            self("qmp_capabilities")
+
+    def send(self, text):
+        self.file.write(text + "\n")
+        self.file.flush()
+
+    def message(self):
+        """The next message that is no event; None: closed."""
+        while True:
+            line = self.file.readline()
+            if not line:
+                return None
+            message = json.loads(line)
+            if "event" not in message:
+                return message
+            self.events.append(message)
+
+    def raw(self, text):
+        self.send(text)
+        return self.message()
+
+    def __call__(self, command, arguments=None, **kwargs):
+        request = {"execute": command}
+        arguments = {**(arguments or {}), **kwargs}
+        if arguments:
+            request["arguments"] = arguments
+        answer = self.raw(json.dumps(request))
+        assert answer is not None, f"{command}: the connection was closed"
+        if "error" in answer:
+            raise QmpError(answer["error"])
+        return answer["return"]
+
+    def drain_events(self):
+        while select.select([self.socket], [], [], 0)[0]:
+            line = self.file.readline()
+            if not line:
+                break
+            self.events.append(json.loads(line))
+        return self.events
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+class Machine(Process):
+    """`vferry run`."""
+
+    def __init__(self, lab, name, devices, *args, memory="64M", guest="rate=20 working-set=8M",
+                 incoming=None):
+        self.control = lab.path / f"{name}.qmp"
+        self.devices = devices
+        command = ["run", "--memory", memory, "--control", self.control, "--guest-args",
+                   f"{guest} {PATIENCE}"]
+        for device in devices:
+            command += ["--device", f"vfio-user:{device.path}"]
+        if incoming:
+            command += ["--incoming", incoming]
+        super().__init__(lab, name, *command, *args)
+        self.qmp = Qmp(self.control)
+        found = re.search(r"incoming=(\S+)", self.ready)
+        self.uri = found.group(1) if found else None
+
+    def status(self):
+        return self.qmp("query-status")["status"]
+
+    def migration(self):
+        return self.qmp("query-migrate")
+
+    def wait_status(self, status):
+        return wait_for(f"{self.name} to be {status}", lambda: self.status() == status)
+
+    def wait_migration(self, status):
+        return wait_for(f"the migration of {self.name} to be {status}",
+                        lambda: self.migration().get("status") == status)
+
+    def outcome(self):
+        """How the migration ended, when it did."""
+        return wait_for(f"the migration of {self.name} to end", lambda: self._outcome())
+
+    def _outcome(self):
+        outcome = self.migration().get("x-vferry-outcome", "pending")
+        return outcome if outcome != "pending" else None
+
+    def guest(self, command):
+        return self.qmp("x-vferry-guest-command", command=command)["reply"]
+
+    def verdict(self):
+        return self.qmp("x-vferry-verdict")
+
+    def wait_work(self, jobs=20):
+        """Until the guest is up and its devices did something."""
+        need = jobs if self.devices else 0
+        return wait_for(f"the guest of {self.name} to work",
+                        lambda: (v := self.verdict())["booted"] and v["verified-jobs"] >= need and v)
+
+    def vectors(self):
+        return sum(d["vectors-connected"] for d in self.migration()["x-vferry-devices"])
+
+    def judge(self, migrations=1):
+        """The guest's verdict, which must be clean."""
+        verdict = self.qmp("x-vferry-verdict", {"judge": True, "timeout": WAIT,
+                                                "allowed-spurious": migrations * self.vectors()})
+        assert verdict["clean"], verdict
+        if self.devices:
+            assert verdict["verified-jobs"] > 0
+        return verdict
+
+    def check_forwarded(self):
+        """Every vector is injected directly: the original failure would leave it in software."""
+        for device in self.migration()["x-vferry-devices"]:
+            assert device["vectors-connected"] > 0, device
+            assert device["vectors-forwarded"] == device["vectors-connected"], device
+
+
+class Device(Process):
+    """`vferry device --model accel`."""
+
+    def __init__(self, lab, name, *args, script=None):
+        self.path = lab.path / f"{name}.sock"
+        if script:
+            file = lab.path / f"{name}.script"
+            file.write_text(script)
+            args = (*args, "--script", file)
+        super().__init__(lab, name, "device", "--model", "accel", "--socket", self.path, *args)
+
+
+class Lab:
+    """All processes of a test, in one private directory with a short name."""
+
+    def __init__(self):
+        self.path = pathlib.Path(tempfile.mkdtemp(prefix="vf-"))
+        self.processes = []
+        self.proxies = []
+        self.count = 0
+
+    def devices(self, count, *args, script=None):
+        self.count += 1
+        return [Device(self, f"d{self.count}-{i}", *args, script=script) for i in range(count)]
+
+    def machine(self, name, devices, *args, **kwargs):
+        return Machine(self, name, devices, *args, **kwargs)
+
+    def pair(self, devices=1, *args, incoming="tcp:127.0.0.1:0", device_args=(), source_script=None,
+             destination_script=None, work=True, **kwargs):
+        """A source that works, and a destination that waits."""
+        source = Machine(self, "source", self.devices(devices, *device_args, script=source_script),
+                         *args, **kwargs)
+        destination = Machine(self, "destination",
+                              self.devices(devices, *device_args, script=destination_script),
+                              *args, incoming=incoming, **kwargs)
+        if work:
+            source.wait_work()
+        return source, destination
+
+    def migrate(self, source, uri, *args, expect=DONE, timeout=WAIT):
+        result = run("migrate", uri, "--control", source.control, *args, timeout=timeout)
+        assert result.returncode == expect, result.stderr + result.stdout
+        return result
+
+    def start_migrate(self, source, uri, *args):
+        """In the background: to be cancelled, watched, interrupted."""
+        return subprocess.Popen([str(VFERRY), "migrate", str(uri), "--control", str(source.control),
+                                 *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                text=True)
+
+    def proxy(self, uri, **kwargs):
+        proxy = Proxy(uri, **kwargs)
+        self.proxies.append(proxy)
+        return proxy
+
+    def close(self):
+        """Ends all. What died by itself, or of a sanitizer, is told."""
+        broken = []
+        for proxy in self.proxies:
+            proxy.close()
+        for process in reversed(self.processes):
+            code = process.process.poll()
+            if code is None:
+                try:
+                    code = process.end()
+                except AssertionError as error:
+                    broken.append(str(error))
+                    continue
+            if code in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS) or \
+               "Sanitizer" in process.err.read_text(errors="replace"):
+                broken.append(f"{process.name} died ({code}): {process.err.read_text()[-3000:]}")
+        shutil.rmtree(self.path, ignore_errors=True)
+        assert not broken, "\n".join(broken)
+
+
+class Frame:
+    """Numbers of lib/wire/frame.h."""
+    HEADER = struct.Struct("<IHHIIQII")
+    PAGES, ROUND_END, ACCEPT, SWITCHOVER, MANIFEST, COMMIT = 5, 6, 3, 11, 12, 13
+    PREPARED, RUNNING, RESOLVE, RESOLVED = 17, 19, 21, 22
+
+
+class Proxy:
+    """Between the two sides: slow, or cutting or holding the link at a frame.
+
+    cut=TYPE: everything is closed when that frame comes, which is not passed on. after=True: it is
+    passed on first. hold=TYPE: that frame waits for release(). rate: bytes a second, from the source.
+    """
+
+    def __init__(self, uri, rate=None, cut=None, after=False, hold=None):
+        assert uri.startswith("tcp:")
+        host, port = uri[4:].rsplit(":", 1)
+        self.target = (host, int(port))
+        self.rate, self.cut, self.after, self.hold = rate, cut, after, hold
+        self.released = threading.Event()
+        self.happened = threading.Event()
+        self.sockets, self.lock = [], threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.uri = f"tcp:127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+                far = socket.create_connection(self.target)
+            except OSError:
+                return
+            with self.lock:
+                self.sockets += [near, far]
+            for a, b, forward in ((near, far, True), (far, near, False)):
+                threading.Thread(target=self._pump, args=(a, b, forward), daemon=True).start()
+
+    def _read(self, source, count):
+        data = bytearray()
+        while len(data) < count:
+            part = source.recv(min(count - len(data), 65536))
+            if not part:
+                raise OSError("closed")
+            data += part
+        return bytes(data)
+
+    def _send(self, sink, data, forward):
+        step = 16384 if self.rate and forward else len(data)
+        for at in range(0, len(data), step or 1):
+            sink.sendall(data[at:at + step])
+            if self.rate and forward:
+                time.sleep(min(step, len(data) - at) / self.rate)
+
+    def _pump(self, source, sink, forward):
+        try:
+            while True:
+                header = self._read(source, Frame.HEADER.size)
+                _, kind, _, _, length, *_ = Frame.HEADER.unpack(header)
+                body = self._read(source, length)
+                if kind == self.hold:
+                    self.happened.set()
+                    self.released.wait(WAIT)
+                if kind == self.cut and not self.happened.is_set():
+                    if self.after:
+                        self._send(sink, header + body, forward)
+                    self.happened.set()
+                    self.cut_all()
+                    return
+                self._send(sink, header + body, forward)
+        except OSError:
+            for one in (source, sink):
+                try:
+                    one.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+    def release(self):
+        self.released.set()
+
+    def cut_all(self):
+        with self.lock:
+            for one in self.sockets:
+                try:
+                    one.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+    def close(self):
+        self.released.set()
+        self.listener.close()
+        self.cut_all()

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: MIT
+"""Whole migrations between processes, judged by the guest."""
+import json
+import os
+import stat
+
+import pytest
+
+from lab import DONE, FAILED, run, wait_for
+
+
+def check_moved(source, destination, migrations=1):
+    assert source.status() == "postmigrate"
+    assert destination.wait_status("running")
+    return destination.judge(migrations)
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("devices", [1, 8])
+def test_devices_and_channels(lab, devices, channels):
+    source, destination = lab.pair(devices)
+    result = lab.migrate(source, destination.uri, "--parallel-connections", channels)
+    assert "restored in the pause" in result.stdout
+    check_moved(source, destination)
+    destination.check_forwarded()
+
+
+@pytest.mark.parametrize("policy", ["throttle", "continue", "give-up"])
+def test_policy_that_converges(lab, policy):
+    source, destination = lab.pair()
+    lab.migrate(source, destination.uri, "--policy", policy)
+    check_moved(source, destination)
+
+
+# Memory is dirtied faster than the link takes it.
+TOO_FAST = {"guest": "rate=200 working-set=16M", "memory": "48M"}
+LIMITED = ("--bandwidth", "40MB/s", "--max-downtime", "100")
+
+
+def test_give_up_says_why(lab):
+    source, destination = lab.pair(**TOO_FAST)
+    result = lab.migrate(source, destination.uri, *LIMITED, "--policy", "give-up", expect=FAILED)
+    assert "MiB/s" in result.stderr
+    assert source.status() == "running"
+    source.judge()
+
+
+def test_throttle_makes_it_converge(lab):
+    source, destination = lab.pair(**TOO_FAST)
+    result = lab.migrate(source, destination.uri, *LIMITED, "--policy", "throttle", "--json")
+    assert json.loads(result.stdout)["x-vferry-outcome"] == "done"
+    assert "slowed by" in result.stderr
+    check_moved(source, destination)
+
+
+def test_continue_goes_on_until_the_timeout(lab):
+    source, destination = lab.pair(**TOO_FAST)
+    result = lab.migrate(source, destination.uri, *LIMITED, "--policy", "continue", "--timeout", 4,
+                         expect=FAILED)
+    assert "slowed by" not in result.stderr
+    assert source.status() == "running"
+    source.judge()
+
+
+@pytest.mark.threads
+def test_over_unix(lab):
+    path = lab.path / "m.sock"
+    source, destination = lab.pair(incoming=f"unix:{path}")
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    lab.migrate(source, destination.uri)
+    check_moved(source, destination)
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+def test_compression(lab, compression):
+    source, destination = lab.pair(guest="rate=20 working-set=8M fill=16M fill-kind=half")
+    lab.migrate(source, destination.uri, "--compression", compression)
+    check_moved(source, destination)
+
+
+def test_verify(lab):
+    source, destination = lab.pair()
+    lab.migrate(source, destination.uri, "--verify")
+    check_moved(source, destination)
+
+
+def test_slow_link(lab):
+    source, destination = lab.pair(guest="rate=1 working-set=4M", memory="32M")
+    proxy = lab.proxy(destination.uri, rate=8_000_000)
+    lab.migrate(source, proxy.uri, "--max-downtime", 500)
+    check_moved(source, destination)
+
+
+def test_device_to_device_writes(lab):
+    source, destination = lab.pair(2, guest="rate=10 working-set=8M p2p=on")
+    wait_for("peer writes", lambda: source.verdict()["peer-writes"] > 10)
+    before = source.verdict()["peer-writes"]
+    lab.migrate(source, destination.uri)
+    verdict = check_moved(source, destination)
+    assert verdict["peer-writes"] > before and verdict["lost-peer-writes"] == 0
+
+
+def test_device_state_before_the_pause(lab):
+    source, destination = lab.pair(device_args=("--state-size", "64M", "--dirty-rate", "2M/s"))
+    result = lab.migrate(source, destination.uri, "--json")
+    state = json.loads(result.stdout)
+    assert state["vfio"]["transferred"] >= 64 << 20
+    in_pause = [s for s in state["x-vferry-report"]
+                if s["component"].startswith("vfio/") and s["side"] == "source" and s["in-pause"]]
+    assert in_pause and sum(s["bytes"] for s in in_pause) < 32 << 20
+    check_moved(source, destination)
+
+
+def test_there_and_back(lab):
+    source, destination = lab.pair()
+    lab.migrate(source, destination.uri)
+    third = lab.machine("third", lab.devices(1), incoming="tcp:127.0.0.1:0")
+    lab.migrate(destination, third.uri)
+    assert destination.status() == "postmigrate"
+    third.wait_status("running")
+    third.judge(migrations=2)
+
+
+def test_paused_stays_paused(lab):
+    source, destination = lab.pair()
+    source.qmp("stop")
+    assert source.status() == "paused"
+    lab.migrate(source, destination.uri)
+    assert destination.wait_status("paused")
+    destination.qmp("cont")
+    check_moved(source, destination)
+
+
+def test_the_moved_machine_cannot_be_continued_here(lab):
+    source, destination = lab.pair()
+    lab.migrate(source, destination.uri)
+    with pytest.raises(Exception, match="moved away"):
+        source.qmp("cont")
+    result = lab.migrate(source, destination.uri, expect=FAILED)
+    assert "moved away" in result.stderr
+    assert source.end() == DONE and destination.end() == DONE
+
+
+def test_detach_and_status(lab):
+    source, destination = lab.pair()
+    lab.migrate(source, destination.uri, "--detach")
+    assert source.outcome() == "done"
+    assert "postmigrate" in run("status", "--control", source.control).stdout
+    status = json.loads(run("status", "--control", destination.control, "--json").stdout)
+    assert status["machine"]["status"] == "running"
+    check_moved(source, destination)
+
+
+def hook(lab, code=0):
+    path = lab.path / "hook"
+    path.write_text(f"#!/bin/sh\necho $1 >> {lab.path}/hook.log\nexit {code}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_hook(lab):
+    source, destination = lab.pair()
+    lab.migrate(source, destination.uri, "--hook", hook(lab))
+    assert (lab.path / "hook.log").read_text().split() == ["before-switchover", "after-commit"]
+    check_moved(source, destination)
+
+
+def test_failing_hook_cancels(lab):
+    source, destination = lab.pair()
+    result = run("migrate", destination.uri, "--control", source.control, "--hook", hook(lab, 1))
+    assert result.returncode in (3, 4), result.stderr
+    assert "hook" in result.stderr
+    assert source.status() == "running"
+    source.judge()
+
+
+def test_defer_and_migrate_incoming(lab):
+    source, destination = lab.pair(incoming="defer")
+    destination.qmp("migrate-incoming", uri="tcp:127.0.0.1:0")
+    address = destination.migration()["socket-address"][0]
+    lab.migrate(source, f"tcp:{address['host']}:{address['port']}")
+    check_moved(source, destination)
+
+
+@pytest.mark.threads
+def test_save_and_restore(lab):
+    source = lab.machine("source", lab.devices(1))
+    source.wait_work()
+    saved = lab.path / "saved"
+    result = run("save", saved, "--control", source.control, "--parallel-connections", 2)
+    assert result.returncode == DONE, result.stderr
+    assert source.status() == "postmigrate" and saved.stat().st_size > 0
+    restored = lab.machine("restored", lab.devices(1), incoming=f"file:{saved}")
+    restored.wait_status("running")
+    restored.judge()
+    restored.check_forwarded()
+
+
+def test_demo(lab):
+    result = run("demo", "--memory", "96M", "--json", timeout=120)
+    assert result.returncode == DONE, result.stderr
+    both = json.loads(result.stdout)
+    assert both["verdict"]["clean"] and both["migration"]["x-vferry-outcome"] == "done"
