@@ -136,6 +136,31 @@ static void two_devices_four_channels(void **state)
 	run_case(2, 2, 4, true);
 }
 
+/* Each device writes into the other's BAR all the time: nothing may be lost on the way. */
+static void peers_write_into_each_other(void **state)
+{
+	struct machine_options options = MACHINE_OPTIONS_INIT;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct test_machine from, to;
+
+	(void) state;
+	options.memory_bytes = 256 << 20;
+	options.peers = true;
+	options.guest_args = "working-set=64M rate=60 p2p=on";
+	options.cpus = 2;
+	test_machine_start(&from, &options, &device_defaults, 2);
+	options.incoming = true;
+	test_machine_start(&to, &options, &device_defaults, 2);
+	assert_int_equal(machine_start(from.machine, &err), 0);
+	sleep_ms(300);
+	migrate(&from, &to, NULL);
+	expect_outcome(&from, VFERRY_OUTCOME_DONE);
+	sleep_ms(200);
+	expect_clean(&to, 16);
+	test_machine_free(&from);
+	test_machine_free(&to);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -143,6 +168,7 @@ int main(void)
 		cmocka_unit_test(one_device_stop_copy),
 		cmocka_unit_test(one_device_precopy),
 		cmocka_unit_test(two_devices_four_channels),
+		cmocka_unit_test(peers_write_into_each_other),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

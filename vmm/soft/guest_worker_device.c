@@ -311,14 +311,34 @@ static uint64_t job_length(const struct worker *w, const struct worker_slot *slo
 	return slot->op == ACCEL_OP_COPY_PEER ? WORKER_PEER_BYTES : w->job_bytes;
 }
 
-static uint64_t next_op(const struct worker *w, const struct worker_device *dev, unsigned s)
+/*
+ * A device's count grows by one when its set-up is done, and by one when a reset begins: it is odd
+ * while the device can be written to.
+ */
+static bool peer_ready(struct soft_vcpu *vcpu, const struct worker *w, unsigned index)
 {
+	unsigned peer = (unsigned) ((index + 1) % w->found);
+
+	return worker_load(vcpu, resets_gpa(vcpu, peer)) % 2 == 1;
+}
+
+/* Since the slot's job was given to its device, or right now. */
+static bool was_reset(struct soft_vcpu *vcpu, unsigned peer, const struct worker_slot *slot)
+{
+	uint64_t count = worker_load(vcpu, resets_gpa(vcpu, peer));
+
+	return count != slot->peer_resets || count % 2 == 0;
+}
+
+static uint64_t next_op(struct soft_vcpu *vcpu, const struct worker *w, unsigned index, unsigned s)
+{
+	const struct worker_device *dev = &w->device[index];
 	const struct worker_slot *slot = &dev->slot[s];
 	static const uint64_t cycle[] = { ACCEL_OP_COPY, ACCEL_OP_STORE, ACCEL_OP_FILL,
 					  ACCEL_OP_CRC32C, ACCEL_OP_LOAD };
 	uint64_t op = cycle[slot->number % 5];
 
-	if (w->peer && w->found > 1)
+	if (w->peer && w->found > 1 && peer_ready(vcpu, w, index))
 		return ACCEL_OP_COPY_PEER;
 	if (op == ACCEL_OP_STORE && (s + 1) * WORKER_PAGE > dev->state_bytes)
 		return ACCEL_OP_COPY;
@@ -417,7 +437,7 @@ static bool submit(struct soft_vcpu *vcpu, struct worker *w, unsigned index, uns
 	/* What was written into the peer last must still be there, before it is replaced. */
 	if (slot->peer_written)
 		check_peer(vcpu, w, index, s);
-	slot->op = next_op(w, dev, s);
+	slot->op = next_op(vcpu, w, index, s);
 	slot->seed = worker_mix(worker_mix(w->seed, index * WORKER_SLOTS + s), slot->number);
 	slot->descriptor = descriptor;
 	fill_job(vcpu, w, index, s, &d);
@@ -441,7 +461,7 @@ static void check_peer(struct soft_vcpu *vcpu, struct worker *w, unsigned index,
 	for (uint64_t i = 0; i < WORKER_PEER_BYTES / WORD && good; i++)
 		good = soft_read(vcpu, at + i * WORD, WORD) == accel_pattern(slot->peer_seed, i);
 	if (soft_bus_failed(vcpu) ||
-	    worker_load(vcpu, resets_gpa(vcpu, peer)) != slot->peer_resets) {
+	    was_reset(vcpu, peer, slot)) {
 		slot->peer_written = 0;
 	} else if (good) {
 		w->peer_writes++;
@@ -498,7 +518,7 @@ static void judge_job(struct soft_vcpu *vcpu, struct worker *w, unsigned index, 
 		w->corrupt_jobs++;
 		worker_fault(w, WORKER_FAULT_JOB_RESULT, index, s, slot->op);
 	} else if (slot->op == ACCEL_OP_COPY_PEER &&
-		   worker_load(vcpu, resets_gpa(vcpu, peer)) != slot->peer_resets) {
+		   was_reset(vcpu, peer, slot)) {
 		/* A peer that is being reset cannot be written to. */
 		w->voided_jobs++;
 	} else {
