@@ -147,8 +147,10 @@ int vferry_session_migrate(struct vferry_session *session, const char *uri,
 int vferry_session_cancel(struct vferry_session *session);
 int vferry_session_continue(struct vferry_session *session);	/* leave pre-switchover */
 /*
- * After an outcome unknown. @peer: where the destination answers; its answer decides. Or NULL, with
- * the word of somebody who fenced one side off: @fenced_destination says which.
+ * After an outcome unknown. @peer: where the destination answers; its answer decides (source only).
+ * Or NULL, with the word of somebody who fenced one side off for good; @fenced_destination says which:
+ * a source whose destination is fenced takes the machine back, a PREPARED destination whose source
+ * is fenced runs it, and the fenced side gives it up. -EINVAL: nothing of the kind was started.
  */
 int vferry_session_resolve(struct vferry_session *session, const char *peer,
 			   bool fenced_destination, struct vferry_error *err);
@@ -189,6 +191,7 @@ struct vferry_status {
 	uint64_t total_ns;		/* until now, or until the end */
 	bool expected_downtime_known;
 	uint64_t expected_downtime_ns;
+	uint32_t expected_downtime_unknown_terms;	/* > 0: the figure is a lower bound */
 	bool downtime_known;
 	uint64_t downtime_ns;		/* vCPUs stopped here to vCPUs running there */
 	char forecast[160];		/* why it will not converge, once that is clear; else "" */

@@ -438,6 +438,7 @@ static void on_event(struct vf_destination_side *side, const struct vf_event *e)
 		.error = e->has_error ? &e->error : NULL,
 	};
 
+	event.source_fenced = e->kind == VF_DST_FENCED && e->flag;
 	switch (e->kind) {
 	case VF_DST_OWN_MACHINE:
 		on_machine(side);
@@ -546,6 +547,14 @@ int vf_destination_side_new(struct vferry_session *s, struct vferry_error *err)
 	if (ret)
 		destination_free(s);
 	return ret;
+}
+
+int vf_destination_resolve(struct vferry_session *s, bool fenced_destination)
+{
+	struct vf_event event = { .kind = VF_DST_FENCED, .flag = !fenced_destination };
+
+	vf_session_post(s, &event);
+	return 0;
 }
 
 struct vf_executor *vf_destination_executor(struct vferry_session *s)

@@ -287,10 +287,12 @@ int vferry_session_continue(struct vferry_session *s)
 int vferry_session_resolve(struct vferry_session *s, const char *peer, bool fenced_destination,
 			   struct vferry_error *err)
 {
-	if (!s->source)
-		return vferry_error_set(err, -EINVAL, "not-a-source", NULL,
-					"only a source asks how its migration ended");
-	return vf_source_resolve(s, peer, fenced_destination);
+	if (s->source)
+		return vf_source_resolve(s, peer, fenced_destination);
+	if (s->destination && !peer)
+		return vf_destination_resolve(s, fenced_destination);
+	return vferry_error_set(err, -EINVAL, "not-a-source", NULL,
+				"only a source can ask the other side how its migration ended");
 }
 
 /* ---- events ---- */

@@ -209,5 +209,6 @@ uint64_t vf_source_pause_ns(struct vferry_session *s);
 uint64_t vf_destination_pause_ns(struct vferry_session *s);
 int vf_source_continue(struct vferry_session *s);
 int vf_source_resolve(struct vferry_session *s, const char *peer, bool fenced_destination);
+int vf_destination_resolve(struct vferry_session *s, bool fenced_destination);
 
 #endif

@@ -695,6 +695,7 @@ static void publish_round(struct vf_source_side *side, const struct vf_round *ro
 	s->status.rate = side->rate;
 	s->status.expected_downtime_ns = d->expected_ns;
 	s->status.expected_downtime_known = d->expected_ns != 0;
+	s->status.expected_downtime_unknown_terms = d->unknown;
 	(void) pthread_mutex_unlock(&s->lock);
 	vf_session_notify(s);
 }

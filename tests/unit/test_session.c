@@ -849,6 +849,30 @@ static void a_fenced_destination_gives_the_machine_back(void **state)
 	machine_done(&to);
 }
 
+static void a_prepared_destination_is_promoted_when_the_source_is_fenced(void **state)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct machine from, to;
+	char uri[128], dir[64];
+
+	(void) state;
+	cut_migration(&from, &to, COMMIT_FRAME, uri, dir);
+	assert_false(to.running);
+	assert_int_equal(vferry_session_resolve(to.session, uri, false, &err), -EINVAL);
+	assert_int_equal(vferry_session_resolve(to.session, NULL, false, &err), 0);
+	assert_int_equal(vferry_session_wait(to.session, 5 * SECOND), 0);
+	assert_int_equal(outcome_of(&to), VFERRY_OUTCOME_DONE);
+	assert_true(to.running);
+	expect_record(dir, "ran");
+	/* Whoever asks later hears it. */
+	assert_int_equal(vferry_session_resolve(from.session, uri, false, &err), 0);
+	wait_known(&from);
+	assert_int_equal(outcome_of(&from), VFERRY_OUTCOME_DONE);
+	assert_false(from.running);
+	machine_done(&from);
+	machine_done(&to);
+}
+
 /* ---- files ---- */
 
 static void save_to(struct machine *from, const char *uri)
@@ -973,6 +997,7 @@ int main(void)
 		cmocka_unit_test(commit_that_never_came_is_resolved_to_aborted),
 		cmocka_unit_test(an_answer_that_never_came_is_resolved_to_ran),
 		cmocka_unit_test(a_fenced_destination_gives_the_machine_back),
+		cmocka_unit_test(a_prepared_destination_is_promoted_when_the_source_is_fenced),
 		cmocka_unit_test(saved_and_loaded),
 		cmocka_unit_test(a_full_disk_leaves_the_machine_running),
 		cmocka_unit_test(a_damaged_file_is_refused_with_its_place),
