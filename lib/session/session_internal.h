@@ -4,8 +4,10 @@
  *
  *   session.c      the public functions, the event queue, the status
  *   steps.c        plans from components; struct vferry_step; how a component's step runs
- *   source.c       source: carries out the engine's actions; source_link.c its channels
- *   destination.c  destination, likewise; destination_link.c its channels and frames
+ *   source.c       source: carries out the engine's actions; source_work.c its plans' steps,
+ *                  source_link.c its channels, source_file.c a file in place of them
+ *   destination.c  destination, likewise; destination_machine.c what it accepts,
+ *                  destination_link.c its channels and frames, destination_file.c a file
  *   report.c       steps as executed, plans as text
  *   record.c       the destination's `ran` and `aborted`
  *

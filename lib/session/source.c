@@ -31,280 +31,6 @@ static const char *const policy_names[] = {
 	[VFERRY_POLICY_GIVE_UP] = "give-up",
 };
 
-/* ---- callbacks of the pumps and of the page sender ---- */
-
-static int stream_send(void *user, uint16_t type, uint32_t component, const void *head,
-		       size_t head_bytes, const void *body, size_t body_bytes,
-		       struct vferry_error *err)
-{
-	return vf_source_send_for(user, (enum vf_frame_type) type, component, head, head_bytes, body,
-				  body_bytes, err);
-}
-
-/* The guest reset the device: its config space is sent anew, behind the RESTART. */
-static int stream_restarted(void *user, uint32_t component, struct vferry_error *err)
-{
-	struct vf_source_side *side = user;
-	struct vferry_session *s = side->session;
-	const char *device = s->components[component].device;
-	int ret = 0;
-
-	for (size_t i = 0; i < s->component_count && device[0] && !ret; i++) {
-		struct vf_session_component *c = &s->components[i];
-
-		if (strcmp(c->device, device))
-			continue;
-		for (size_t j = 0; j < c->desc.step_count && !ret; j++) {
-			uint64_t bytes;
-
-			if (c->desc.steps[j].step_class == VFERRY_SAVE_CONFIG_EARLY)
-				ret = vf_step_run_save(s, c, &c->desc.steps[j],
-						       vf_source_send_section, &bytes, err);
-		}
-	}
-	return ret;
-}
-
-static void stream_reinit(void *user, uint32_t component)
-{
-	struct vf_source_side *side = user;
-	struct vf_stream_source_totals totals;
-	struct vf_event event = { .kind = VF_SRC_STREAM_REINIT, .component = component };
-
-	vf_stream_source_get_totals(side->session->components[component].stream_source, &totals);
-	event.generation = totals.generation;
-	vf_session_post(side->session, &event);
-	if (side->file ||
-	    vf_stream_source_acknowledged(side->session->components[component].stream_source)) {
-		event.kind = VF_SRC_STREAM_ACK;
-		vf_session_post(side->session, &event);
-	}
-}
-
-static void stream_failed(void *user, uint32_t component, const struct vferry_error *error)
-{
-	struct vf_source_side *side = user;
-
-	(void) component;
-	vf_session_post_error(side->session, VF_SRC_OWN_STREAM_FAILED, error);
-}
-
-static const struct vf_stream_source_ops stream_ops = {
-	.send = stream_send,
-	.restarted = stream_restarted,
-	.reinit = stream_reinit,
-	.failed = stream_failed,
-};
-
-static void round_done(void *user, uint32_t round, int result)
-{
-	struct vf_source_side *side = user;
-	struct vf_event event = {
-		.kind = VF_SRC_OWN_ROUND_FINISHED, .generation = round, .number = (uint64_t) result,
-	};
-	bool last;
-
-	(void) pthread_mutex_lock(&side->lock);
-	last = side->in_last_round;
-	(void) pthread_mutex_unlock(&side->lock);
-	if (!last)
-		vf_session_post(side->session, &event);
-}
-
-/* ---- save steps ---- */
-
-static void stop_streams(struct vf_source_side *side)
-{
-	struct vferry_session *s = side->session;
-
-	for (size_t i = 0; i < s->component_count; i++)
-		if (s->components[i].stream_source)
-			vf_stream_source_request_stop(s->components[i].stream_source);
-}
-
-static int join_streams(struct vf_source_side *side, struct vferry_error *err)
-{
-	struct vferry_session *s = side->session;
-	int ret = 0;
-
-	for (size_t i = 0; i < s->component_count; i++) {
-		int one = s->components[i].stream_source
-				  ? vf_stream_source_stop(s->components[i].stream_source, err) : 0;
-
-		ret = ret ? ret : one;
-	}
-	return ret;
-}
-
-static int step_vcpu_stop(struct vf_source_side *side, struct vferry_error *err)
-{
-	struct vferry_session *s = side->session;
-	uint64_t now = vf_now_ns();
-	uint8_t body[4];
-	int ret;
-
-	stop_streams(side);
-	ret = s->ops.stop(s->user, err);
-	if (ret)
-		return ret;
-	(void) pthread_mutex_lock(&side->lock);
-	side->machine_stopped = true;
-	side->stopped_ns = now;
-	(void) pthread_mutex_unlock(&side->lock);
-	vf_session_post_kind(s, VF_SRC_MACHINE_STOPPED);
-	vf_put_u32(body, side->last_round);
-	ret = vf_source_send(side, VF_FRAME_SWITCHOVER, body, sizeof(body), err);
-	return ret ? ret : join_streams(side, err);
-}
-
-static int step_ram_last(struct vf_source_side *side, uint64_t *ret_bytes, struct vferry_error *err)
-{
-	struct vf_ram_collected collected;
-	struct vf_page_stats stats;
-	int ret;
-
-	(void) pthread_mutex_lock(&side->lock);
-	side->in_last_round = true;
-	(void) pthread_mutex_unlock(&side->lock);
-	ret = vf_ram_collect(side->session->ram, &collected);
-	if (!ret && side->file)
-		return vf_source_file_last_round(side, side->last_round, ret_bytes, err);
-	if (!ret)
-		ret = vf_page_sender_start_round(side->pages, side->last_round);
-	if (!ret)
-		ret = vf_page_sender_wait(side->pages, 0, err);
-	if (ret)
-		return vferry_error_set(err, ret, "ram-last-failed", "ram",
-					"sending the last pages: %s", vferry_errno_name(ret));
-	vf_page_sender_get_stats(side->pages, &stats, NULL);
-	*ret_bytes = stats.bytes;
-	return 0;
-}
-
-static int run_own_save_step(struct vf_source_side *side, const struct vf_plan_view *view,
-			     uint64_t *ret_bytes, struct vferry_error *err)
-{
-	struct vferry_session *s = side->session;
-
-	switch (view->step.step) {
-	case VF_OWN_VCPU_STOP:
-		return step_vcpu_stop(side, err);
-	case VF_OWN_VCPU_COMPLETE:
-		return s->ops.complete_io ? s->ops.complete_io(s->user, err) : 0;
-	case VF_OWN_STREAM_DRAIN:
-		return vf_stream_source_drain(s->components[view->step.component].stream_source,
-					      ret_bytes, err);
-	case VF_OWN_RAM_LAST:
-		return step_ram_last(side, ret_bytes, err);
-	}
-	return -EINVAL;
-}
-
-static int run_save_step(void *user, const struct vf_plan_view *view, uint64_t *ret_bytes,
-			 struct vferry_error *err)
-{
-	struct vf_source_side *side = user;
-	struct vf_session_component *c;
-
-	if (view->step.step >= VF_OWN_FIRST)
-		return run_own_save_step(side, view, ret_bytes, err);
-	c = &side->session->components[view->step.component];
-	return vf_step_run_save(side->session, c, &c->desc.steps[view->step.step],
-				vf_source_send_section, ret_bytes, err);
-}
-
-static void save_idle(void *user)
-{
-	struct vf_source_side *side = user;
-	bool stopped;
-
-	(void) pthread_mutex_lock(&side->lock);
-	stopped = side->machine_stopped;
-	(void) pthread_mutex_unlock(&side->lock);
-	if (stopped)	/* else only the live steps are done */
-		vf_session_post_kind(side->session, VF_SRC_SAVE_DONE);
-}
-
-static void save_failed(void *user, const struct vferry_error *error)
-{
-	struct vf_source_side *side = user;
-
-	vf_session_post_error(side->session, VF_SRC_SAVE_FAILED, error);
-}
-
-static const struct vf_executor_ops save_ops = {
-	.run = run_save_step,
-	.idle = save_idle,
-	.failed = save_failed,
-};
-
-/* ---- undo ---- */
-
-static int run_undo_step(void *user, const struct vf_plan_view *view, uint64_t *ret_bytes,
-			 struct vferry_error *err)
-{
-	struct vf_source_side *side = user;
-	struct vferry_session *s = side->session;
-	struct vf_session_component *c;
-
-	if (view->step.step == VF_OWN_LOGGING_OFF) {
-		vf_ram_tracking_stop(s->ram);
-		return 0;
-	}
-	if (view->step.step == VF_OWN_UNDO_VCPU_RUN)
-		return side->machine_stopped ? s->ops.start(s->user, err) : 0;
-	c = &s->components[view->step.component];
-	return vf_step_run_save(s, c, &c->desc.steps[view->step.step], vf_source_send_section,
-				ret_bytes, err);
-}
-
-static void nothing(void *user)
-{
-	(void) user;
-}
-
-static const struct vf_executor_ops undo_ops = { .run = run_undo_step, .idle = nothing };
-
-/* Everything that sends ends; then the undo plan. Any step may fail; the others run all the same. */
-static int undo(struct vf_source_side *side, struct vferry_error *err)
-{
-	struct vferry_session *s = side->session;
-	int ret;
-
-	if (side->pages)
-		vf_page_sender_cancel(side->pages);
-	if (side->file)
-		vf_file_writer_cancel(side->file);
-	vf_limiter_cancel(side->limiter);
-	for (size_t i = 0; i < s->component_count; i++)
-		if (s->components[i].stream_source)
-			vf_stream_source_cancel(s->components[i].stream_source);
-	for (unsigned i = 0; i < side->channel_count && !side->file; i++)
-		if (side->channels[i])
-			vf_channel_shutdown(side->channels[i]);
-	vf_source_file_join(side);
-	if (side->save)
-		vf_executor_stop(side->save);
-	(void) join_streams(side, NULL);
-	if (side->pages)	/* freed with the side: the status still reads it */
-		(void) vf_page_sender_wait(side->pages, 0, NULL);
-	if (s->ops.throttle)
-		s->ops.throttle(s->user, 0);
-	if (!side->undo)
-		return 0;
-	vf_executor_allow(side->undo, ~0ull);
-	ret = vf_executor_wait(side->undo, err);
-	return ret;
-}
-
-static bool any_device_lost(struct vferry_session *s)
-{
-	for (size_t i = 0; i < s->device_count; i++)
-		if (vf_device_is_lost(s->devices[i]))
-			return true;
-	return false;
-}
-
 /* ---- the helper thread ---- */
 
 static void join_helper(struct vf_source_side *side)
@@ -336,9 +62,9 @@ static void *undo_main(void *user)
 	struct vf_event event = { .kind = VF_SRC_UNDO_DONE };
 	struct vferry_error err = VFERRY_ERROR_INIT;
 
-	event.has_error = undo(side, &err) != 0;
+	event.has_error = vf_source_undo(side, &err) != 0;
 	event.error = err;
-	event.flag = any_device_lost(side->session);
+	event.flag = vf_source_device_lost(side->session);
 	vf_session_post(side->session, &event);
 	return NULL;
 }
@@ -538,7 +264,7 @@ static int act(struct vf_source_side *side, const struct vf_action *action, stru
 	case VF_ACT_START_TRACKING:
 		return start_tracking(side, err);
 	case VF_ACT_STOP_TRACKING:
-		(void) undo(side, err);
+		(void) vf_source_undo(side, err);
 		return 0;
 	case VF_ACT_START_ROUND:
 		return start_round(side, action->round);
@@ -784,7 +510,7 @@ static int make_streams(struct vf_source_side *side)
 
 		if (c->desc.stream)
 			ret = vf_stream_source_new(c->index, c->name, c->desc.stream, c->desc.user,
-						   &stream_ops, side, &c->stream_source);
+						   &vf_source_stream_ops, side, &c->stream_source);
 	}
 	return ret;
 }
@@ -801,10 +527,10 @@ static int make_plans(struct vf_source_side *side, struct vferry_error *err)
 	if (!ret)
 		ret = vf_plan_seal(side->undo_plan, err);
 	if (!ret)
-		ret = vf_executor_new(side->save_plan, vf_session_step_threads(s), false, &save_ops,
+		ret = vf_executor_new(side->save_plan, vf_session_step_threads(s), false, &vf_source_save_ops,
 				      side, &side->save);
 	if (!ret)
-		ret = vf_executor_new(side->undo_plan, 4, true, &undo_ops, side, &side->undo);
+		ret = vf_executor_new(side->undo_plan, 4, true, &vf_source_undo_ops, side, &side->undo);
 	return ret;
 }
 
@@ -844,7 +570,7 @@ static int open_link(struct vf_source_side *side, struct vferry_error *err)
 			.ram = s->ram, .channels = side->channels,
 			.channel_count = side->channel_count,
 			.codec = (enum vf_codec) s->parameters.compression,
-			.round_done = round_done, .user = side,
+			.round_done = vf_source_round_done, .user = side,
 		};
 
 		struct vf_page_sender *pages;

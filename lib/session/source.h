@@ -63,6 +63,15 @@ struct vf_source_side {
 	uint64_t verify_ns;		/* digests, not part of the pause */
 };
 
+/* ---- source_work.c ---- */
+
+extern const struct vf_stream_source_ops vf_source_stream_ops;
+extern const struct vf_executor_ops vf_source_save_ops, vf_source_undo_ops;
+void vf_source_round_done(void *user, uint32_t round, int result);
+/* Everything that sends ends; then the undo plan, of which every step runs even if others fail. */
+int vf_source_undo(struct vf_source_side *side, struct vferry_error *err);
+bool vf_source_device_lost(struct vferry_session *s);
+
 /* ---- source_file.c ---- */
 
 int vf_source_file_open(struct vf_source_side *side, struct vferry_error *err);
