@@ -9,8 +9,11 @@ static int session_stop(void *user, struct vferry_error *err)
 	return machine_stop(user, err);
 }
 
+/* A machine that the guest switched off meanwhile has nothing to start, and that is no failure. */
 static int session_start(void *user, struct vferry_error *err)
 {
+	if (machine_is_powered_off(user))
+		return 0;
 	return machine_start(user, err);
 }
 

@@ -48,7 +48,8 @@ static int op_start(void *user, struct vferry_error *err)
 	side->holds = false;
 	if (side->incoming)
 		vm->wanted = vm->wanted && side->loaded_wanted;
-	if (vm->wanted)
+	/* A guest that powered off meanwhile: there is nothing to start, and that is no failure. */
+	if (vm->wanted && !machine_is_powered_off(vm->machine))
 		ret = vm_start_locked(vm, err);
 	(void) pthread_mutex_unlock(&vm->run_lock);
 	return ret;

@@ -124,6 +124,7 @@ static const struct command {
 	{ "mask-function", WORKER_ACT_MASK_ALL, OPERAND_DEVICE, OPERAND_NONE },
 	{ "unmask-function", WORKER_ACT_UNMASK_ALL, OPERAND_DEVICE, OPERAND_NONE },
 	{ "mask-cycle", WORKER_ACT_MASK_CYCLE, OPERAND_DEVICE, OPERAND_MS },
+	{ "add-vectors", WORKER_ACT_ADD_VECTORS, OPERAND_DEVICE, OPERAND_NUMBER },
 	{ "rate", WORKER_ACT_RATE, OPERAND_RATE, OPERAND_NONE },
 	{ "jobs", WORKER_ACT_JOBS, OPERAND_ON, OPERAND_NONE },
 	{ "p2p", WORKER_ACT_PEER, OPERAND_ON, OPERAND_NONE },
@@ -466,8 +467,10 @@ static enum soft_step run_step(struct soft_vcpu *vcpu, struct worker *w)
 	uint64_t wake = now + (w->mode == WORKER_IRQ_POLL && w->found ? POLL_NS : TICK_NS);
 	bool did = false;
 
-	if (do_acts(vcpu, w, now))
+	if (do_acts(vcpu, w, now)) {
+		w->phase = WORKER_PHASE_OFF;
 		return SOFT_STEP_POWER_OFF;
+	}
 	did |= judge(vcpu, w);
 	did |= worker_memory_dirty(vcpu, w, now);
 	if (w->found) {
@@ -515,6 +518,8 @@ static enum soft_step worker_step(struct soft_vcpu *vcpu, uint64_t *words)
 		break;
 	case WORKER_PHASE_RUN:
 		return run_step(vcpu, w);
+	case WORKER_PHASE_OFF:
+		return SOFT_STEP_POWER_OFF;
 	case WORKER_PHASE_DEAD:
 		return sleep_until(vcpu, w, now + SECOND_NS);
 	default:
@@ -576,7 +581,8 @@ static void worker_verdict(const struct soft_platform *platform, unsigned cpu,
 {
 	const struct worker *w = (const struct worker *) words;
 
-	v->booted = v->booted && w->phase == WORKER_PHASE_RUN;
+	v->booted = v->booted &&
+		    (w->phase == WORKER_PHASE_RUN || w->phase == WORKER_PHASE_OFF);
 	v->steps += w->steps;
 	v->dirtied_pages += w->dirtied_pages;
 	v->checked_pages += w->checked_pages;

@@ -58,6 +58,7 @@ enum worker_phase {
 	WORKER_PHASE_FILL = 8,
 	WORKER_PHASE_RUN = 9,
 	WORKER_PHASE_DEAD = 10,		/* set-up failed: first_fault says why */
+	WORKER_PHASE_OFF = 11,		/* powered off, and so wherever it is moved to */
 	WORKER_PHASE__COUNT
 };
 
@@ -111,6 +112,7 @@ enum worker_act_op {
 	WORKER_ACT_MASK_CYCLE = 12,	/* device, ns */
 	WORKER_ACT_PEER = 13,		/* 0 or 1 */
 	WORKER_ACT_JUDGE = 14,
+	WORKER_ACT_ADD_VECTORS = 15,	/* device, how many there are then */
 	WORKER_ACT__COUNT
 };
 

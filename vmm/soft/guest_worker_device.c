@@ -177,20 +177,24 @@ static void enable_msi(struct soft_vcpu *vcpu, struct worker_device *dev)
 			    MSI_ENABLE | MSI_MULTIPLE(log2));
 }
 
+static void write_entry(struct soft_vcpu *vcpu, const struct worker_device *dev, uint32_t v)
+{
+	uint64_t entry = dev->bar[0] + dev->msix_table + v * MSIX_ENTRY_BYTES;
+
+	soft_write(vcpu, entry, 4, (uint32_t) SOFT_ITS_DOORBELL);
+	soft_write(vcpu, entry + 4, 4, SOFT_ITS_DOORBELL >> 32);
+	soft_write(vcpu, entry + 8, 4, v);
+	soft_write(vcpu, entry + MSIX_ENTRY_CONTROL, 4, 0);
+}
+
 static void enable_msix(struct soft_vcpu *vcpu, struct worker_device *dev)
 {
 	const uint64_t cap = dev->cap_msix;
 
 	/* As drivers do it: on, but masked as a whole until every entry is written. */
 	worker_config_write(vcpu, dev->pci_slot, cap + MSIX_CONTROL, 2, MSIX_ENABLE | MSIX_MASK_ALL);
-	for (uint32_t v = 0; v < dev->slots; v++) {
-		uint64_t entry = dev->bar[0] + dev->msix_table + v * MSIX_ENTRY_BYTES;
-
-		soft_write(vcpu, entry, 4, (uint32_t) SOFT_ITS_DOORBELL);
-		soft_write(vcpu, entry + 4, 4, SOFT_ITS_DOORBELL >> 32);
-		soft_write(vcpu, entry + 8, 4, v);
-		soft_write(vcpu, entry + MSIX_ENTRY_CONTROL, 4, 0);
-	}
+	for (uint32_t v = 0; v < dev->slots; v++)
+		write_entry(vcpu, dev, v);
 	worker_config_write(vcpu, dev->pci_slot, cap + MSIX_CONTROL, 2, MSIX_ENABLE);
 }
 
@@ -835,6 +839,19 @@ static void move_bar(struct soft_vcpu *vcpu, struct worker_device *dev, uint64_t
 	command_write(vcpu, dev, command);
 }
 
+/* MSI-X stays enabled meanwhile. */
+static void add_vectors(struct soft_vcpu *vcpu, struct worker_device *dev, uint64_t wanted)
+{
+	uint64_t most = reg_read(vcpu, dev, ACCEL_REG_VECTORS);
+
+	if (most > WORKER_SLOTS)
+		most = WORKER_SLOTS;
+	if (dev->mode != WORKER_IRQ_MSIX || wanted > most)
+		return;
+	for (; dev->slots < wanted; dev->slots++)
+		write_entry(vcpu, dev, (uint32_t) dev->slots);
+}
+
 void worker_device_act(struct soft_vcpu *vcpu, struct worker *w, const struct worker_act *act,
 		       uint64_t now_ns)
 {
@@ -863,6 +880,9 @@ void worker_device_act(struct soft_vcpu *vcpu, struct worker *w, const struct wo
 	case WORKER_ACT_MASK_ALL:
 	case WORKER_ACT_UNMASK_ALL:
 		set_mask_all(vcpu, dev, act->op == WORKER_ACT_MASK_ALL);
+		break;
+	case WORKER_ACT_ADD_VECTORS:
+		add_vectors(vcpu, dev, act->b);
 		break;
 	case WORKER_ACT_MASK_CYCLE:
 		dev->mask_cycle_ns = act->b;
