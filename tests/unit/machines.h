@@ -19,6 +19,9 @@
 
 #define TEST_DEVICES_MAX 8
 #define TEST_SECOND_NS 1000000000ull
+#ifndef TEST_DEVICE_TIMEOUT_NS
+#define TEST_DEVICE_TIMEOUT_NS 0	/* the library's */
+#endif
 
 struct test_device {
 	struct accel_server *server;
@@ -79,8 +82,11 @@ static void test_device_stop(struct test_device *d)
 	(void) close(d->stop);
 }
 
-static void test_machine_start(struct test_machine *m, const struct machine_options *options,
-			       const struct accel_server_options *device, unsigned device_count)
+/* @scripts: one for each device, or NULL; each may be NULL. */
+static void test_machine_start_scripted(struct test_machine *m,
+					const struct machine_options *options,
+					const struct accel_server_options *device,
+					unsigned device_count, const char *const *scripts)
 {
 	struct machine_device_options list[TEST_DEVICES_MAX] = { 0 };
 	struct machine_options o = *options;
@@ -92,13 +98,22 @@ static void test_machine_start(struct test_machine *m, const struct machine_opti
 		struct accel_server_options each = *device;
 
 		each.device.seed += i;
-		test_device_start(&m->devices[i], &each, NULL);
+		test_device_start(&m->devices[i], &each, scripts ? scripts[i] : NULL);
 		list[i].uri = m->devices[i].uri;
+		list[i].timeout_ns = TEST_DEVICE_TIMEOUT_NS;
 	}
 	o.devices = list;
 	o.device_count = device_count;
 	if (machine_new(&o, &m->machine, &err))
 		fail_msg("%s: %s", err.id, err.message);
+}
+
+static inline void test_machine_start(struct test_machine *m,
+				      const struct machine_options *options,
+				      const struct accel_server_options *device,
+				      unsigned device_count)
+{
+	test_machine_start_scripted(m, options, device, device_count, NULL);
 }
 
 static void test_machine_session(struct test_machine *m, const struct vferry_parameters *p)
