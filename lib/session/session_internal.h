@@ -52,6 +52,7 @@ struct vf_event {
 	uint32_t component;
 	uint32_t generation;
 	uint64_t number;
+	uint64_t bandwidth;		/* new limits: bytes a second */
 	bool flag;
 	bool has_error;
 	struct vferry_error error;

@@ -392,8 +392,8 @@ static int measure_round(struct vf_source_side *side, uint32_t round, struct vf_
 		side->rate = stats.rate;
 	else if (!side->rate)
 		side->rate = side->link_rate;
-	if (s->parameters.bandwidth && side->rate > s->parameters.bandwidth)
-		side->rate = s->parameters.bandwidth;
+	if (side->bandwidth && side->rate > side->bandwidth)
+		side->rate = side->bandwidth;
 	ret->sent_bytes = stats.bytes;
 	ret->ns = stats.ns;
 	ret->left = (struct vf_downtime_input) {
@@ -467,6 +467,17 @@ static void note_running(struct vf_source_side *side, uint64_t run_ns)
 	(void) pthread_mutex_unlock(&s->lock);
 }
 
+/* Worse than what it was to undo: said first, with the cause behind it. */
+static void note_failed_undo(struct vf_source_side *side, const struct vferry_error *undo)
+{
+	struct vferry_error cause = side->machine.error;
+
+	vferry_error_clear(&side->machine.error);
+	(void) vferry_error_set(&side->machine.error, undo->code, "undo-failed", undo->object,
+				"the machine could not be put back: %.200s (it was given up because: %.200s)",
+				undo->message, cause.message);
+}
+
 static void on_event(struct vf_source_side *side, const struct vf_event *event)
 {
 	struct vf_source_event e = {
@@ -490,9 +501,14 @@ static void on_event(struct vf_source_side *side, const struct vf_event *event)
 	case VF_SRC_PEER_RUNNING:
 		note_running(side, event->number);
 		break;
+	case VF_SRC_UNDO_DONE:
+		if (event->has_error)
+			note_failed_undo(side, &event->error);
+		break;
 	case VF_SRC_OWN_LIMITS:
 		side->machine.config.max_downtime_ns = event->number;
 		side->machine.converge.max_downtime_ns = event->number;
+		side->bandwidth = event->bandwidth;
 		return;
 	}
 	feed(side, &e);
@@ -768,6 +784,7 @@ int vf_source_side_new(struct vferry_session *s, struct vferry_error *err)
 		return vferry_error_set(err, -ENOMEM, "no-memory", NULL, "no memory for a source");
 	side->session = s;
 	side->load_ns = VF_UNKNOWN_NS;
+	side->bandwidth = s->parameters.bandwidth;
 	side->channel_count = s->target.kind == VF_URI_FD || s->target.kind == VF_URI_FILE
 				      ? 1 : s->parameters.channels;
 	(void) pthread_mutex_init(&side->lock, NULL);
@@ -834,13 +851,15 @@ int vferry_session_set_limits(struct vferry_session *s, uint64_t max_downtime_ns
 {
 	if (!max_downtime_ns)
 		return -EINVAL;
-	s->parameters.max_downtime_ns = max_downtime_ns;
-	s->parameters.bandwidth = bandwidth;
 	if (s->source) {
-		struct vf_event event = { .kind = VF_SRC_OWN_LIMITS, .number = max_downtime_ns };
+		struct vf_event event = { .kind = VF_SRC_OWN_LIMITS, .number = max_downtime_ns,
+					  .bandwidth = bandwidth };
 
 		vf_limiter_set_rate(s->source->limiter, bandwidth);
 		vf_session_post(s, &event);
+	} else if (!s->side) {
+		s->parameters.max_downtime_ns = max_downtime_ns;
+		s->parameters.bandwidth = bandwidth;
 	}
 	return 0;
 }

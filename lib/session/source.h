@@ -16,7 +16,7 @@ enum vf_source_own_event {
 	VF_SRC_OWN_FIRST = 1000,
 	VF_SRC_OWN_ROUND_FINISHED = VF_SRC_OWN_FIRST,	/* number: page sender's result */
 	VF_SRC_OWN_STREAM_FAILED,			/* error */
-	VF_SRC_OWN_LIMITS,				/* number: downtime limit, ns */
+	VF_SRC_OWN_LIMITS,				/* number: downtime limit, ns; bandwidth */
 };
 
 struct vf_source_side {
@@ -49,6 +49,7 @@ struct vf_source_side {
 	enum vf_hook hook;
 	uint32_t last_round;		/* page sender's number; set before the save plan runs */
 	uint64_t rate;			/* bytes a second of the last round that says something */
+	uint64_t bandwidth;		/* the limit; 0 = none */
 	char resolve_uri[256];
 
 	pthread_mutex_t lock;		/* everything below */

@@ -486,6 +486,26 @@ static void failures_roll_back(void **state)
 	}
 }
 
+static void a_failing_undo_is_not_passed_off_as_running(void **state)
+{
+	struct vferry_status status;
+	struct machine from, to;
+
+	(void) state;
+	machine_init(&from, true);
+	machine_init(&to, true);
+	machine_fill(&from);
+	from.fail_start = -EIO;
+	to.fail_load = -EINVAL;
+	migrate(&from, &to, NULL);
+	vferry_session_get_status(from.session, &status);
+	assert_int_equal(status.outcome, VFERRY_OUTCOME_FAILED);
+	assert_string_equal(status.error.id, "undo-failed");
+	assert_non_null(strstr(status.error.message, "could not be put back"));
+	machine_done(&from);
+	machine_done(&to);
+}
+
 static void a_failing_start_is_after_the_hand_over(void **state)
 {
 	struct machine from, to;
@@ -987,6 +1007,7 @@ int main(void)
 		cmocka_unit_test(there_and_back),
 		cmocka_unit_test(failures_roll_back),
 		cmocka_unit_test(a_failing_start_is_after_the_hand_over),
+		cmocka_unit_test(a_failing_undo_is_not_passed_off_as_running),
 		cmocka_unit_test(differences_are_refused),
 		cmocka_unit_test(check_changes_nothing),
 		cmocka_unit_test(nobody_listens),
