@@ -146,11 +146,11 @@ int cmd_status(int argc, char **argv)
 /* ---- cancel, resolve ---- */
 
 /*
- * Asks until @word is no longer the outcome, @error-desc appears, or the time is up.
- * Return: the last answer, the caller's; NULL and an error.
+ * Asks until @word is no longer the outcome, the error is not @old_error any more (NULL: whatever it
+ * is), or the time is up. Return: the last answer, the caller's; NULL and an error.
  */
 static struct json_object *wait_for_outcome(struct qmp *qmp, const char *word, unsigned polls,
-					    struct vferry_error *err)
+					    const char *old_error, struct vferry_error *err)
 {
 	const struct timespec pause = { .tv_nsec = 100000000 };
 	struct json_object *state = NULL;
@@ -159,7 +159,8 @@ static struct json_object *wait_for_outcome(struct qmp *qmp, const char *word, u
 		(void) json_object_put(state);
 		if (qmp_call(qmp, "query-migrate", NULL, &state, err))
 			return NULL;
-		if (strcmp(qmp_string(state, "x-vferry-outcome", "none"), word))
+		if (strcmp(qmp_string(state, "x-vferry-outcome", "none"), word) ||
+		    (old_error && strcmp(qmp_string(state, "error-desc", ""), old_error)))
 			return state;
 		(void) nanosleep(&pause, NULL);
 	}
@@ -205,7 +206,7 @@ int cmd_cancel(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	if (!qmp_call(qmp, "migrate_cancel", NULL, NULL, &err))
-		state = wait_for_outcome(qmp, "pending", CANCEL_POLLS, &err);
+		state = wait_for_outcome(qmp, "pending", CANCEL_POLLS, NULL, &err);
 	if (!state) {
 		code = tool_fail(&cancel_usage, TOOL_FAILED, "%s", err.message);
 	} else {
@@ -236,7 +237,7 @@ static const struct tool_usage resolve_usage = {
 
 static int resolve(struct qmp *qmp, const struct request *r)
 {
-	struct json_object *arguments = json_object_new_object(), *state = NULL;
+	struct json_object *arguments = json_object_new_object(), *before, *state = NULL;
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	char *peer = r->peer ? tool_absolute_uri(r->peer) : NULL;
 	const char *outcome;
@@ -247,8 +248,14 @@ static int resolve(struct qmp *qmp, const struct request *r)
 	if (r->fenced)
 		json_object_object_add(arguments, "fenced", json_object_new_string(r->fenced));
 	free(peer);
+	if (qmp_call(qmp, "query-migrate", NULL, &before, &err)) {
+		(void) json_object_put(arguments);
+		return tool_fail(&resolve_usage, TOOL_FAILED, "%s", err.message);
+	}
 	if (!qmp_call(qmp, "x-vferry-resolve", arguments, NULL, &err))
-		state = wait_for_outcome(qmp, "unknown", RESOLVE_POLLS, &err);
+		state = wait_for_outcome(qmp, "unknown", RESOLVE_POLLS,
+					 qmp_string(before, "error-desc", ""), &err);
+	(void) json_object_put(before);
 	if (!state)
 		return tool_fail(&resolve_usage, TOOL_FAILED, "%s", err.message);
 	outcome = qmp_string(state, "x-vferry-outcome", "none");

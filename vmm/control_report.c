@@ -76,6 +76,25 @@ static struct json_object *ram_json(const struct vferry_status *s)
 	return ram;
 }
 
+static struct json_object *bars_json(const struct vferry_device_info *info)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (unsigned i = 0; i < VFERRY_BAR_COUNT; i++) {
+		struct json_object *bar;
+
+		if (!info->bar_bytes[i])
+			continue;
+		bar = json_object_new_object();
+		add_int(bar, "bar", i);
+		add_int(bar, "bytes", info->bar_bytes[i]);
+		if (info->bar_gpa[i])
+			add_int(bar, "address", info->bar_gpa[i]);
+		json_object_array_add(list, bar);
+	}
+	return list;
+}
+
 static struct json_object *devices_json(struct machine *machine)
 {
 	static const char *const modes[] = { "none", "intx", "msi", "msix" };
@@ -101,6 +120,7 @@ static struct json_object *devices_json(struct machine *machine)
 		add_int(entry, "vectors-forward-unknown", info.vectors_forward_unknown);
 		if (info.not_forwarded_reason[0])
 			add_string(entry, "not-forwarded", info.not_forwarded_reason);
+		json_object_object_add(entry, "bars", bars_json(&info));
 		add_string(entry, "dirty-tracking", tracking[info.dirty_tracking]);
 		json_object_array_add(list, entry);
 	}

@@ -134,7 +134,7 @@ class Qmp:
         self.send(text)
         return self.message()
 
-    def __call__(self, command, arguments=None, **kwargs):
+    def __call__(self, command, arguments=None, /, **kwargs):
         request = {"execute": command}
         arguments = {**(arguments or {}), **kwargs}
         if arguments:
