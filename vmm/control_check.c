@@ -61,7 +61,8 @@ static int check_word(const struct place *p, const struct control_argument *a,
 	for (size_t i = 0; a->words[i]; i++)
 		if (!strcmp(a->words[i], word))
 			return 0;
-	return say(p, "Parameter '%s%s' does not accept value '%.64s'", p->path, a->name, word);
+	/* QEMU names the member only here. */
+	return say(p, "Parameter '%s' does not accept value '%.64s'", a->name, word);
 }
 
 static int check_list(const struct place *p, const struct control_argument *a,
