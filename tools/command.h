@@ -80,6 +80,7 @@ TOOL_COMMAND(status);
 TOOL_COMMAND(cancel);
 TOOL_COMMAND(resolve);
 TOOL_COMMAND(save);
+TOOL_COMMAND(inspect);
 TOOL_COMMAND(order);
 TOOL_COMMAND(device);
 TOOL_COMMAND(demo);

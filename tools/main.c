@@ -18,6 +18,7 @@ static const struct {
 	{ "cancel", "cancel a migration; the source runs on", cmd_cancel },
 	{ "resolve", "settle a migration whose outcome is unknown", cmd_resolve },
 	{ "save", "save a running machine into a file", cmd_save },
+	{ "inspect", "show what is in a saved machine, and where a damaged one breaks", cmd_inspect },
 	{ "order", "show the order rules, their reasons and a machine's plan", cmd_order },
 	{ "device", "serve a software device over vfio-user", cmd_device },
 	{ "demo", "migrate a busy machine with two devices, and ask its guest", cmd_demo },

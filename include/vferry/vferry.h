@@ -6,6 +6,7 @@
 #include <vferry/component.h>
 #include <vferry/device.h>
 #include <vferry/error.h>
+#include <vferry/inspect.h>
 #include <vferry/irqchip.h>
 #include <vferry/order.h>
 #include <vferry/ram.h>

@@ -28,7 +28,7 @@ def declared(text):
         if depth <= 0:
             outer.append(char)
         depth += char == "{"
-    return set(re.findall(r"\b(\w+)\s*\((?!\()", "".join(outer))) - {"__attribute__", "format", "printf"}
+    return set(re.findall(r"\b(\w+)\s*\((?![(*])", "".join(outer))) - {"__attribute__", "format", "printf"}
 
 
 def in_map():
