@@ -2,54 +2,22 @@
 /*
  * page_crc.c - see page_crc.h.
  *
- * In the reflected form used here bit 31 of a word is x^0. For messages A, B and n = bits of B:
- * crc(A B) = crc(A) * x^n + crc(B), where both pre- and post-inversion cancel out; and with B = n zero
- * bits, crc(A 0^n) = (crc(A) + ~0) * x^n + ~0.
+ * As in vf_crc32c_combine(); and with n zero bytes behind A, crc(A 0^n) = (crc(A) + ~0) * x^8n + ~0.
  */
 #include "base/checked.h"
 #include "base/crc32c.h"
 #include "ram/page_crc.h"
 
-#define POLY_REFLECTED 0x82f63b78u
-#define X0 0x80000000u	/* x^0 */
-
-/* a * b modulo the polynomial. */
-static uint32_t multiply(uint32_t a, uint32_t b)
-{
-	uint32_t product = 0;
-
-	for (uint32_t bit = X0; bit; bit >>= 1) {
-		if (a & bit)
-			product ^= b;
-		b = b >> 1 ^ (b & 1 ? POLY_REFLECTED : 0);
-	}
-	return product;
-}
-
-/* x^(8 * bytes) modulo the polynomial. */
-static uint32_t power(uint64_t bytes)
-{
-	uint32_t square = X0 >> 8;	/* x^8 */
-	uint32_t result = X0;
-
-	for (; bytes; bytes >>= 1) {
-		if (bytes & 1)
-			result = multiply(result, square);
-		square = multiply(square, square);
-	}
-	return result;
-}
-
 uint32_t vf_crc32c_append_zeros(uint32_t crc, uint64_t bytes)
 {
-	return ~multiply(~crc, power(bytes));
+	return ~vf_crc32c_multiply(~crc, vf_crc32c_power(bytes));
 }
 
-#define X_PAGE 0x35d73a62u	/* power(4096), tested */
+#define X_PAGE 0x35d73a62u	/* vf_crc32c_power(4096), tested */
 
 uint32_t vf_crc32c_append_page(uint32_t crc, uint32_t page_crc)
 {
-	return multiply(crc, X_PAGE) ^ page_crc;
+	return vf_crc32c_multiply(crc, X_PAGE) ^ page_crc;
 }
 
 #if defined(__x86_64__)

@@ -131,6 +131,40 @@ static void ranges_never_overflow(void **state)
 	assert_false(vf_range_in(2, UINT64_MAX, 8));
 }
 
+/* By the definition: bit by bit. */
+static uint32_t plain_crc(const uint8_t *p, size_t size)
+{
+	uint32_t crc = ~0u;
+
+	for (; size; size--) {
+		crc ^= *p++;
+		for (int bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
+	}
+	return ~crc;
+}
+
+/* Lengths around those at which long data is taken in lanes, at all alignments. */
+static void crc_of_long_data_and_of_parts(void **state)
+{
+	static const size_t lengths[] = { 0, 1, 7, 8, 4095, 12287, 12288, 12289, 24576, 40001 };
+	static uint8_t data[40010];
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t) (i * i >> 3 ^ i * 31);
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
+		const uint8_t *p = data + i % 9;
+		size_t size = lengths[i], first = size / 3;
+		uint32_t whole = plain_crc(p, size), rest = vf_crc32c(0, p + first, size - first);
+
+		assert_int_equal(vf_crc32c(0, p, size), whole);
+		assert_int_equal(vf_crc32c(vf_crc32c(0, p, first), p + first, size - first), whole);
+		assert_int_equal(vf_crc32c_combine(vf_crc32c(0, p, first), rest, size - first), whole);
+	}
+	assert_int_equal(vf_crc32c_power(4096), 0x35d73a62);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -140,6 +174,7 @@ int main(void)
 		cmocka_unit_test(strings_are_bounded),
 		cmocka_unit_test(bitmap_ranges),
 		cmocka_unit_test(crc_matches_rfc3720),
+		cmocka_unit_test(crc_of_long_data_and_of_parts),
 		cmocka_unit_test(ranges_never_overflow),
 	};
 
