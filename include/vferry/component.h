@@ -81,6 +81,12 @@ struct vferry_stream_ops {
 	int (*write)(void *user, const void *data, size_t size, struct vferry_error *err);
 	/* Destination: forget what was written, be ready for a new beginning. */
 	int (*restart)(void *user, struct vferry_error *err);
+	/*
+	 * Memory, @ret_bytes of it, from which write() takes and into which read() gives without a copy:
+	 * shared with a device, say. Used where it suits, so read() and write() must do with any other
+	 * too. It lives as long as the component. NULL, or returning NULL: there is none.
+	 */
+	void *(*area)(void *user, size_t *ret_bytes);
 };
 
 struct vferry_component {

@@ -22,7 +22,7 @@ enum vf_destination_own_event {
 
 #define VF_HOLD_BYTES (16u << 20)	/* sections held until their step has run */
 #define VF_CREDIT_BYTES (8u << 20)	/* of all streams together; each has at least ... */
-#define VF_CREDIT_LEAST (1u << 20)
+#define VF_CREDIT_LEAST (2u << 20)
 
 /* Reads one stream out of a file. */
 struct vf_file_feeder {

@@ -133,8 +133,9 @@ static int on_section(struct vf_destination_side *side, const struct vf_frame *f
 	return ret;
 }
 
+/* @place: NULL, or where the body lies behind its stream header. */
 static int on_stream(struct vf_destination_side *side, const struct vf_frame *frame,
-		     const uint8_t *body, struct vferry_error *err)
+		     const uint8_t *body, void *place, struct vferry_error *err)
 {
 	struct vf_session_component *c = component_of(side, frame, err);
 
@@ -153,7 +154,7 @@ static int on_stream(struct vf_destination_side *side, const struct vf_frame *fr
 			if (side->by_remote[i]->device[0] &&
 			    !strcmp(side->by_remote[i]->device, c->device))
 				vf_sections_forget(&side->sections, i);
-	return vf_stream_sink_put(c->stream_sink, frame->type, body, frame->length, err);
+	return vf_stream_sink_put(c->stream_sink, frame, body, place, err);
 }
 
 static int on_machine(struct vf_destination_side *side, const struct vf_frame *frame,
@@ -276,21 +277,26 @@ static int on_keepalive(struct vf_destination_side *side, const struct vf_frame 
 	return 0;
 }
 
-int vf_destination_frame(struct vf_destination_side *side, const struct vf_frame *frame,
-			 const void *body, struct vferry_error *err)
+static bool is_accepted(struct vf_destination_side *side)
 {
 	bool accepted;
 
+	(void) pthread_mutex_lock(&side->lock);
+	accepted = side->accepted;
+	(void) pthread_mutex_unlock(&side->lock);
+	return accepted;
+}
+
+int vf_destination_frame(struct vf_destination_side *side, const struct vf_frame *frame,
+			 const void *body, struct vferry_error *err)
+{
 	if (frame->type == VF_FRAME_KEEPALIVE)
 		return on_keepalive(side, frame, body);
 	if (frame->type == VF_FRAME_MACHINE)
 		return on_machine(side, frame, body, err);
 	if (frame->type == VF_FRAME_CANCEL)
 		return on_cancel(side, frame, body, err);
-	(void) pthread_mutex_lock(&side->lock);
-	accepted = side->accepted;
-	(void) pthread_mutex_unlock(&side->lock);
-	if (!accepted)
+	if (!is_accepted(side))
 		return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL,
 					"%s before the machine was accepted",
 					vf_frame_type_name(frame->type));
@@ -300,7 +306,7 @@ int vf_destination_frame(struct vf_destination_side *side, const struct vf_frame
 	case VF_FRAME_STREAM_DATA:
 	case VF_FRAME_STREAM_MARK:
 	case VF_FRAME_STREAM_RESTART:
-		return on_stream(side, frame, body, err);
+		return on_stream(side, frame, body, NULL, err);
 	case VF_FRAME_SWITCHOVER:
 		return on_switchover(side, frame, body, err);
 	case VF_FRAME_MANIFEST:
@@ -314,6 +320,25 @@ int vf_destination_frame(struct vf_destination_side *side, const struct vf_frame
 					"%s does not come from a source",
 					vf_frame_type_name(frame->type));
 	}
+}
+
+static void *on_place(void *user, const struct vf_frame *frame, size_t *ret_head)
+{
+	struct vf_destination_side *side = user;
+	struct vf_session_component *c;
+
+	if (frame->type != VF_FRAME_STREAM_DATA || !is_accepted(side))
+		return NULL;
+	c = component_of(side, frame, NULL);
+	*ret_head = VF_STREAM_HEADER_BYTES;
+	return c && c->stream_sink ? vf_stream_sink_place(c->stream_sink, frame->length) : NULL;
+}
+
+static int on_placed(void *user, unsigned channel, const struct vf_frame *frame, const void *head,
+		     void *place, struct vferry_error *err)
+{
+	(void) channel;
+	return on_stream(user, frame, head, place, err);
 }
 
 static int on_frame(void *user, unsigned channel, const struct vf_frame *frame, const void *body,
@@ -351,6 +376,8 @@ static void on_failed(void *user, unsigned channel, const struct vferry_error *e
 
 static const struct vf_receiver_ops receiver_ops = {
 	.frame = on_frame,
+	.place = on_place,
+	.placed = on_placed,
 	.round = on_round,
 	.closed = on_closed,
 	.failed = on_failed,

@@ -95,10 +95,10 @@ void vf_source_link_stop(struct vf_source_side *side);	/* shuts down, joins, fre
 /* A message on channel 0. */
 int vf_source_send(struct vf_source_side *side, enum vf_frame_type type, const void *body,
 		   size_t bytes, struct vferry_error *err);
-/* A frame of component @component, on the channel of its device. */
+/* A frame of component @component, on the channel of its device. @body_crc: CRC32C of @body alone. */
 int vf_source_send_for(struct vf_source_side *side, enum vf_frame_type type, uint32_t component,
 		       const void *head, size_t head_bytes, const void *body, size_t body_bytes,
-		       struct vferry_error *err);
+		       uint32_t body_crc, struct vferry_error *err);
 int vf_source_send_section(struct vferry_session *s, const struct vf_session_component *c,
 			   const struct vferry_section_desc *section, const void *body, size_t bytes,
 			   struct vferry_error *err);

@@ -51,7 +51,7 @@ static unsigned channel_of(struct vf_source_side *side, uint32_t component)
 
 int vf_source_send_for(struct vf_source_side *side, enum vf_frame_type type, uint32_t component,
 		       const void *head, size_t head_bytes, const void *body, size_t body_bytes,
-		       struct vferry_error *err)
+		       uint32_t body_crc, struct vferry_error *err)
 {
 	struct vf_outgoing out = { .frame = { .type = (uint16_t) type, .component = component } };
 	struct iovec iov[3] = {
@@ -63,7 +63,7 @@ int vf_source_send_for(struct vf_source_side *side, enum vf_frame_type type, uin
 	if (head_bytes + body_bytes > VF_FRAME_MAX_BYTES)
 		return -EMSGSIZE;
 	out.frame.length = (uint32_t) (head_bytes + body_bytes);
-	out.frame.body_crc = vf_crc32c(vf_crc32c(0, head, head_bytes), body, body_bytes);
+	out.frame.body_crc = vf_crc32c_combine(vf_crc32c(0, head, head_bytes), body_crc, body_bytes);
 	return vf_channel_send_vector(side->channels[channel_of(side, component)], &out, 1, iov,
 				      body_bytes ? 3 : 2, false, err);
 }
@@ -112,7 +112,7 @@ int vf_source_send_section(struct vferry_session *s, const struct vf_session_com
 
 	vf_section_header_encode(head, &header);
 	ret = vf_source_send_for(s->source, VF_FRAME_SECTION, c->index, head, sizeof(head), body,
-				 bytes, err);
+				 bytes, sent.crc, err);
 	return ret ? ret : note_section(s->source, &sent);
 }
 

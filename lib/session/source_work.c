@@ -17,10 +17,10 @@
 
 static int stream_send(void *user, uint16_t type, uint32_t component, const void *head,
 		       size_t head_bytes, const void *body, size_t body_bytes,
-		       struct vferry_error *err)
+		       uint32_t body_crc, struct vferry_error *err)
 {
 	return vf_source_send_for(user, (enum vf_frame_type) type, component, head, head_bytes, body,
-				  body_bytes, err);
+				  body_bytes, body_crc, err);
 }
 
 /* The guest reset the device: its config space is sent anew, behind the RESTART. */

@@ -8,12 +8,15 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/checked.h"
 #include "base/crc32c.h"
 #include "session/stream_sink.h"
-#include "wire/frame.h"
 #include "wire/message.h"
 
 #define MAX_QUEUED 4096		/* marks cost no credit: bounded by number */
+#define PLACE_BYTES (1u << 20)	/* what our own source sends at once */
+#define OWN_PLACES 4u
+#define MAX_PLACES 64u
 
 struct item {
 	struct item *next;
@@ -21,7 +24,9 @@ struct item {
 	struct vf_stream_mark mark;
 	uint32_t generation;	/* RESTART */
 	size_t bytes;
-	uint8_t data[];
+	uint32_t crc;		/* of data */
+	const uint8_t *data;	/* in a place, or behind the item */
+	uint8_t copy[];
 };
 
 struct vf_stream_sink {
@@ -32,6 +37,9 @@ struct vf_stream_sink {
 	const struct vf_stream_sink_ops *ops;
 	void *user;
 	uint64_t limit_bytes;
+	uint8_t *area;		/* places, one behind the other */
+	uint8_t *own_area;	/* the same, or NULL: it is the component's */
+	uint32_t place_count;
 
 	pthread_mutex_t lock;	/* everything below, except what only the load steps touch */
 	pthread_cond_t changed;
@@ -39,6 +47,8 @@ struct vf_stream_sink {
 	struct item **last;
 	uint32_t count;
 	uint64_t held_bytes;
+	uint64_t places_taken;	/* bit per place */
+	uint64_t ungranted_bytes;	/* loaded; granted anew when it is worth a message */
 	bool cancelled;
 	/* What is put: */
 	bool started;
@@ -57,9 +67,21 @@ int vf_stream_sink_new(uint32_t component, const char *name, const struct vferry
 		       void *user, struct vf_stream_sink **ret_sink)
 {
 	struct vf_stream_sink *s = calloc(1, sizeof(*s));
+	size_t area_bytes = 0;
 
 	if (!s)
 		return -ENOMEM;
+	if (stream->area)
+		s->area = stream->area(stream_user, &area_bytes);
+	if (area_bytes < PLACE_BYTES) {
+		area_bytes = OWN_PLACES * PLACE_BYTES;
+		s->area = s->own_area = malloc(area_bytes);
+		if (!s->area) {
+			free(s);
+			return -ENOMEM;
+		}
+	}
+	s->place_count = (uint32_t) vf_min_u64(area_bytes / PLACE_BYTES, MAX_PLACES);
 	s->component = component;
 	s->name = name;
 	s->stream = stream;
@@ -86,6 +108,7 @@ struct vf_stream_sink *vf_stream_sink_free(struct vf_stream_sink *s)
 	}
 	(void) pthread_cond_destroy(&s->changed);
 	(void) pthread_mutex_destroy(&s->lock);
+	free(s->own_area);
 	free(s);
 	return NULL;
 }
@@ -113,15 +136,46 @@ static int out_of_order(struct vf_stream_sink *s, uint32_t generation, uint64_t 
 				" was due", generation, offset, s->put_generation, s->put_offset);
 }
 
-static int put_data(struct vf_stream_sink *s, const uint8_t *body, size_t bytes, struct item **ret,
-		    struct vferry_error *err)
+void *vf_stream_sink_place(struct vf_stream_sink *s, size_t length)
 {
+	void *place = NULL;
+
+	if (length <= VF_STREAM_HEADER_BYTES || length - VF_STREAM_HEADER_BYTES > PLACE_BYTES)
+		return NULL;
+	(void) pthread_mutex_lock(&s->lock);
+	/* The first free one: what was used last is in the cache still. */
+	for (uint32_t i = 0; i < s->place_count && !place; i++) {
+		if (s->places_taken >> i & 1)
+			continue;
+		s->places_taken |= 1ull << i;
+		place = s->area + (size_t) i * PLACE_BYTES;
+	}
+	(void) pthread_mutex_unlock(&s->lock);
+	return place;
+}
+
+/* Not in a place: nothing to do. */
+static void leave_place_locked(struct vf_stream_sink *s, const void *data)
+{
+	uintptr_t at = (uintptr_t) data, start = (uintptr_t) s->area;
+
+	if (at >= start && at - start < (size_t) s->place_count * PLACE_BYTES)
+		s->places_taken &= ~(1ull << (at - start) / PLACE_BYTES);
+}
+
+/* @place: where the data is, and @body the header alone; or NULL. */
+static int put_data(struct vf_stream_sink *s, const struct vf_frame *frame, const uint8_t *body,
+		    void *place, struct item **ret, struct vferry_error *err)
+{
+	size_t bytes = frame->length;
 	struct vf_stream_header h;
+	uint32_t head_crc;
 	struct item *item;
 	int error = vf_stream_header_decode(body, bytes, &h, err);
 
 	if (error)
 		return error;
+	head_crc = vf_crc32c(0, body, VF_STREAM_HEADER_BYTES);
 	body += VF_STREAM_HEADER_BYTES;
 	bytes -= VF_STREAM_HEADER_BYTES;
 	if (!s->started) {
@@ -131,12 +185,19 @@ static int put_data(struct vf_stream_sink *s, const uint8_t *body, size_t bytes,
 	if (h.generation != s->put_generation || h.offset != s->put_offset)
 		return out_of_order(s, h.generation, h.offset, err);
 	/* Bounded by the frame's length; checked against credit again where it is queued. */
-	item = bytes > s->limit_bytes ? NULL : malloc(sizeof(*item) + bytes);
+	item = bytes > s->limit_bytes ? NULL : malloc(sizeof(*item) + (place ? 0 : bytes));
 	if (!item)
 		return vferry_error_set(err, -ENOMEM, "no-memory", s->name,
 					"no memory for %zu bytes of state", bytes);
-	*item = (struct item) { .type = VF_FRAME_STREAM_DATA, .bytes = bytes };
-	memcpy(item->data, body, bytes);
+	*item = (struct item) {
+		.type = VF_FRAME_STREAM_DATA,
+		.bytes = bytes,
+		.data = place ? place : item->copy,
+		/* The frame's sum is verified; taking the header's out of it leaves the data's. */
+		.crc = vf_crc32c_combine(head_crc, frame->body_crc, bytes),
+	};
+	if (!place)
+		memcpy(item->copy, body, bytes);
 	s->put_offset += bytes;
 	*ret = item;
 	return 0;
@@ -171,28 +232,30 @@ static int put_restart(struct vf_stream_sink *s, const uint8_t *body, size_t byt
 	return 0;
 }
 
-int vf_stream_sink_put(struct vf_stream_sink *s, uint16_t frame_type, const void *body, size_t bytes,
-		       struct vferry_error *err)
+int vf_stream_sink_put(struct vf_stream_sink *s, const struct vf_frame *frame, const void *body,
+		       void *place, struct vferry_error *err)
 {
 	struct item *item = NULL;
 	int ret;
 
 	(void) pthread_mutex_lock(&s->lock);
-	if (frame_type == VF_FRAME_STREAM_DATA) {
-		ret = put_data(s, body, bytes, &item, err);
+	if (frame->type == VF_FRAME_STREAM_DATA) {
+		ret = put_data(s, frame, body, place, &item, err);
 	} else {
 		item = calloc(1, sizeof(*item));
 		if (!item)
 			ret = -ENOMEM;
-		else if (frame_type == VF_FRAME_STREAM_MARK)
-			ret = put_mark(s, body, bytes, item, err);
+		else if (frame->type == VF_FRAME_STREAM_MARK)
+			ret = put_mark(s, body, frame->length, item, err);
 		else
-			ret = put_restart(s, body, bytes, item, err);
+			ret = put_restart(s, body, frame->length, item, err);
 		if (item)
-			item->type = frame_type;
+			item->type = frame->type;
 	}
 	if (!ret)
 		ret = queue_locked(s, item, err);
+	if (ret && place)
+		leave_place_locked(s, place);
 	(void) pthread_mutex_unlock(&s->lock);
 	if (ret)
 		free(item);
@@ -236,17 +299,26 @@ static int load_chunk(struct vf_stream_sink *s, const struct item *item, uint64_
 		      struct vferry_error *err)
 {
 	int ret = s->stream->write(s->stream_user, item->data, item->bytes, err);
+	uint64_t grant = 0;
 
 	if (ret)
 		return ret < 0 ? ret : -EIO;
-	s->crc = vf_crc32c(s->crc, item->data, item->bytes);
+	s->crc = vf_crc32c_combine(s->crc, item->crc, item->bytes);
 	s->offset += item->bytes;
 	*bytes += item->bytes;
 	(void) pthread_mutex_lock(&s->lock);
 	s->held_bytes -= item->bytes;
+	leave_place_locked(s, item->data);
+	/* The source is left with at least three quarters, so it never waits for what is withheld. */
+	s->ungranted_bytes += item->bytes;
+	if (s->ungranted_bytes >= s->limit_bytes / 4) {
+		grant = s->ungranted_bytes;
+		s->ungranted_bytes = 0;
+	}
 	(void) pthread_cond_broadcast(&s->changed);
 	(void) pthread_mutex_unlock(&s->lock);
-	s->ops->grant(s->user, s->component, item->bytes);
+	if (grant)
+		s->ops->grant(s->user, s->component, grant);
 	return 0;
 }
 

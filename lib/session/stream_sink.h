@@ -6,7 +6,8 @@
  * Model: the receiver's thread queues frames as they come and never blocks: the source sends no more
  * than the credit it was granted, so what would not fit is a peer's lie and refused. The load step
  * `data` writes to the component until the mark "stopped", the step `data-last` until the mark "end";
- * each frees room, which is granted anew. Offsets, generation and sum are checked against the marks.
+ * each frees room, which is granted anew. Data lies in places of the component's area, or of an own one,
+ * received there; only if all are taken it is copied into memory of its own. Offsets, generation and sum are checked against the marks.
  *
  * Threads: one lock inside; put from the receiver, run from a step, cancel from anywhere.
  */
@@ -17,6 +18,8 @@
 
 #include <vferry/component.h>
 #include <vferry/error.h>
+
+#include "wire/frame.h"
 
 struct vf_stream_sink;
 
@@ -32,9 +35,18 @@ int vf_stream_sink_new(uint32_t component, const char *name, const struct vferry
 		       void *user, struct vf_stream_sink **ret_sink);
 struct vf_stream_sink *vf_stream_sink_free(struct vf_stream_sink *s);
 
-/* Bodies of STREAM_DATA, STREAM_MARK, STREAM_RESTART. -EPROTO, -ENOBUFS, -EBADMSG. */
-int vf_stream_sink_put(struct vf_stream_sink *s, uint16_t frame_type, const void *body, size_t bytes,
-		       struct vferry_error *err);
+/*
+ * Where to receive the data of a STREAM_DATA frame of @length bytes, behind its stream header: in memory
+ * that the component takes it from. NULL: there is no room, or it is too long. The place is taken until
+ * the data was loaded, or forever if it is never put.
+ */
+void *vf_stream_sink_place(struct vf_stream_sink *s, size_t length);
+/*
+ * STREAM_DATA, STREAM_MARK, STREAM_RESTART, verified by body_crc. @body: frame->length bytes; or, if
+ * @place was got before and holds the data, the stream header only. -EPROTO, -ENOBUFS, -EBADMSG.
+ */
+int vf_stream_sink_put(struct vf_stream_sink *s, const struct vf_frame *frame, const void *body,
+		       void *place, struct vferry_error *err);
 
 /* Until a frame of @bytes may be put: for who reads a file. Return: 0; -ECANCELED. */
 int vf_stream_sink_wait_room(struct vf_stream_sink *s, size_t bytes);

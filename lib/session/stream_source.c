@@ -14,7 +14,8 @@
 #include "wire/frame.h"
 #include "wire/message.h"
 
-#define CHUNK_BYTES (512u << 10)	/* one read and one frame */
+#define CHUNK_BYTES (1u << 20)	/* one read and one frame */
+#define CHUNKS 2u			/* one is read while the other is sent */
 #define IDLE_NS (10 * VF_MS_NS)		/* between two looks at a device that had nothing */
 #define INFO_EVERY_NS (20 * VF_MS_NS)	/* a size query may cost the driver a firmware command */
 
@@ -25,7 +26,8 @@ struct vf_stream_source {
 	void *stream_user;
 	const struct vf_stream_source_ops *ops;
 	void *user;
-	uint8_t *buffer;		/* CHUNK_BYTES, of whoever pumps */
+	uint8_t *buffer;		/* CHUNKS of CHUNK_BYTES, of whoever pumps */
+	uint8_t *own_buffer;		/* the same, or NULL: it lies in the component's area */
 
 	/* The owner's alone. */
 	pthread_t thread;
@@ -41,6 +43,11 @@ struct vf_stream_source {
 	uint64_t offset;
 	uint32_t crc;
 	uint64_t sent_bytes;
+	/* Of drain: what was read and is to be sent. */
+	size_t chunk_bytes[CHUNKS];
+	unsigned chunk_first, chunk_count;
+	bool read_all;
+	bool send_failed;
 	bool initial_marked;		/* MARK(initial-end) of this generation is sent */
 	bool initial_known;
 	bool acknowledged;
@@ -54,6 +61,7 @@ int vf_stream_source_new(uint32_t component, const char *name, const struct vfer
 {
 	struct vf_stream_source *s = calloc(1, sizeof(*s));
 	pthread_condattr_t attr;
+	size_t area_bytes = 0;
 
 	if (!s)
 		return -ENOMEM;
@@ -63,7 +71,10 @@ int vf_stream_source_new(uint32_t component, const char *name, const struct vfer
 	s->stream_user = stream_user;
 	s->ops = ops;
 	s->user = user;
-	s->buffer = malloc(CHUNK_BYTES);
+	if (stream->area)
+		s->buffer = stream->area(stream_user, &area_bytes);
+	if (area_bytes < CHUNKS * CHUNK_BYTES)
+		s->buffer = s->own_buffer = malloc(CHUNKS * CHUNK_BYTES);
 	if (!s->buffer) {
 		free(s);
 		return -ENOMEM;
@@ -85,7 +96,7 @@ struct vf_stream_source *vf_stream_source_free(struct vf_stream_source *s)
 	(void) vf_stream_source_stop(s, NULL);
 	(void) pthread_cond_destroy(&s->changed);
 	(void) pthread_mutex_destroy(&s->lock);
-	free(s->buffer);
+	free(s->own_buffer);
 	free(s);
 	return NULL;
 }
@@ -101,7 +112,7 @@ static void wait_locked(struct vf_stream_source *s, uint64_t ns)
 	(void) pthread_cond_timedwait(&s->changed, &s->lock, &ts);
 }
 
-/* Up to CHUNK_BYTES of credit, waiting for some. -ECANCELED; 0 when pre-copy is to end. */
+/* Takes up to CHUNK_BYTES of credit, waiting for some. -ECANCELED; 0 when pre-copy is to end. */
 static int64_t take_credit(struct vf_stream_source *s, bool precopy)
 {
 	int64_t ret;
@@ -115,26 +126,45 @@ static int64_t take_credit(struct vf_stream_source *s, bool precopy)
 		ret = 0;
 	else
 		ret = (int64_t) vf_min_u64(s->credit, CHUNK_BYTES);
+	if (ret > 0)
+		s->credit -= (uint64_t) ret;
 	(void) pthread_mutex_unlock(&s->lock);
 	return ret;
 }
 
-static int send_chunk(struct vf_stream_source *s, size_t bytes, struct vferry_error *err)
+/* Reads a chunk, for credit. Return: bytes; 0 = nothing now, or the end; negative errno. */
+static int64_t read_chunk(struct vf_stream_source *s, uint8_t *to, bool precopy,
+			  struct vferry_error *err)
 {
+	int64_t taken = take_credit(s, precopy);
+	int64_t n = taken > 0 ? s->stream->read(s->stream_user, to, (size_t) taken, err) : taken;
+
+	if (taken > 0 && n < taken)
+		vf_stream_source_add_credit(s, (uint64_t) (n > 0 ? taken - n : taken));
+	return n;
+}
+
+/*
+ * Summed once, for the frame and for the stream. A device may still change what lies in memory that it
+ * shares: then the destination finds the sum wrong and refuses, as it would refuse other bad state.
+ */
+static int send_chunk(struct vf_stream_source *s, const uint8_t *chunk, size_t bytes,
+		      struct vferry_error *err)
+{
+	uint32_t crc = vf_crc32c(0, chunk, bytes);
 	uint8_t head[VF_STREAM_HEADER_BYTES];
 	struct vf_stream_header header = { .generation = s->generation, .offset = s->offset };
 	int ret;
 
 	vf_stream_header_encode(head, &header);
 	ret = s->ops->send(s->user, VF_FRAME_STREAM_DATA, s->component, head, sizeof(head),
-			   s->buffer, bytes, err);
+			   chunk, bytes, crc, err);
 	if (ret)
 		return ret;
 	(void) pthread_mutex_lock(&s->lock);
-	s->crc = vf_crc32c(s->crc, s->buffer, bytes);
+	s->crc = vf_crc32c_combine(s->crc, crc, bytes);
 	s->offset += bytes;
 	s->sent_bytes += bytes;
-	s->credit -= bytes;
 	(void) pthread_mutex_unlock(&s->lock);
 	return 0;
 }
@@ -150,7 +180,7 @@ static int send_mark(struct vf_stream_source *s, uint32_t kind, struct vferry_er
 	vf_writer_init(&w, 64);
 	vf_stream_mark_encode(&w, &mark);
 	ret = w.bad ? -ENOMEM : s->ops->send(s->user, VF_FRAME_STREAM_MARK, s->component, w.data,
-					     w.size, NULL, 0, err);
+					     w.size, NULL, 0, 0, err);
 	vf_writer_done(&w);
 	return ret;
 }
@@ -171,7 +201,7 @@ static int begin_generation(struct vf_stream_source *s, uint32_t generation,
 	s->acknowledged = false;
 	(void) pthread_mutex_unlock(&s->lock);
 	ret = s->ops->send(s->user, VF_FRAME_STREAM_RESTART, s->component, body, sizeof(body), NULL,
-			   0, err);
+			   0, 0, err);
 	if (!ret)
 		ret = s->ops->restarted(s->user, s->component, err);
 	if (!ret)
@@ -258,17 +288,17 @@ static int precopy(struct vf_stream_source *s, struct vferry_error *err)
 		}
 		if (ret)
 			return ret;
-		n = take_credit(s, true);
-		if (n > 0)
-			n = s->stream->read(s->stream_user, s->buffer, (size_t) n, err);
+		n = read_chunk(s, s->buffer, true, err);
 		if (n < 0)
 			return (int) n;
 		/* A reset between the look at the generation and the read: the bytes are void. */
 		if (n && s->stream->generation &&
-		    s->stream->generation(s->stream_user) != s->generation)
+		    s->stream->generation(s->stream_user) != s->generation) {
+			vf_stream_source_add_credit(s, (uint64_t) n);
 			continue;
+		}
 		idle = n == 0;
-		if (n && (ret = send_chunk(s, (size_t) n, err)))
+		if (n && (ret = send_chunk(s, s->buffer, (size_t) n, err)))
 			return ret;
 	}
 	return 0;
@@ -342,6 +372,101 @@ int vf_stream_source_stop(struct vf_stream_source *s, struct vferry_error *err)
 	return s->error.code;
 }
 
+/* The chunk to be sent next, waiting for it. False: there will be none. */
+static bool await_chunk(struct vf_stream_source *s, unsigned *ret_index, size_t *ret_bytes)
+{
+	bool there;
+
+	(void) pthread_mutex_lock(&s->lock);
+	while (!s->chunk_count && !s->read_all && !s->cancelled)
+		(void) pthread_cond_wait(&s->changed, &s->lock);
+	there = s->chunk_count && !s->cancelled;
+	*ret_index = s->chunk_first;
+	*ret_bytes = s->chunk_bytes[s->chunk_first];
+	(void) pthread_mutex_unlock(&s->lock);
+	return there;
+}
+
+static void *sender_main(void *user)
+{
+	struct vf_stream_source *s = user;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	unsigned index;
+	size_t bytes;
+	int ret = 0;
+
+	while (!ret && await_chunk(s, &index, &bytes)) {
+		ret = send_chunk(s, s->buffer + index * CHUNK_BYTES, bytes, &err);
+		(void) pthread_mutex_lock(&s->lock);
+		s->chunk_first = (index + 1) % CHUNKS;
+		s->chunk_count--;
+		if (ret) {
+			(void) vferry_error_set(&err, ret, "stream-failed", s->name,
+						"sending device state: %s", vferry_errno_name(ret));
+			s->error = err;
+			s->send_failed = true;
+		}
+		(void) pthread_cond_broadcast(&s->changed);
+		(void) pthread_mutex_unlock(&s->lock);
+	}
+	return NULL;
+}
+
+/* Where the next chunk may be read to, waiting for room. Negative: -ECANCELED, also after a failure. */
+static int await_room(struct vf_stream_source *s)
+{
+	int ret;
+
+	(void) pthread_mutex_lock(&s->lock);
+	while (s->chunk_count == CHUNKS && !s->cancelled && !s->send_failed)
+		(void) pthread_cond_wait(&s->changed, &s->lock);
+	ret = s->cancelled || s->send_failed ? -ECANCELED :
+					       (int) ((s->chunk_first + s->chunk_count) % CHUNKS);
+	(void) pthread_mutex_unlock(&s->lock);
+	return ret;
+}
+
+/* Reads until the end; the sender sends meanwhile. */
+static int read_to_end(struct vf_stream_source *s, struct vferry_error *err)
+{
+	for (;;) {
+		int index = await_room(s);
+		int64_t n = index < 0 ? index : read_chunk(s, s->buffer + (unsigned) index * CHUNK_BYTES,
+							   false, err);
+
+		if (n <= 0)
+			return (int) n;
+		(void) pthread_mutex_lock(&s->lock);
+		s->chunk_bytes[index] = (size_t) n;
+		s->chunk_count++;
+		(void) pthread_cond_broadcast(&s->changed);
+		(void) pthread_mutex_unlock(&s->lock);
+	}
+}
+
+/* The device makes its next chunk while the last one is on its way. */
+static int pump_rest(struct vf_stream_source *s, struct vferry_error *err)
+{
+	pthread_t sender;
+	int ret = -pthread_create(&sender, NULL, sender_main, s);
+
+	if (ret)
+		return vferry_error_set(err, ret, "no-thread", s->name, "cannot start a thread: %s",
+					vferry_errno_name(ret));
+	ret = read_to_end(s, err);
+	(void) pthread_mutex_lock(&s->lock);
+	s->read_all = true;
+	s->cancelled |= ret != 0;
+	(void) pthread_cond_broadcast(&s->changed);
+	(void) pthread_mutex_unlock(&s->lock);
+	(void) pthread_join(sender, NULL);
+	if (!s->send_failed)
+		return ret;
+	if (err && !err->code)
+		*err = s->error;
+	return s->error.code;
+}
+
 int vf_stream_source_drain(struct vf_stream_source *s, uint64_t *ret_bytes, struct vferry_error *err)
 {
 	uint64_t before = s->sent_bytes;
@@ -350,15 +475,8 @@ int vf_stream_source_drain(struct vf_stream_source *s, uint64_t *ret_bytes, stru
 
 	if (!ret)
 		ret = send_mark(s, VF_MARK_STOPPED, err);
-	while (!ret) {
-		int64_t n = take_credit(s, false);
-
-		if (n > 0)
-			n = s->stream->read(s->stream_user, s->buffer, (size_t) n, err);
-		if (n == 0)
-			break;
-		ret = n < 0 ? (int) n : send_chunk(s, (size_t) n, err);
-	}
+	if (!ret)
+		ret = pump_rest(s, err);
 	if (!ret)
 		ret = send_mark(s, VF_MARK_END, err);
 	if (!ret)

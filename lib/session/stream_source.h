@@ -4,7 +4,7 @@
  *
  * Model: while the machine runs a thread of its own reads what the component gives and sends it
  * (pre-copy). For the switchover the thread is stopped first; then vf_stream_source_drain() reads the
- * rest on the caller's thread, to the end. The bytes of one generation are numbered from 0 and
+ * rest on the caller's thread, to the end, while a thread of its own sends what was read. The bytes of one generation are numbered from 0 and
  * summed; a guest's reset of the device begins the next generation with RESTART.
  *
  *   [RESTART] DATA* MARK(initial-end) DATA* MARK(stopped) DATA* MARK(end)
@@ -24,9 +24,9 @@ struct vf_stream_source;
 
 /* What the pump needs from its session. All of them are called on the pump's or drain's thread. */
 struct vf_stream_source_ops {
-	/* One frame of @type: head, then body. */
+	/* One frame of @type: head, then body, whose CRC32C is @body_crc. */
 	int (*send)(void *user, uint16_t type, uint32_t component, const void *head,
-		    size_t head_bytes, const void *body, size_t body_bytes,
+		    size_t head_bytes, const void *body, size_t body_bytes, uint32_t body_crc,
 		    struct vferry_error *err);
 	/* A new generation began: RESTART is sent, config space must be sent again. */
 	int (*restarted)(void *user, uint32_t component, struct vferry_error *err);

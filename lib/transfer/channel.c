@@ -321,21 +321,31 @@ int vf_channel_recv_header(struct vf_channel *channel, uint32_t max_length,
 	}
 }
 
-int vf_channel_recv_body(struct vf_channel *channel, const struct vf_frame *frame, void *body,
-			 struct vferry_error *err)
+int vf_channel_recv_parts(struct vf_channel *channel, const struct vf_frame *frame, void *head,
+			  size_t head_bytes, void *rest, struct vferry_error *err)
 {
-	struct iovec iov = { .iov_base = body, .iov_len = frame->length };
-	int ret = vf_channel_recv_vector(channel, &iov, 1, false, err);
+	size_t rest_bytes = frame->length - head_bytes;
+	struct iovec iov[2] = {
+		{ .iov_base = head, .iov_len = head_bytes },
+		{ .iov_base = rest, .iov_len = rest_bytes },
+	};
+	int ret = vf_channel_recv_vector(channel, iov, rest_bytes ? 2 : 1, false, err);
 
 	if (ret)
 		return ret;
-	if (vf_crc32c(0, body, frame->length) != frame->body_crc) {
+	if (vf_crc32c(vf_crc32c(0, head, head_bytes), rest, rest_bytes) != frame->body_crc) {
 		channel->recv_error = -EBADMSG;
 		return vferry_error_set(err, -EBADMSG, "body-crc", channel->name,
 					"the checksum of a %s frame is wrong",
 					vf_frame_type_name(frame->type));
 	}
 	return 0;
+}
+
+int vf_channel_recv_body(struct vf_channel *channel, const struct vf_frame *frame, void *body,
+			 struct vferry_error *err)
+{
+	return vf_channel_recv_parts(channel, frame, body, frame->length, NULL, err);
 }
 
 int vf_channel_recv(struct vf_channel *channel, uint32_t max_length, struct vf_frame *ret_frame,

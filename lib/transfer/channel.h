@@ -113,6 +113,9 @@ int vf_channel_recv_header(struct vf_channel *channel, uint32_t max_length,
 /* The whole body of @frame into @body (room: frame->length), and its checksum verified. */
 int vf_channel_recv_body(struct vf_channel *channel, const struct vf_frame *frame, void *body,
 			 struct vferry_error *err);
+/* The same, in two places: the first @head_bytes, at most frame->length, and the rest. */
+int vf_channel_recv_parts(struct vf_channel *channel, const struct vf_frame *frame, void *head,
+			  size_t head_bytes, void *rest, struct vferry_error *err);
 /* Exactly the vector's bytes of the body, not verified. @iov is consumed. */
 int vf_channel_recv_vector(struct vf_channel *channel, struct iovec *iov, size_t iov_count,
 			   bool guest, struct vferry_error *err);

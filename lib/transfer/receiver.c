@@ -297,10 +297,27 @@ out:
 
 /* ---- threads ---- */
 
+/* Return: as take_other(). */
+static int take_placed(struct reader *reader, const struct vf_frame *frame, size_t head, void *place,
+		       struct vferry_error *err)
+{
+	struct vf_receiver *receiver = reader->receiver;
+	int ret = make_room(reader, head, err);
+
+	if (!ret)
+		ret = vf_channel_recv_parts(reader->channel, frame, reader->body, head, place, err);
+	if (!ret)
+		ret = receiver->ops->placed(receiver->user, reader->index, frame, reader->body, place,
+					    err);
+	return ret < 0 ? ret : !ret;
+}
+
 /* Return: 1 = go on; 0 = read no more; negative errno. */
 static int take_other(struct reader *reader, const struct vf_frame *frame, struct vferry_error *err)
 {
 	struct vf_receiver *receiver = reader->receiver;
+	void *place = NULL;
+	size_t head;
 	int ret;
 
 	if (frame->length > receiver->max_message_bytes)
@@ -309,6 +326,10 @@ static int take_other(struct reader *reader, const struct vf_frame *frame, struc
 					"a %s frame of %u bytes; at most %u were agreed",
 					vf_frame_type_name(frame->type), frame->length,
 					receiver->max_message_bytes);
+	if (receiver->ops->place)
+		place = receiver->ops->place(receiver->user, frame, &head);
+	if (place)
+		return take_placed(reader, frame, head, place, err);
 	ret = make_room(reader, frame->length, err);
 	if (!ret)
 		ret = vf_channel_recv_body(reader->channel, frame, reader->body, err);

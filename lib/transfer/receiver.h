@@ -28,6 +28,14 @@ struct vf_receiver_ops {
 	 */
 	int (*frame)(void *user, unsigned channel, const struct vf_frame *frame, const void *body,
 		     struct vferry_error *err);
+	/*
+	 * Optional: where the body of @frame behind its first @ret_head bytes (at most
+	 * frame->length) shall lie. Not NULL: it is received there, and, if that succeeded, handed
+	 * over by placed() instead of frame(), with the first bytes in @head.
+	 */
+	void *(*place)(void *user, const struct vf_frame *frame, size_t *ret_head);
+	int (*placed)(void *user, unsigned channel, const struct vf_frame *frame, const void *head,
+		      void *place, struct vferry_error *err);
 	/* Every channel has ended @round; all its pages are in place. In order, each round once. */
 	void (*round)(void *user, uint32_t round);
 	/* The peer closed @channel between two frames; its thread ends. */

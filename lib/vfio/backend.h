@@ -78,6 +78,8 @@ struct vf_backend_ops {
 			     struct vferry_error *err);
 	int (*data_write)(struct vf_backend *backend, const void *from, size_t len,
 			  struct vferry_error *err);	/* all of it */
+	/* Memory that data_read and data_write move without a copy, or NULL. May be NULL. */
+	void *(*data_area)(struct vf_backend *backend, size_t *ret_bytes);
 	int (*data_size)(struct vf_backend *backend, uint64_t *ret_bytes, struct vferry_error *err);
 	int (*precopy_info)(struct vf_backend *backend, struct vf_vfio_precopy_info *ret_info,
 			    struct vferry_error *err);

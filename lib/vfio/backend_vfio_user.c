@@ -4,7 +4,8 @@
  *
  * Model: one client (lib/vfio-user) per device; each call is one request. Whether the DMA log exists
  * is probed; sizes and precopy information are known only of peers that speak our extension. With such
- * a peer migration data goes through a buffer that both sides map, so that it is copied once.
+ * a peer migration data goes through a buffer that both sides map. Its beginning is for data that lies
+ * elsewhere and is copied; the rest is the caller's, and what lies there is not copied at all.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,7 +17,8 @@
 #include "vfio/backend.h"
 
 #define TRANSITION_TIMEOUT_MS 30000u	/* a driver may load a record per write; the session has a budget */
-#define BUFFER_BYTES (1 * VF_MIB)
+#define COPY_BYTES VF_MIB		/* of the buffer: for data that lies elsewhere */
+#define AREA_BYTES (8 * VF_MIB)		/* the rest: the caller's; touched as far as it is used */
 
 struct vfio_user {
 	struct vf_backend base;		/* first */
@@ -24,6 +26,7 @@ struct vfio_user {
 	struct vf_vfio_user_client_ops client_ops;
 	uint8_t *buffer;		/* shared with the peer; NULL = none */
 	size_t buffer_bytes;
+	size_t copy_bytes;		/* at its beginning */
 };
 
 static struct vf_vfio_user_client *client_of(struct vf_backend *backend)
@@ -131,15 +134,40 @@ static int vu_set_state(struct vf_backend *backend, uint32_t state, struct vferr
 	return vf_vfio_user_client_set_state(client_of(backend), (enum vf_vfio_state) state, err);
 }
 
+static void *vu_data_area(struct vf_backend *backend, size_t *ret_bytes)
+{
+	struct vfio_user *u = (struct vfio_user *) backend;
+
+	*ret_bytes = u->buffer_bytes - u->copy_bytes;
+	return *ret_bytes ? u->buffer + u->copy_bytes : NULL;
+}
+
+/* Where in the buffer is @data, and how much room is there from it on? False: elsewhere. */
+static bool find_in_buffer(const struct vfio_user *u, const void *data, size_t *ret_offset,
+			   size_t *ret_room)
+{
+	uintptr_t at = (uintptr_t) data, start = (uintptr_t) u->buffer;
+
+	if (!u->buffer || at < start || at - start >= u->buffer_bytes)
+		return false;
+	*ret_offset = at - start;
+	*ret_room = u->buffer_bytes - *ret_offset;
+	return true;
+}
+
 static ssize_t vu_data_read(struct vf_backend *backend, void *to, size_t len,
 			    struct vferry_error *err)
 {
 	struct vfio_user *u = (struct vfio_user *) backend;
+	size_t offset, room;
 	ssize_t n;
 
 	if (!u->buffer)
 		return vf_vfio_user_client_mig_data_read(u->client, to, len, err);
-	n = vf_vfio_user_client_mig_buffer_read(u->client, 0, vf_min_u64(len, u->buffer_bytes), err);
+	if (find_in_buffer(u, to, &offset, &room))
+		return vf_vfio_user_client_mig_buffer_read(u->client, offset, vf_min_u64(len, room),
+							   err);
+	n = vf_vfio_user_client_mig_buffer_read(u->client, 0, vf_min_u64(len, u->copy_bytes), err);
 	if (n > 0)
 		memcpy(to, u->buffer, (size_t) n);
 	return n;
@@ -150,11 +178,14 @@ static int vu_data_write(struct vf_backend *backend, const void *from, size_t le
 {
 	struct vfio_user *u = (struct vfio_user *) backend;
 	const uint8_t *at = from;
+	size_t offset, room;
 
 	if (!u->buffer)
 		return vf_vfio_user_client_mig_data_write(u->client, from, len, err);
+	if (find_in_buffer(u, from, &offset, &room) && len <= room)
+		return vf_vfio_user_client_mig_buffer_write(u->client, offset, len, err);
 	while (len > 0) {
-		size_t part = vf_min_u64(len, u->buffer_bytes);
+		size_t part = vf_min_u64(len, u->copy_bytes);
 		int r;
 
 		memcpy(u->buffer, at, part);
@@ -215,6 +246,7 @@ static const struct vf_backend_ops ops = {
 	.set_state = vu_set_state,
 	.data_read = vu_data_read,
 	.data_write = vu_data_write,
+	.data_area = vu_data_area,
 	.data_size = vu_data_size,
 	.precopy_info = vu_precopy_info,
 	.dma_log_start = vu_dma_log_start,
@@ -244,7 +276,8 @@ static int probe(struct vfio_user *u, struct vferry_error *err)
 	if (peer->mig_buffer_bytes) {
 		void *map;
 
-		u->buffer_bytes = vf_min_u64(peer->mig_buffer_bytes, BUFFER_BYTES);
+		u->buffer_bytes = vf_min_u64(peer->mig_buffer_bytes, COPY_BYTES + AREA_BYTES);
+		u->copy_bytes = vf_min_u64(u->buffer_bytes, COPY_BYTES);
 		if (vf_vfio_user_client_mig_buffer_open(u->client, u->buffer_bytes, &map, NULL,
 							NULL) == 0)
 			u->buffer = map;

@@ -460,6 +460,13 @@ static int stream_write(void *user, const void *data, size_t size, struct vferry
 	return vf_migration_write(user, data, size, err);
 }
 
+static void *stream_area(void *user, size_t *ret_bytes)
+{
+	struct vferry_device *d = user;
+
+	return d->backend->ops->data_area ? d->backend->ops->data_area(d->backend, ret_bytes) : NULL;
+}
+
 /* The reset took config space with it: what was staged goes in again. */
 static int stream_restart(void *user, struct vferry_error *err)
 {
@@ -492,6 +499,7 @@ static const struct vferry_stream_ops stream_ops = {
 	.generation = stream_generation,
 	.write = stream_write,
 	.restart = stream_restart,
+	.area = stream_area,
 };
 
 /* ---- tables ---- */
