@@ -9,6 +9,7 @@
 #include "engine/destination.h"
 #include "session/sections.h"
 #include "session/session_internal.h"
+#include "session/ticker.h"
 #include "transfer/file.h"
 #include "transfer/receiver.h"
 
@@ -38,8 +39,9 @@ struct vf_destination_side {
 
 	/* The link. */
 	struct vf_listener *listener;
-	pthread_t accept_thread, ticker_thread;
-	bool accept_exists, ticker_exists;
+	pthread_t accept_thread;
+	bool accept_exists;
+	struct vf_ticker ticker;
 	struct vf_channel *channels[VF_MAX_CHANNELS];
 	unsigned channel_count, channels_there;
 
@@ -65,7 +67,6 @@ struct vf_destination_side {
 	pthread_cond_t file_changed;	/* accepted, file_cancelled */
 	bool file_cancelled;
 	struct vf_file_stats file_stats;
-	bool tick_quit;
 	bool bound;			/* a source has this session: `id` */
 	bool accepted;
 	bool switchover;

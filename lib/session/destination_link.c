@@ -539,28 +539,16 @@ static void *accept_main(void *user)
 	return NULL;
 }
 
-static void *ticker_main(void *user)
+static void tick(void *user)
 {
 	struct vf_destination_side *side = user;
-	uint64_t every = side->session->parameters.stall_timeout_ns / 4;
-	struct timespec ts = { .tv_nsec = 100 * (long) VF_MS_NS };
-	uint64_t next = vf_now_ns() + every;
+	bool accepted;
 
-	for (;;) {
-		bool quit, accepted;
-
-		(void) nanosleep(&ts, NULL);
-		(void) pthread_mutex_lock(&side->lock);
-		quit = side->tick_quit;
-		accepted = side->accepted;
-		(void) pthread_mutex_unlock(&side->lock);
-		if (quit)
-			return NULL;
-		if (!every || !accepted || vf_now_ns() < next)
-			continue;
-		next = vf_now_ns() + every;
+	(void) pthread_mutex_lock(&side->lock);
+	accepted = side->accepted;
+	(void) pthread_mutex_unlock(&side->lock);
+	if (accepted)
 		(void) vf_destination_send(side, VF_FRAME_KEEPALIVE, VF_NO_COMPONENT, NULL, 0);
-	}
 }
 
 int vf_destination_listen(struct vf_destination_side *side, struct vferry_error *err)
@@ -579,10 +567,8 @@ int vf_destination_listen(struct vf_destination_side *side, struct vferry_error 
 	(void) pthread_mutex_unlock(&s->lock);
 	ret = -pthread_create(&side->accept_thread, NULL, accept_main, side);
 	side->accept_exists = !ret;
-	if (!ret) {
-		ret = -pthread_create(&side->ticker_thread, NULL, ticker_main, side);
-		side->ticker_exists = !ret;
-	}
+	if (!ret)
+		ret = vf_ticker_start(&side->ticker, s->parameters.stall_timeout_ns / 4, tick, side);
 	return ret ? vferry_error_set(err, ret, "no-thread", NULL, "cannot start a thread: %s",
 				      vferry_errno_name(ret)) : 0;
 }
@@ -592,15 +578,11 @@ void vf_destination_link_stop(struct vf_destination_side *side)
 	if (side->accept_exists)
 		(void) pthread_join(side->accept_thread, NULL);
 	vf_destination_file_close(side);
-	(void) pthread_mutex_lock(&side->lock);
-	side->tick_quit = true;
-	(void) pthread_mutex_unlock(&side->lock);
 	for (unsigned i = 0; i < side->channel_count; i++)
 		if (side->channels[i])
 			vf_channel_shutdown(side->channels[i]);
-	if (side->ticker_exists)
-		(void) pthread_join(side->ticker_thread, NULL);
-	side->accept_exists = side->ticker_exists = false;
+	vf_ticker_stop(&side->ticker);
+	side->accept_exists = false;
 	side->receiver = vf_receiver_free(side->receiver);
 	for (unsigned i = 0; i < side->channel_count; i++)
 		side->channels[i] = vf_channel_free(side->channels[i]);

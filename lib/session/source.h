@@ -7,6 +7,7 @@
 
 #include "engine/source.h"
 #include "session/session_internal.h"
+#include "session/ticker.h"
 #include "transfer/file.h"
 #include "transfer/limiter.h"
 #include "transfer/page_sender.h"
@@ -27,8 +28,9 @@ struct vf_source_side {
 	struct vf_channel *channels[VF_MAX_CHANNELS];
 	unsigned channel_count;
 	struct vf_limiter *limiter;
-	pthread_t return_thread, ticker_thread;
-	bool return_exists, ticker_exists;
+	pthread_t return_thread;
+	bool return_exists;
+	struct vf_ticker ticker;
 	uint64_t link_rate;		/* bytes a second, probed at setup; 0 = unknown */
 	bool round_trip_known;
 	uint64_t round_trip_ns;
@@ -58,7 +60,6 @@ struct vf_source_side {
 	uint64_t section_bytes;
 	bool in_last_round;
 	bool machine_stopped;
-	bool tick_quit;
 	uint64_t stopped_ns, committed_ns, downtime_ns;
 	struct vf_file_stats file_round, file_total;
 	uint64_t verify_ns;		/* digests, not part of the pause */

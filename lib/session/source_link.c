@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "base/bytes.h"
 #include "base/checked.h"
@@ -624,29 +623,13 @@ static void *return_main(void *user)
 }
 
 /* A silent peer is a dead one: so nobody stays silent. */
-static void *ticker_main(void *user)
+static void tick(void *user)
 {
 	struct vf_source_side *side = user;
-	uint64_t every = side->session->parameters.stall_timeout_ns / 4;
-	struct timespec ts = { .tv_nsec = 100 * (long) VF_MS_NS };
-	uint64_t next = vf_now_ns() + every;
 
-	for (;;) {
-		bool quit;
-
-		(void) nanosleep(&ts, NULL);
-		(void) pthread_mutex_lock(&side->lock);
-		quit = side->tick_quit;
-		(void) pthread_mutex_unlock(&side->lock);
-		if (quit)
-			return NULL;
-		if (!every || vf_now_ns() < next)
-			continue;
-		next = vf_now_ns() + every;
-		for (unsigned i = 0; i < side->channel_count; i++)
-			(void) vf_channel_send(side->channels[i], VF_FRAME_KEEPALIVE,
-					       VF_FRAME_OPTIONAL, VF_NO_COMPONENT, NULL, 0, NULL);
-	}
+	for (unsigned i = 0; i < side->channel_count; i++)
+		(void) vf_channel_send(side->channels[i], VF_FRAME_KEEPALIVE, VF_FRAME_OPTIONAL,
+				       VF_NO_COMPONENT, NULL, 0, NULL);
 }
 
 int vf_source_link_start(struct vf_source_side *side, struct vferry_error *err)
@@ -654,19 +637,15 @@ int vf_source_link_start(struct vf_source_side *side, struct vferry_error *err)
 	int ret = -pthread_create(&side->return_thread, NULL, return_main, side);
 
 	side->return_exists = !ret;
-	if (!ret) {
-		ret = -pthread_create(&side->ticker_thread, NULL, ticker_main, side);
-		side->ticker_exists = !ret;
-	}
+	if (!ret)
+		ret = vf_ticker_start(&side->ticker, side->session->parameters.stall_timeout_ns / 4,
+				      tick, side);
 	return ret ? vferry_error_set(err, ret, "no-thread", NULL, "cannot start a thread: %s",
 				      vferry_errno_name(ret)) : 0;
 }
 
 void vf_source_link_stop(struct vf_source_side *side)
 {
-	(void) pthread_mutex_lock(&side->lock);
-	side->tick_quit = true;
-	(void) pthread_mutex_unlock(&side->lock);
 	if (side->file)
 		return;		/* its channel is the writer's */
 	for (unsigned i = 0; i < side->channel_count; i++)
@@ -674,9 +653,8 @@ void vf_source_link_stop(struct vf_source_side *side)
 			vf_channel_shutdown(side->channels[i]);
 	if (side->return_exists)
 		(void) pthread_join(side->return_thread, NULL);
-	if (side->ticker_exists)
-		(void) pthread_join(side->ticker_thread, NULL);
-	side->return_exists = side->ticker_exists = false;
+	vf_ticker_stop(&side->ticker);
+	side->return_exists = false;
 	for (unsigned i = 0; i < side->channel_count; i++)
 		side->channels[i] = vf_channel_free(side->channels[i]);
 }

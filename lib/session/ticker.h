@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ticker.h - a thread that calls a function every so often, and can be stopped at once. Both sides
+ * keep the link awake with it: a peer that is silent for too long counts as dead.
+ */
+#ifndef VF_SESSION_TICKER_H
+#define VF_SESSION_TICKER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vf_ticker {
+	void (*tick)(void *user);	/* on the ticker's thread */
+	void *user;
+	uint64_t every_ns;
+	pthread_t thread;
+	bool exists;
+	pthread_mutex_t lock;		/* quit */
+	pthread_cond_t changed;
+	bool quit;
+};
+
+/* @every_ns 0: never ticks, no thread. Return: 0; -EAGAIN. */
+int vf_ticker_start(struct vf_ticker *t, uint64_t every_ns, void (*tick)(void *user), void *user);
+/* Waits for a tick under way. Accepts a zeroed or stopped one. */
+void vf_ticker_stop(struct vf_ticker *t);
+
+#endif
