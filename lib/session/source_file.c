@@ -20,11 +20,15 @@ int vf_source_file_open(struct vf_source_side *side, struct vferry_error *err)
 		.major = VF_STREAM_MAJOR, .minor = VF_STREAM_MINOR, .purpose = VF_PURPOSE_FILE,
 		.channel_count = 1, .software = "vferry " VFERRY_VERSION,
 	};
+	struct vf_file_writer *file;
 	struct vf_writer w;
-	int ret = vf_file_writer_new(s->target.path, s->ram, &side->file, err);
+	int ret = vf_file_writer_new(s->target.path, s->ram, &file, err);
 
 	if (ret)
 		return ret;
+	(void) pthread_mutex_lock(&side->lock);
+	side->file = file;
+	(void) pthread_mutex_unlock(&side->lock);
 	side->channels[0] = vf_file_writer_channel(side->file);
 	vf_channel_set_limiter(side->channels[0], side->limiter);
 	memcpy(hello.session_id, s->id, sizeof(hello.session_id));

@@ -323,8 +323,14 @@ static void *precopy_main(void *user)
 
 void vf_stream_source_sync(struct vf_stream_source *s)
 {
-	if (s->stream->generation)
-		s->generation = s->stream->generation(s->stream_user);
+	uint32_t generation;
+
+	if (!s->stream->generation)
+		return;
+	generation = s->stream->generation(s->stream_user);
+	(void) pthread_mutex_lock(&s->lock);
+	s->generation = generation;
+	(void) pthread_mutex_unlock(&s->lock);
 }
 
 int vf_stream_source_start(struct vf_stream_source *s, struct vferry_error *err)
