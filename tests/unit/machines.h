@@ -83,7 +83,7 @@ static void test_device_stop(struct test_device *d)
 }
 
 /* @scripts: one for each device, or NULL; each may be NULL. */
-static void test_machine_start_scripted(struct test_machine *m,
+static inline void test_machine_start_scripted(struct test_machine *m,
 					const struct machine_options *options,
 					const struct accel_server_options *device,
 					unsigned device_count, const char *const *scripts)
@@ -116,7 +116,7 @@ static inline void test_machine_start(struct test_machine *m,
 	test_machine_start_scripted(m, options, device, device_count, NULL);
 }
 
-static void test_machine_session(struct test_machine *m, const struct vferry_parameters *p)
+static inline void test_machine_session(struct test_machine *m, const struct vferry_parameters *p)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
 
@@ -127,7 +127,7 @@ static void test_machine_session(struct test_machine *m, const struct vferry_par
 		fail_msg("%s: %s", err.id, err.message);
 }
 
-static void test_machine_free(struct test_machine *m)
+static inline void test_machine_free(struct test_machine *m)
 {
 	m->session = vferry_session_free(m->session);
 	m->machine = machine_free(m->machine);
