@@ -186,10 +186,12 @@ static int send_accept(struct vf_destination_side *side, struct vferry_error *er
 
 	ret = vf_executor_new(side->plan, vf_session_step_threads(s), false, &load_ops, side,
 			      &side->executor);
+	if (ret)
+		return vferry_error_set(err, ret, "no-memory", NULL, "no memory for the load plan");
 	accept.credits = calloc(s->component_count ? s->component_count : 1,
 				sizeof(*accept.credits));
-	if (ret || !accept.credits)
-		return -ENOMEM;
+	if (!accept.credits)
+		return vferry_error_set(err, -ENOMEM, "no-memory", NULL, "no memory for an answer");
 	for (size_t i = 0; i < s->component_count; i++)
 		if (s->components[i].stream_sink)
 			accept.credits[accept.credit_count++] = (struct vf_credit_grant) {
@@ -312,7 +314,7 @@ static void run_after_commit(struct vf_destination_side *side)
 
 static void send_prepared(struct vf_destination_side *side)
 {
-	uint8_t body[4];
+	uint8_t body[8];
 
 	if (side->file) {	/* nobody else has this machine: go on at once */
 		(void) pthread_mutex_lock(&side->lock);
@@ -321,7 +323,9 @@ static void send_prepared(struct vf_destination_side *side)
 		vf_session_post_kind(side->session, VF_DST_COMMIT);
 		return;
 	}
-	vf_put_u32(body, side->digest);
+	(void) pthread_mutex_lock(&side->lock);
+	vf_put_u64(body, side->verify_ns);
+	(void) pthread_mutex_unlock(&side->lock);
 	(void) vf_destination_send(side, VF_FRAME_PREPARED, VF_NO_COMPONENT, body, sizeof(body));
 }
 

@@ -77,7 +77,7 @@ static void run_locked(struct worker *w, uint32_t step)
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	struct vf_plan_view view;
 	uint64_t bytes = 0;
-	bool first_failure = false;
+	bool restarted = false, first_failure = false;
 	int ret;
 
 	if (vf_plan_start(e->plan, step, w->number, vf_now_ns()))
@@ -91,20 +91,23 @@ static void run_locked(struct worker *w, uint32_t step)
 	if (ret == VF_EXECUTOR_RESTART) {
 		vf_plan_done(e->plan, step, bytes, vf_now_ns());
 		ret = vf_plan_restart_device(e->plan, view.step.device, &err);
+		restarted = true;
 		if (ret >= 0) {
 			(void) pthread_mutex_unlock(&e->lock);
 			e->ops->restarted(e->user, view.step.device);
 			(void) pthread_mutex_lock(&e->lock);
 		}
 	}
-	if (ret >= 0) {
-		vf_plan_get(e->plan, step, &view);
-		if (view.state == VF_STEP_RUNNING)
-			vf_plan_done(e->plan, step, bytes, vf_now_ns());
-	} else {
+	/* A restarted step waits again, or is run by another worker already: not this one's to end. */
+	if (ret >= 0 && !restarted)
+		vf_plan_done(e->plan, step, bytes, vf_now_ns());
+	if (ret < 0) {
 		(void) vferry_error_set(&err, ret, "step-failed", view.full_name, "%s: %s",
 					view.full_name, vferry_errno_name(ret));
-		vf_plan_fail(e->plan, step, e->go_on, vf_now_ns());
+		if (restarted)	/* done, and could not begin anew */
+			e->stopping = true;
+		else
+			vf_plan_fail(e->plan, step, e->go_on, vf_now_ns());
 		if (!e->error.code) {
 			e->error = err;
 			first_failure = !e->go_on;

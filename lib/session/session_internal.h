@@ -168,7 +168,7 @@ typedef int (*vf_send_section)(struct vferry_session *s, const struct vf_session
 int vf_step_run_save(struct vferry_session *s, struct vf_session_component *c,
 		     const struct vferry_step_desc *desc, vf_send_section send,
 		     uint64_t *ret_bytes, struct vferry_error *err);
-/* Load step, with the body of its section (or NULL). A body that is not read to its end is an error. */
+/* Load step, with the body of its section (or NULL). A body that is cut short is an error. */
 int vf_step_run_load(struct vf_session_component *c, const struct vferry_step_desc *desc,
 		     uint32_t section, uint16_t version, const void *body, size_t bytes,
 		     uint64_t *ret_bytes, struct vferry_error *err);

@@ -498,6 +498,11 @@ static void on_event(struct vf_source_side *side, const struct vf_event *event)
 	case VF_SRC_OWN_STREAM_FAILED:
 		e.kind = VF_SRC_SAVE_FAILED;
 		break;
+	case VF_SRC_PEER_PREPARED:
+		(void) pthread_mutex_lock(&side->lock);
+		side->verify_ns += event->number;
+		(void) pthread_mutex_unlock(&side->lock);
+		break;
 	case VF_SRC_PEER_RUNNING:
 		note_running(side, event->number);
 		break;

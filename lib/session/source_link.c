@@ -545,12 +545,12 @@ static int on_number(struct vferry_session *s, uint32_t kind, const struct vf_fr
 	uint32_t number;
 	int ret;
 
-	if (frame->type == VF_FRAME_RUNNING)
-		ret = vf_number64_decode(body, frame->length, &event.number, err);
-	else
+	if (frame->type == VF_FRAME_RESOLVED) {
 		ret = vf_number32_decode(body, frame->length, &number, err);
-	if (!ret && frame->type != VF_FRAME_RUNNING)
-		event.number = number;
+		event.number = ret ? 0 : number;
+	} else {
+		ret = vf_number64_decode(body, frame->length, &event.number, err);
+	}
 	event.flag = frame->type == VF_FRAME_RESOLVED && event.number == VF_RESOLUTION_RAN;
 	if (!ret)
 		vf_session_post(s, &event);

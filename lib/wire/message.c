@@ -69,9 +69,11 @@ void vf_hello_encode(struct vf_writer *w, const struct vf_hello *m)
 int vf_hello_decode(const void *data, size_t size, struct vf_hello *ret, struct vferry_error *err)
 {
 	struct vf_reader r = vf_reader_of(data, size);
-	struct vf_hello m = { .major = vf_read_u16(&r), .minor = vf_read_u16(&r) };
+	struct vf_hello m = { 0 };
 	const uint8_t *id;
 
+	m.major = vf_read_u16(&r);
+	m.minor = vf_read_u16(&r);
 	if (!r.bad && m.major != VF_STREAM_MAJOR)
 		return vferry_error_set(err, -EPROTONOSUPPORT, "stream-version", "hello",
 					"stream version %u.%u; this side speaks %u.%u",
@@ -261,10 +263,11 @@ void vf_accept_encode(struct vf_writer *w, const struct vf_accept *m)
 int vf_accept_decode(const void *data, size_t size, struct vf_accept *ret, struct vferry_error *err)
 {
 	struct vf_reader r = vf_reader_of(data, size);
-	struct vf_accept m = {
-		.features = vf_read_u64(&r), .hold_bytes = vf_read_u64(&r), .load_ns = vf_read_u64(&r),
-	};
+	struct vf_accept m = { 0 };
 
+	m.features = vf_read_u64(&r);
+	m.hold_bytes = vf_read_u64(&r);
+	m.load_ns = vf_read_u64(&r);
 	m.credit_count = read_count(&r, VF_MAX_COMPONENTS, 12);
 	m.credits = list_of(&r, m.credit_count, sizeof(*m.credits));
 	for (uint32_t i = 0; i < m.credit_count && !r.bad; i++) {
@@ -354,8 +357,10 @@ int vf_section_header_decode(const void *data, size_t size, struct vf_section_he
 			     struct vferry_error *err)
 {
 	struct vf_reader r = vf_reader_of(data, size);
-	struct vf_section_header m = { .id = vf_read_u32(&r), .version = vf_read_u16(&r) };
+	struct vf_section_header m = { 0 };
 
+	m.id = vf_read_u32(&r);
+	m.version = vf_read_u16(&r);
 	if (vf_read_u16(&r) != 0 || !m.id)
 		r.bad = true;
 	if (r.bad)
@@ -398,13 +403,12 @@ int vf_stream_mark_decode(const void *data, size_t size, struct vf_stream_mark *
 			  struct vferry_error *err)
 {
 	struct vf_reader r = vf_reader_of(data, size);
-	struct vf_stream_mark m = {
-		.generation = vf_read_u32(&r),
-		.kind = vf_read_u32(&r),
-		.offset = vf_read_u64(&r),
-		.crc = vf_read_u32(&r),
-	};
+	struct vf_stream_mark m = { 0 };
 
+	m.generation = vf_read_u32(&r);
+	m.kind = vf_read_u32(&r);
+	m.offset = vf_read_u64(&r);
+	m.crc = vf_read_u32(&r);
 	if (m.kind < VF_MARK_INITIAL_END || m.kind > VF_MARK_END)
 		r.bad = true;
 	if (finish(&r, "stream-mark", err))
@@ -444,8 +448,10 @@ int vf_manifest_decode(const void *data, size_t size, struct vf_manifest *ret,
 		       struct vferry_error *err)
 {
 	struct vf_reader r = vf_reader_of(data, size);
-	struct vf_manifest m = { .pages_normal = vf_read_u64(&r), .pages_zero = vf_read_u64(&r) };
+	struct vf_manifest m = { 0 };
 
+	m.pages_normal = vf_read_u64(&r);
+	m.pages_zero = vf_read_u64(&r);
 	m.section_count = read_count(&r, VF_MAX_COMPONENTS * VF_MAX_SECTIONS, 16);
 	m.sections = list_of(&r, m.section_count, sizeof(*m.sections));
 	for (uint32_t i = 0; i < m.section_count && !r.bad; i++) {

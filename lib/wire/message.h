@@ -241,12 +241,12 @@ void vf_report_done(struct vf_report *m);
 
 /*
  * STREAM_RESTART, INITIAL_ACK: generation. SWITCHOVER: number of the last RAM round, from 0. RESOLVED:
- * enum vf_resolution. DIGEST, PREPARED: CRC32C of all RAM, 0 if none was asked for. KEEPALIVE with a
+ * enum vf_resolution. DIGEST: CRC32C of all RAM. KEEPALIVE with a
  * body is a probe, and is answered by its first four bytes.
  */
 void vf_number32_encode(struct vf_writer *w, uint32_t v);
 int vf_number32_decode(const void *data, size_t size, uint32_t *ret, struct vferry_error *err);
-/* CREDIT: bytes. RUNNING: ns from COMMIT to running vCPUs. */
+/* CREDIT: bytes. PREPARED: ns that the digest took. RUNNING: ns from COMMIT to running vCPUs. */
 void vf_number64_encode(struct vf_writer *w, uint64_t v);
 int vf_number64_decode(const void *data, size_t size, uint64_t *ret, struct vferry_error *err);
 /* COMMIT, RESOLVE: the session's id. */
