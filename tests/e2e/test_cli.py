@@ -39,6 +39,7 @@ BAD = [
     ["order", "--arch", "riscv"], ["order", "--dot", "--json"], ["order", "--phase", "never"],
     ["order", "--arch", "arm64", "--control", "x"],
     ["device"], ["device", "--model", "toaster"], ["device", "--bogus"],
+    ["inspect"], ["inspect", "--bogus", "x"],
     ["demo", "--transport", "pigeon"], ["demo", "extra"],
 ]
 
