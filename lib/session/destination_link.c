@@ -128,6 +128,8 @@ static int on_section(struct vf_destination_side *side, const struct vf_frame *f
 		ret = vf_sections_put(&side->sections, frame->component, header.id, header.version,
 				      body + VF_SECTION_HEADER_BYTES,
 				      frame->length - VF_SECTION_HEADER_BYTES, err);
+	if (ret && c && err && !err->object[0])
+		(void) snprintf(err->object, sizeof(err->object), "%s", c->name);
 	if (!ret)
 		vf_destination_section_arrived(side, c, header.id);
 	return ret;

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +23,8 @@ static void check_ram(struct vferry_session *s, const struct vf_machine *m,
 
 	if (m->block_count != count)
 		vferry_reasons_add(reasons, "ram-blocks-differ", "ram",
-				   "%u blocks of RAM on the source, %zu here", m->block_count, count);
+				   "%u blocks of RAM on the source, %zu here", m->block_count,
+				   count);
 	for (size_t i = 0; i < count && i < m->block_count; i++) {
 		const struct vferry_ram_block *here = vferry_ram_get_block(s->ram, i);
 		const struct vf_wire_block *there = &m->blocks[i];
@@ -51,12 +53,14 @@ static void check_sections(const struct vf_session_component *c, const struct vf
 		else if (there->version < here->oldest || there->version > here->version)
 			vferry_reasons_add(reasons, "section-version", c->name,
 					   "section %s has version %u; this side reads %u to %u",
-					   there->name, there->version, here->oldest, here->version);
+					   there->name, there->version, here->oldest,
+					   here->version);
 	}
 	if (w->has_stream != (c->desc.stream != NULL))
 		vferry_reasons_add(reasons, "stream-differs", c->name,
-				   w->has_stream ? "sends a stream of state, which is not taken here"
-						 : "sends no stream of state, which is needed here");
+				   w->has_stream
+					   ? "sends a stream of state, which is not taken here"
+					   : "sends no stream of state, which is needed here");
 }
 
 /* Every load step with a section must get one from this source. */
@@ -68,9 +72,10 @@ static void check_fed(struct vferry_session *s, struct vf_session_component *c,
 
 		if (VFERRY_PHASE_OF(d->step_class) == VFERRY_PHASE_LOAD && d->section &&
 		    !vf_destination_feeding(s, c, d))
-			vferry_reasons_add(reasons, "section-missing", c->name,
-					   "step %s needs section %u, which the source does not send",
-					   d->name, d->section);
+			vferry_reasons_add(
+				reasons, "section-missing", c->name,
+				"step %s needs section %u, which the source does not send", d->name,
+				d->section);
 	}
 }
 
@@ -83,8 +88,9 @@ static void check_component(struct vferry_session *s, struct vf_session_componen
 	check_fed(s, c, reasons);
 	if (!c->desc.check) {
 		if (w->identity_bytes)
-			vferry_reasons_add(reasons, "identity-unknown", c->name,
-					   "the source names an identity that nobody here can compare");
+			vferry_reasons_add(
+				reasons, "identity-unknown", c->name,
+				"the source names an identity that nobody here can compare");
 		return;
 	}
 	if (c->desc.check(c->desc.user, &reader, reasons))
@@ -161,7 +167,8 @@ static int announce_sections(struct vf_destination_side *side)
 						     ? here->max_bytes : w->sections[j].max_bytes,
 			};
 
-			strcpy(slot.name, c->name);
+			(void) snprintf(slot.name, sizeof(slot.name), "%s:%.30s", c->name,
+					here->name);
 			ret = vf_sections_announce(&side->sections, capacity, &slot);
 		}
 	}
@@ -318,12 +325,14 @@ static int check_manifest_stream(struct vf_destination_side *side,
 
 	if (c && c->stream_sink)
 		vf_stream_sink_get_totals(c->stream_sink, &generation, &bytes, &crc);
-	if (c && c->stream_sink && generation == m->generation && bytes == m->bytes && crc == m->crc)
+	if (c && c->stream_sink && generation == m->generation && bytes == m->bytes &&
+	    crc == m->crc)
 		return 0;
 	return vferry_error_set(err, -EBADMSG, "manifest-stream", c ? c->name : NULL,
-				"the manifest lists %" PRIu64 " bytes of generation %u with sum %08x, "
-				"%" PRIu64 " of %u with %08x were loaded", m->bytes, m->generation,
-				m->crc, bytes, generation, crc);
+				"the manifest lists %" PRIu64
+				" bytes of generation %u with sum %08x, "
+				"%" PRIu64 " of %u with %08x were loaded",
+				m->bytes, m->generation, m->crc, bytes, generation, crc);
 }
 
 int vf_destination_check_manifest(struct vf_destination_side *side, struct vferry_error *err)
@@ -340,8 +349,8 @@ int vf_destination_check_manifest(struct vf_destination_side *side, struct vferr
 		streams += side->session->components[i].stream_sink != NULL;
 	if (!ret && streams != m->stream_count)
 		ret = vferry_error_set(err, -EBADMSG, "manifest-stream", NULL,
-				       "the manifest lists %u streams, there are %u", m->stream_count,
-				       streams);
+				       "the manifest lists %u streams, there are %u",
+				       m->stream_count, streams);
 	for (uint32_t i = 0; i < m->channel_count && !ret && side->channel_count; i++) {
 		struct vf_channel_stats stats = { 0 };
 

@@ -25,7 +25,7 @@ struct vf_section_slot {
 	uint32_t id;
 	uint32_t max_bytes;	/* the smaller of both sides' bounds */
 	uint16_t version;	/* announced by the source */
-	char name[VFERRY_NAME_BYTES];	/* "gic:registers", for errors */
+	char name[VFERRY_NAME_BYTES + 32];	/* "gic:registers", for errors */
 	bool arrived;
 	uint16_t body_version;
 	uint8_t *body;		/* owned */
