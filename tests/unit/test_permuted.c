@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_permuted.c - the order of a stream is not the order of its restore. A working machine with two
- * devices is saved once; a separate program (tests/streams/permute.py, the first argument) writes it
- * down in other orders, and each of them is loaded into a fresh machine.
+ * test_permuted.c - the order of a stream is not the order of its restore. A working machine with
+ * two devices is saved once; a separate program (tests/streams/permute.py, the first argument)
+ * writes it down in other orders, and each of them is loaded into a fresh machine.
  *
  * What is compared is what saving the loaded machine says: every section of every component, the
- * devices' state, all RAM. Its vCPUs are not started before that, but its devices run, and finish the
- * jobs that were under way when it was saved; their interrupts are then part of what is compared.
+ * devices' state, all RAM. Its vCPUs are not started before that, but its devices run, and finish
+ * the jobs that were under way when it was saved; their interrupts are then part of what is
+ * compared.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -63,7 +64,8 @@ static void permuter_start(struct permuter *p, const char *from, const char *to)
 		(void) dup2(up[1], 1);
 		(void) close(down[1]);
 		(void) close(up[0]);
-		execl("/usr/bin/python3", "python3", permute_path, from, to, "--serve", (char *) NULL);
+		execl("/usr/bin/python3", "python3", permute_path, from, to, "--serve",
+		      (char *) NULL);
 		_exit(127);
 	}
 	(void) close(down[0]);
@@ -98,7 +100,8 @@ static void permuter_end(struct permuter *p)
 
 struct world {
 	char saved[64], permuted[64], again[64];
-	struct test_device devices[DEVICES];	/* of the destination: they serve one load after another */
+	struct test_device
+		devices[DEVICES]; /* of the destination: they serve one load after another */
 	struct permuter permuter;
 };
 
