@@ -59,7 +59,9 @@ static void report_pause(FILE *to, struct json_object *state)
 	struct json_object *measured = qmp_member(state, "x-vferry-downtime-ns");
 	char a[32], b[32];
 
-	fprintf(to, "\npause\n  predicted %s, measured %s\n",
+	fprintf(to, "\npause\n  predicted %s%s, measured %s\n",
+		expected && qmp_uint(state, "x-vferry-expected-downtime-unknown-terms", 0) ? "at least "
+											   : "",
 		expected ? tool_time_text(json_object_get_uint64(expected), a) : "unknown",
 		measured ? tool_time_text(json_object_get_uint64(measured), b) : "unknown");
 }

@@ -199,6 +199,9 @@ static void add_times(struct json_object *to, const struct vm_migration *m)
 		if (s->outcome == VFERRY_OUTCOME_PENDING)
 			add_int(to, "expected-downtime", s->expected_downtime_ns / MS_NS);
 		add_int(to, "x-vferry-expected-downtime-ns", s->expected_downtime_ns);
+		/* More than 0: some terms are not known, and the figure is a lower bound. */
+		add_int(to, "x-vferry-expected-downtime-unknown-terms",
+			s->expected_downtime_unknown_terms);
 	}
 	if (s->downtime_known) {
 		add_int(to, "downtime", s->downtime_ns / MS_NS);

@@ -63,6 +63,8 @@ static void fill_step(struct vferry_session *s, const struct vf_report_step *fro
 {
 	/* Of both sides' numbers, the source's are the session's own. */
 	const struct vf_session_component *c = NULL;
+	uint64_t predicted = VF_NS_UNKNOWN;
+	char full_name[VF_PLAN_STEP_NAME_BYTES];
 
 	*to = (struct vferry_step_report) {
 		.step_class = (enum vferry_step_class) from->step_class, .remote = remote,
@@ -77,10 +79,8 @@ static void fill_step(struct vferry_session *s, const struct vf_report_step *fro
 		(void) snprintf(to->name, sizeof(to->name), "%.31s", from->name);
 		for (size_t i = 0; i < c->desc.step_count; i++)
 			if (!strcmp(c->desc.steps[i].name, from->name) &&
-			    c->desc.steps[i].declared_ns) {
-				to->predicted_known = true;
-				to->predicted_ns = c->desc.steps[i].declared_ns;
-			}
+			    c->desc.steps[i].declared_ns)
+				predicted = c->desc.steps[i].declared_ns;
 	} else {
 		const char *colon = strchr(from->name, ':');
 
@@ -88,6 +88,11 @@ static void fill_step(struct vferry_session *s, const struct vf_report_step *fro
 				colon ? (int) (colon - from->name) : 0, from->name);
 		(void) snprintf(to->name, sizeof(to->name), "%.31s", colon ? colon + 1 : from->name);
 	}
+	(void) snprintf(full_name, sizeof(full_name), "%s:%s", to->component, to->name);
+	if (!remote && s->source)
+		predicted = vf_source_predicted_ns(s, full_name);
+	to->predicted_known = predicted != VF_NS_UNKNOWN;
+	to->predicted_ns = to->predicted_known ? predicted : 0;
 }
 
 static int compare_steps(const void *a, const void *b)

@@ -209,6 +209,8 @@ struct vf_executor *vf_destination_executor(struct vferry_session *s);
 struct vf_plan *vf_destination_plan(struct vferry_session *s);
 /* When vCPUs stopped here, or SWITCHOVER came in; 0 = not yet. */
 uint64_t vf_source_pause_ns(struct vferry_session *s);
+/* What the source expected of its step "component:name"; VF_NS_UNKNOWN. */
+uint64_t vf_source_predicted_ns(struct vferry_session *s, const char *full_name);
 uint64_t vf_destination_pause_ns(struct vferry_session *s);
 int vf_source_continue(struct vferry_session *s);
 int vf_source_resolve(struct vferry_session *s, const char *peer, bool fenced_destination);

@@ -367,6 +367,49 @@ static void measure_streams(struct vf_source_side *side, struct vf_downtime_inpu
 	}
 }
 
+static uint64_t stream_left(struct vf_source_side *side, const struct vf_session_component *c)
+{
+	struct vferry_remaining r;
+
+	if (vf_stream_source_remaining(c->stream_source, &r, NULL) || !r.stop_copy_known)
+		return VF_NS_UNKNOWN;
+	return side->rate ? (uint64_t) ((double) r.stop_copy_bytes * 1e9 / (double) side->rate)
+			  : VF_NS_UNKNOWN;
+}
+
+/* What one transition of this device took when its pre-copy began. */
+static uint64_t transition_of(struct vferry_session *s, const char *device)
+{
+	uint64_t ns;
+
+	for (size_t i = 0; device && i < s->component_count; i++)
+		if (s->components[i].stream_source && !strcmp(s->components[i].device, device) &&
+		    vf_stream_source_transition_ns(s->components[i].stream_source, &ns))
+			return ns;
+	return VF_NS_UNKNOWN;
+}
+
+/* How long each step of the save plan would take now: from bytes and rate, or as measured. */
+static void predict_steps(struct vf_source_side *side, uint64_t ram_bytes)
+{
+	struct vferry_session *s = side->session;
+
+	for (uint32_t i = 0; i < vf_plan_count(side->save_plan); i++) {
+		struct vf_plan_view view;
+		uint64_t ns = VF_NS_UNKNOWN;
+
+		vf_executor_get(side->save, i, &view);
+		if (view.step.step_class == VFERRY_SAVE_DEVICE_P2P ||
+		    view.step.step_class == VFERRY_SAVE_DEVICE_STOP)
+			ns = transition_of(s, view.step.device);
+		else if (view.step.step == VF_OWN_STREAM_DRAIN)
+			ns = stream_left(side, &s->components[view.step.component]);
+		else if (view.step.step == VF_OWN_RAM_LAST && side->rate)
+			ns = (uint64_t) ((double) ram_bytes * 1e9 / (double) side->rate);
+		side->predicted[i] = ns != VF_NS_UNKNOWN ? ns : view.step.declared_ns;
+	}
+}
+
 static int measure_round(struct vf_source_side *side, uint32_t round, struct vf_round *ret)
 {
 	struct vferry_session *s = side->session;
@@ -404,8 +447,9 @@ static int measure_round(struct vf_source_side *side, uint32_t round, struct vf_
 	if (side->load_ns != VF_UNKNOWN_NS)
 		ret->left.load = (struct vf_time_known) { side->load_ns, true };
 	measure_streams(side, &ret->left);
-	error = vf_downtime_plan(side->save_plan, NULL, ~LIVE_SAVE_CLASSES, threads, &ret->left.save,
-				 NULL);
+	predict_steps(side, ret->left.ram_bytes);
+	error = vf_downtime_plan(side->save_plan, side->predicted, ~LIVE_SAVE_CLASSES, threads,
+				 &ret->left.save, NULL);
 	return error;
 }
 
@@ -543,6 +587,14 @@ static int make_plans(struct vf_source_side *side, struct vferry_error *err)
 
 	if (!ret)
 		ret = vf_plan_seal(side->save_plan, err);
+	if (!ret) {
+		size_t count = vf_plan_count(side->save_plan);
+
+		side->predicted = calloc(count + 1, sizeof(*side->predicted));
+		ret = side->predicted ? 0 : -ENOMEM;
+		for (size_t i = 0; i < count && !ret; i++)
+			side->predicted[i] = VF_NS_UNKNOWN;
+	}
 	if (!ret)
 		ret = vf_steps_plan(s, VFERRY_PHASE_UNDO, NULL, &side->undo_plan, err);
 	if (!ret)
@@ -737,6 +789,7 @@ static void source_free(struct vferry_session *s)
 	(void) vf_limiter_free(side->limiter);
 	(void) pthread_mutex_destroy(&side->lock);
 	free(side->sections);
+	free(side->predicted);
 	free(side);
 	s->source = NULL;
 }
@@ -818,6 +871,15 @@ struct vf_executor *vf_source_executor(struct vferry_session *s)
 struct vf_plan *vf_source_plan(struct vferry_session *s)
 {
 	return s->source ? s->source->save_plan : NULL;
+}
+
+/* Before the save plan ran it changes with each round; afterwards it is what was expected. */
+uint64_t vf_source_predicted_ns(struct vferry_session *s, const char *full_name)
+{
+	int step = s->source && s->source->save_plan ? vf_plan_find(s->source->save_plan, full_name)
+						     : -ENOENT;
+
+	return step < 0 || !s->source->predicted ? VF_NS_UNKNOWN : s->source->predicted[step];
 }
 
 uint64_t vf_source_pause_ns(struct vferry_session *s)
