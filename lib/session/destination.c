@@ -122,10 +122,11 @@ static int run_load_step(void *user, const struct vf_plan_view *view, uint64_t *
 	return load_component_step(side, c, &c->desc.steps[view->step.step], ret_bytes, err);
 }
 
-static void load_idle(void *user)
+static void load_idle(void *user, uint64_t classes)
 {
 	struct vf_destination_side *side = user;
 
+	(void) classes;	/* the next ones are allowed only when this was heard */
 	vf_session_post_kind(side->session, VF_DST_OWN_IDLE);
 }
 

@@ -122,12 +122,13 @@ static void run_locked(struct worker *w, uint32_t step)
 }
 
 /* Called with the lock held: is everything that may run done, and not told yet? */
-static bool became_idle_locked(struct vf_executor *e)
+static bool became_idle_locked(struct vf_executor *e, uint64_t *ret_classes)
 {
 	if (e->idle_told || e->stopping || vf_plan_running(e->plan) ||
 	    !vf_plan_classes_done(e->plan, e->allowed))
 		return false;
 	e->idle_told = true;
+	*ret_classes = e->allowed;
 	return true;
 }
 
@@ -138,16 +139,17 @@ static void *worker_main(void *user)
 
 	(void) pthread_mutex_lock(&e->lock);
 	while (!e->quitting) {
+		uint64_t classes;
 		uint32_t step;
 
 		if (!e->stopping && !vf_plan_next(e->plan, &step)) {
 			run_locked(w, step);
 			continue;
 		}
-		if (became_idle_locked(e)) {
+		if (became_idle_locked(e, &classes)) {
 			(void) pthread_cond_broadcast(&e->changed);
 			(void) pthread_mutex_unlock(&e->lock);
-			e->ops->idle(e->user);
+			e->ops->idle(e->user, classes);
 			(void) pthread_mutex_lock(&e->lock);
 			continue;
 		}

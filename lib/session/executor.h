@@ -26,8 +26,8 @@ struct vf_executor_ops {
 	/* On a worker. Return: 0; VF_EXECUTOR_RESTART; negative errno. */
 	int (*run)(void *user, const struct vf_plan_view *step, uint64_t *ret_bytes,
 		   struct vferry_error *err);
-	/* Every step in the classes allowed so far is done. On a worker, without lock. */
-	void (*idle)(void *user);
+	/* Every step of @classes, those allowed then, is done. On a worker, without lock: may come late. */
+	void (*idle)(void *user, uint64_t classes);
 	/* A step failed; once. On a worker, without lock. */
 	void (*failed)(void *user, const struct vferry_error *error);
 	/* A device began anew: its steps wait again, without input. On a worker, without lock. */

@@ -195,15 +195,12 @@ static int run_save_step(void *user, const struct vf_plan_view *view, uint64_t *
 				vf_source_send_section, ret_bytes, err);
 }
 
-static void save_idle(void *user)
+/* That the live steps are done may be told late, when the machine has stopped already: it does not count. */
+static void save_idle(void *user, uint64_t classes)
 {
 	struct vf_source_side *side = user;
-	bool stopped;
 
-	(void) pthread_mutex_lock(&side->lock);
-	stopped = side->machine_stopped;
-	(void) pthread_mutex_unlock(&side->lock);
-	if (stopped)	/* else only the live steps are done */
+	if (classes == ~0ull)
 		vf_session_post_kind(side->session, VF_SRC_SAVE_DONE);
 }
 
@@ -240,9 +237,10 @@ static int run_undo_step(void *user, const struct vf_plan_view *view, uint64_t *
 				ret_bytes, err);
 }
 
-static void nothing(void *user)
+static void nothing(void *user, uint64_t classes)
 {
 	(void) user;
+	(void) classes;
 }
 
 const struct vf_executor_ops vf_source_undo_ops = { .run = run_undo_step, .idle = nothing };
