@@ -31,6 +31,28 @@ static const char *const policy_names[] = {
 	[VFERRY_POLICY_GIVE_UP] = "give-up",
 };
 
+/* Worse than what it was to undo: said first, with the cause behind it. */
+static void note_failed_undo(struct vf_source_side *side, const struct vferry_error *undo)
+{
+	struct vferry_error cause = side->machine.error;
+
+	vferry_error_clear(&side->machine.error);
+	(void) vferry_error_set(&side->machine.error, undo->code, "undo-failed", undo->object,
+				"the machine could not be put back: %.200s (it was given up because: %.200s)",
+				undo->message, cause.message);
+}
+
+/* While the machine runs: short, unless a device makes trouble. */
+static void undo_live(struct vf_source_side *side)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	if (vf_source_undo(side, &err))
+		note_failed_undo(side, &err);
+	if (vf_source_device_lost(side->session))
+		side->machine.device_lost = true;
+}
+
 /* ---- the helper thread ---- */
 
 static void join_helper(struct vf_source_side *side)
@@ -264,7 +286,7 @@ static int act(struct vf_source_side *side, const struct vf_action *action, stru
 	case VF_ACT_START_TRACKING:
 		return start_tracking(side, err);
 	case VF_ACT_STOP_TRACKING:
-		(void) vf_source_undo(side, err);
+		undo_live(side);
 		return 0;
 	case VF_ACT_START_ROUND:
 		return start_round(side, action->round);
@@ -509,17 +531,6 @@ static void note_running(struct vf_source_side *side, uint64_t run_ns)
 	s->status.downtime_known = true;
 	s->status.downtime_ns = side->downtime_ns;
 	(void) pthread_mutex_unlock(&s->lock);
-}
-
-/* Worse than what it was to undo: said first, with the cause behind it. */
-static void note_failed_undo(struct vf_source_side *side, const struct vferry_error *undo)
-{
-	struct vferry_error cause = side->machine.error;
-
-	vferry_error_clear(&side->machine.error);
-	(void) vferry_error_set(&side->machine.error, undo->code, "undo-failed", undo->object,
-				"the machine could not be put back: %.200s (it was given up because: %.200s)",
-				undo->message, cause.message);
 }
 
 static void on_event(struct vf_source_side *side, const struct vf_event *event)
