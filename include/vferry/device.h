@@ -122,7 +122,9 @@ struct vferry_device_options {
 	struct vferry_irq_plan *irqs;	/* borrowed; NULL: no interrupts */
 	const struct vferry_device_callbacks *callbacks;	/* borrowed */
 	void *user;
-	uint64_t timeout_ns;		/* answer of the device to one request; 0 = 5 s */
+	/* Answer of the device to one request; 0 = 5 s. State changes and data may take six times as
+	 * long; after that the device counts as dead. */
+	uint64_t timeout_ns;
 };
 
 /**

@@ -16,7 +16,7 @@
 #include "vfio-user/client.h"
 #include "vfio/backend.h"
 
-#define TRANSITION_TIMEOUT_MS 30000u	/* a driver may load a record per write; the session has a budget */
+#define TRANSITION_TIMEOUTS 6u	/* a driver may load a record per write; the session has a budget */
 #define COPY_BYTES VF_MIB		/* of the buffer: for data that lies elsewhere */
 #define AREA_BYTES (8 * VF_MIB)		/* the rest: the caller's; touched as far as it is used */
 
@@ -301,7 +301,8 @@ int vf_backend_open_vfio_user(const char *path, const struct vf_backend_options 
 		return vferry_error_set(err, -ENOMEM, "no-memory", path, "no memory");
 	u->base.ops = &ops;
 	client_options.transition_timeout_ms =
-		(uint32_t) vf_max_u64(client_options.timeout_ms, TRANSITION_TIMEOUT_MS);
+		(uint32_t) vf_min_u64((uint64_t) client_options.timeout_ms * TRANSITION_TIMEOUTS,
+				      UINT32_MAX);
 	if (options->dma) {
 		u->client_ops = (struct vf_vfio_user_client_ops) {
 			.size = sizeof(u->client_ops),
