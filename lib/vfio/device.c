@@ -262,6 +262,9 @@ int vf_device_reset_write_locked(struct vferry_device *d, struct vferry_error *e
 	vf_device_irq_teardown_locked(d);
 	r = vf_migration_guest_reset(d, err);
 	pthread_mutex_unlock(&d->lock);
+	/* Whoever resets a device knows that it is empty: nothing is lost to him any more. */
+	if (r == 0)
+		d->lost = false;
 	return r;
 }
 
@@ -274,8 +277,6 @@ int vferry_device_reset(struct vferry_device *d, struct vferry_error *err)
 					"the machine is being taken in, or runs elsewhere");
 	pthread_mutex_lock(&d->write_lock);
 	r = vf_device_reset_write_locked(d, err);
-	if (r == 0)
-		d->lost = false;
 	pthread_mutex_unlock(&d->write_lock);
 	return r;
 }
