@@ -255,6 +255,9 @@ static void forecast(struct vf_source_side *side)
 		(void) snprintf(s->status.forecast, sizeof(s->status.forecast),
 				"memory is dirtied at %" PRIu64 " MiB/s and sent at %" PRIu64 " MiB/s",
 				dirty_mib, rate_mib);
+	/* Here too, because the next thing may be the end. */
+	s->status.expected_downtime_ns = v->downtime.expected_ns;
+	s->status.expected_downtime_known = v->downtime.expected_ns != 0;
 	(void) pthread_mutex_unlock(&s->lock);
 	vf_session_notify(s);
 }
