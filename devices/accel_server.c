@@ -295,6 +295,11 @@ static int finish_load(struct accel_server *s)
 	return ret;
 }
 
+static enum accel_run run_of(const struct accel_server *s, bool p2p)
+{
+	return p2p && !s->options.p2p_ignored ? ACCEL_RUN_NO_PEERS : ACCEL_RUN_ALL;
+}
+
 /* One single arc, with the lock held. */
 static int change_state(struct accel_server *s, enum vf_vfio_state from, enum vf_vfio_state to)
 {
@@ -307,15 +312,13 @@ static int change_state(struct accel_server *s, enum vf_vfio_state from, enum vf
 	case VF_VFIO_STATE_RUNNING_P2P:
 		if (was_saving)
 			end_save(s);
-		accel_device_set_run(a, to == VF_VFIO_STATE_RUNNING ? ACCEL_RUN_ALL :
-				     ACCEL_RUN_NO_PEERS, now);
+		accel_device_set_run(a, run_of(s, to == VF_VFIO_STATE_RUNNING_P2P), now);
 		return 0;
 	case VF_VFIO_STATE_PRE_COPY:
 	case VF_VFIO_STATE_PRE_COPY_P2P:
 		if (!was_saving)
 			accel_save_start(&s->save);
-		accel_device_set_run(a, to == VF_VFIO_STATE_PRE_COPY ? ACCEL_RUN_ALL :
-				     ACCEL_RUN_NO_PEERS, now);
+		accel_device_set_run(a, run_of(s, to == VF_VFIO_STATE_PRE_COPY_P2P), now);
 		return 0;
 	case VF_VFIO_STATE_STOP_COPY:
 		accel_device_set_run(a, ACCEL_RUN_STOPPED, now);

@@ -24,6 +24,7 @@ struct accel_server_options {
 	struct accel_options device;
 	bool precopy, p2p, dma_log;
 	bool extensions;		/* false: speak plain vfio-user only */
+	bool p2p_ignored;		/* a bad device: goes on writing to its peers in P2P states */
 	/* Says what went wrong in the device, may be NULL; dispatch thread. */
 	void (*note)(void *user, const char *text);
 	void *user;
