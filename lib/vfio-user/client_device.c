@@ -476,8 +476,13 @@ static int report_once(struct vf_vfio_user_client *client,
 	    got.length != report->length || got.page_size != report->page_size ||
 	    (size_t) ret != VF_VFIO_USER_LOG_REPORT_BYTES + bitmap)
 		return vf_vfio_user_client_broken(client, "a DMA log of another shape", err);
-	for (size_t i = 0; i < bitmap / 8; i++)
-		words[i] |= vf_get_u64(data + VF_VFIO_USER_LOG_REPORT_BYTES + 8 * i);
+	/* Words of nothing are not touched: a map of terabytes must not be made resident by them. */
+	for (size_t i = 0; i < bitmap / 8; i++) {
+		uint64_t word = vf_get_u64(data + VF_VFIO_USER_LOG_REPORT_BYTES + 8 * i);
+
+		if (word)
+			words[i] |= word;
+	}
 	return 0;
 }
 
