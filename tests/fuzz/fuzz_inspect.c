@@ -15,6 +15,8 @@
 #include "session/inspect.h"
 #include "transfer/file_layout.h"
 
+#define MEND_AT 255u	/* not 0: checksums of frames are put right as well */
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void on_frame(void *user, const struct vferry_inspect_frame *frame)
@@ -51,12 +53,28 @@ static void use(const struct vferry_inspection *i, uint64_t *sum)
 		abort();
 }
 
+/* Of frames as far as their lengths lead: so that what is in them is looked at, too. */
+static void mend_frames(uint8_t *at, size_t size)
+{
+	while (size >= VF_FRAME_HEADER_BYTES) {
+		uint32_t length = vf_get_u32(at + 12);
+
+		if (length > size - VF_FRAME_HEADER_BYTES)
+			return;
+		vf_put_u32(at + 24, vf_crc32c(0, at + VF_FRAME_HEADER_BYTES, length));
+		vf_put_u32(at + 28, vf_crc32c(0, at, 28));
+		at += VF_FRAME_HEADER_BYTES + length;
+		size -= VF_FRAME_HEADER_BYTES + length;
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct vferry_inspect_options options = VFERRY_INSPECT_OPTIONS_INIT;
 	uint8_t header[VF_FILE_HEADER_BYTES] = { 0 };
 	size_t in_header = size < 256 ? size : 256;
 	struct vferry_inspection *i;
+	uint8_t *frames;
 	uint64_t sum = 0;
 	int fd;
 
@@ -65,13 +83,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size)
 		memcpy(header, data, in_header);
 	vf_put_u32(header + 4092, vf_crc32c(0, header, 4092));
+	frames = malloc(size - in_header + 1);
+	if (!frames)
+		abort();
+	if (size > in_header)
+		memcpy(frames, data + in_header, size - in_header);
+	if (header[MEND_AT])
+		mend_frames(frames, size - in_header);
 	fd = memfd_create("fuzz", MFD_CLOEXEC);
 	/* Frames of a file with one block of up to 512 pages begin at 4 MiB, of one without at 2
 	 * MiB. */
 	if (fd < 0 || write(fd, header, sizeof(header)) != (ssize_t) sizeof(header) ||
-	    pwrite(fd, data + in_header, size - in_header,
+	    pwrite(fd, frames, size - in_header,
 		   (off_t) (vf_get_u64(header + 16) & 0x600000)) != (ssize_t) (size - in_header))
 		abort();
+	free(frames);
 	options.verify = true;
 	options.frame = on_frame;
 	options.user = &sum;

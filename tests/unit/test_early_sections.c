@@ -33,9 +33,9 @@ enum { FIRST = 0, LATE_A = 1, LATE_B = 2, COMPONENTS = 3 };
 struct world {
 	struct vferry_session *session;
 	struct vf_channel *channel;
-	unsigned loaded;		/* steps, atomic */
-	unsigned first_at, earliest_late, late_loaded;
-	bool wrong, running;
+	_Atomic unsigned loaded;	/* steps */
+	_Atomic unsigned first_at, late_loaded;
+	_Atomic bool wrong, running;
 	struct vferry_section_desc sections[LATE];
 	struct vferry_step_desc steps[LATE];
 	char names[LATE][16];
@@ -66,24 +66,22 @@ static int load_first(void *user, struct vferry_step *step, struct vferry_error 
 	struct world *w = user;
 
 	(void) err;
-	w->wrong |= vferry_read_u32(vferry_step_reader(step)) != 0x4711;
-	__atomic_store_n(&w->first_at, __atomic_add_fetch(&w->loaded, 1, __ATOMIC_SEQ_CST),
-			 __ATOMIC_SEQ_CST);
+	if (vferry_read_u32(vferry_step_reader(step)) != 0x4711)
+		w->wrong = true;
+	w->first_at = ++w->loaded;
 	return 0;
 }
 
 static int load_late(void *user, struct vferry_step *step, struct vferry_error *err)
 {
 	struct world *w = user;
-	unsigned at = __atomic_add_fetch(&w->loaded, 1, __ATOMIC_SEQ_CST);
+	unsigned at = ++w->loaded;
 	uint32_t id = vferry_read_u32(vferry_step_reader(step));
 
 	(void) err;
-	if (id != vferry_step_section_id(step) ||
-	    !__atomic_load_n(&w->first_at, __ATOMIC_SEQ_CST) ||
-	    at <= __atomic_load_n(&w->first_at, __ATOMIC_SEQ_CST))
-		__atomic_store_n(&w->wrong, true, __ATOMIC_SEQ_CST);
-	(void) __atomic_add_fetch(&w->late_loaded, 1, __ATOMIC_SEQ_CST);
+	if (id != vferry_step_section_id(step) || !w->first_at || at <= w->first_at)
+		w->wrong = true;
+	w->late_loaded++;
 	return 0;
 }
 
@@ -165,7 +163,7 @@ static void expect_answer(struct world *w, enum vf_frame_type type)
 		(void) vf_failure_decode(body, frame.length, &why, NULL);
 	if (frame.type != type)
 		fail_msg("%s came, not %s: %s: %s", vf_frame_type_name(frame.type),
-			 vf_frame_type_name(type), why.object, why.message);
+			 vf_frame_type_name((uint16_t) type), why.object, why.message);
 	free(body);
 }
 
@@ -318,7 +316,7 @@ static void what_comes_too_early_is_held(void **state)
 	for (uint32_t id = 1; id <= LATE / 2; id++)
 		send_section(&w, LATE_B, id, id, 1000);
 	usleep(50000);
-	assert_int_equal(__atomic_load_n(&w.loaded, __ATOMIC_SEQ_CST), 0);
+	assert_int_equal(w.loaded, 0);
 	send_section(&w, FIRST, 1, 0x4711, 4);		/* what all others wait for */
 	expect_handed_over(&w);
 	world_down(&w);
