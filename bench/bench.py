@@ -11,6 +11,7 @@ own, with cubic as everybody's congestion control. Settings, from the environmen
     BENCH_ROWS=         names of rows, separated by commas; empty: all
     BENCH_MEM=4096      guest memory in MiB; a figure for less is for trying only
     BENCH_QUIET=15      seconds to wait for others to leave the CPUs alone before each run
+    BENCH_ATTEMPTS=3    how often a disturbed run is tried
     BENCH_OUT=FILE      where the JSON goes (build/bench.json)
 """
 import contextlib

@@ -3,7 +3,8 @@
  * engine.c - one side of a measured migration by vferry: the smallest embedder, with a clock.
  *
  *     bench-engine source|destination --uri URI [--mib N --mix MIX --memory hugetlb|shmem]
- *                  [--channels N --max-downtime MS --budget MS --device URI ... --sample]
+ *                  [--channels N --max-downtime MS --budget MS --device URI ...]
+ *                  [--report] [--sample]
  *
  * The machine has RAM, one register, and the devices named; no vCPU runs, as in a paused guest.
  * Two processes and whoever starts them keep step by lines:
@@ -17,6 +18,7 @@
  *
  * Times are CLOCK_MONOTONIC, so those of both sides go together. The pause is measured here, from the
  * session's call of stop() on the source to its call of start() on the destination.
+ * --report: the steps of both sides inside the pause, on standard error.
  * --sample: a thread reads this process's memory use every few ms; not for runs that are timed.
  */
 #include <errno.h>
@@ -48,6 +50,7 @@ struct options {
 	const char *devices[DEVICES_MAX];
 	size_t device_count;
 	bool sample;
+	bool report;
 	struct vferry_parameters parameters;
 };
 
@@ -292,6 +295,23 @@ static void print_result(const struct machine *m, const struct sampler *sampler,
 		fail("migration", &s.error);
 }
 
+static void print_steps(const struct machine *m)
+{
+	struct vferry_step_report *steps;
+	size_t count;
+
+	if (vferry_session_report(m->session, &steps, &count))
+		return;
+	for (size_t i = 0; i < count; i++)
+		if (steps[i].in_pause && steps[i].done)
+			(void) fprintf(stderr, "%9.3f %9.3f ms  %s  thread %2u  %10" PRIu64
+				       " bytes  %s:%s\n", (double) steps[i].start_ns / 1e6,
+				       (double) steps[i].end_ns / 1e6,
+				       steps[i].remote ? "there" : "here ", steps[i].thread,
+				       steps[i].bytes, steps[i].component, steps[i].name);
+	free(steps);
+}
+
 static void answer_digests(const struct machine *m)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
@@ -312,7 +332,7 @@ static void run(struct machine *m, const struct options *o)
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	struct sampler sampler = { 0 };
 	struct vferry_status status;
-	uint64_t begin, cpu;
+	uint64_t begin, end, cpu;
 	char uri[URI_BYTES];
 
 	if (!o->destination || loads) {
@@ -332,10 +352,13 @@ static void run(struct machine *m, const struct options *o)
 		(void) fflush(stdout);
 	}
 	(void) vferry_session_wait(m->session, 0);
+	end = bench_now_ns();
 	cpu = bench_cpu_ns() - cpu;
 	if (o->sample)
 		sampler_stop(&sampler);
-	print_result(m, &sampler, begin, bench_now_ns(), cpu);
+	print_result(m, &sampler, begin, end, cpu);
+	if (o->report)
+		print_steps(m);
 	answer_digests(m);
 }
 
@@ -370,6 +393,9 @@ static bool take_option(struct options *o, int option, const char *value)
 	case 's':
 		o->sample = true;
 		return true;
+	case 'r':
+		o->report = true;
+		return true;
 	default:
 		return false;
 	}
@@ -383,7 +409,8 @@ int main(int argc, char **argv)
 		{ "channels", required_argument, NULL, 'c' },
 		{ "max-downtime", required_argument, NULL, 'd' },
 		{ "budget", required_argument, NULL, 'b' },
-		{ "device", required_argument, NULL, 'v' }, { "sample", no_argument, NULL, 's' }, { 0 }
+		{ "device", required_argument, NULL, 'v' }, { "sample", no_argument, NULL, 's' },
+		{ "report", no_argument, NULL, 'r' }, { 0 }
 	};
 	struct options o = { .mib = 16, .parameters = VFERRY_PARAMETERS_INIT };
 	struct machine machine = { 0 };
