@@ -83,7 +83,7 @@ def run_once(bench, figures, name):
     for _ in range(ATTEMPTS):
         try:
             result = table.RUNS[name](bench)
-        except system.Failed as failed:
+        except (system.Failed, OSError) as failed:      # OSError: a process that died mid-word
             figures.fail(name, str(failed))
             return f"not measured: {failed}"
         result["disturbed"] = is_disturbed(result)
