@@ -272,7 +272,7 @@ static void *writer_main(void *arg)
 		else
 			words[r >> 40 & 511] = r;
 		vferry_ram_mark_dirty(w->ram, block->gpa + page * PAGE, PAGE);
-		if (++w->writes % 64 == 0)
+		if (__atomic_add_fetch(&w->writes, 1, __ATOMIC_RELAXED) % 64 == 0)
 			usleep(100);
 	}
 	return NULL;
@@ -295,6 +295,8 @@ static void live(unsigned channels, enum vf_codec codec)
 	assert_int_equal(vf_ram_tracking_start(p.from, NULL), 0);
 	w.ram = p.from;
 	assert_int_equal(pthread_create(&w.thread, NULL, writer_main, &w), 0);
+	while (!__atomic_load_n(&w.writes, __ATOMIC_RELAXED))
+		usleep(100);		/* on a busy machine a round may be faster than a new thread */
 	for (uint32_t round = 0; round < 4; round++) {
 		if (round)
 			assert_int_equal(vf_ram_collect(p.from, &collected), 0);

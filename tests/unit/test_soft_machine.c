@@ -101,8 +101,11 @@ static void test_peers(void **state)
 	o.peers = true;
 	rig_up(&rig, 2, NULL, o);
 	start(&rig);
-	wait_for_jobs(&rig, 100);
-	expect_clean(&rig);
+	/* The first jobs are others: a peer is written to once its own vCPU has set it up. */
+	for (unsigned i = 0; i < 40 && rig.v.peer_writes <= 20; i++) {
+		wait_for_jobs(&rig, 100);
+		expect_clean(&rig);
+	}
 	assert_true(rig.v.peer_writes > 20);
 	/* A write that never reached the peer. */
 	assert_int_equal(machine_stop(rig.m, NULL), 0);
