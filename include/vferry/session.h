@@ -130,6 +130,14 @@ int vferry_session_set_parameters(struct vferry_session *session,
 /* Also while it runs: downtime limit and bandwidth only. */
 int vferry_session_set_limits(struct vferry_session *session, uint64_t max_downtime_ns,
 			      uint64_t bandwidth);
+/*
+ * Source: section @first of @first_component must be loaded before section @then of @then_component,
+ * beyond what the order rules say. Sent along; the destination refuses a cycle at setup. Up to 256.
+ * Return: 0; -ENOENT no such component or section; -EINVAL a section on itself; -E2BIG; -EBUSY.
+ */
+int vferry_session_add_dependency(struct vferry_session *session, const char *first_component,
+				  uint32_t first, const char *then_component, uint32_t then,
+				  struct vferry_error *err);
 /* What both sides must agree on besides components: "soft-arm64-v1". */
 int vferry_session_set_machine(struct vferry_session *session, const char *description);
 

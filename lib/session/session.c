@@ -155,6 +155,34 @@ int vferry_session_add_component(struct vferry_session *s, const struct vferry_c
 	return 0;
 }
 
+int vferry_session_add_dependency(struct vferry_session *s, const char *first_component,
+				  uint32_t first, const char *then_component, uint32_t then,
+				  struct vferry_error *err)
+{
+	const struct vf_session_component *a = vf_session_find_component(s, first_component);
+	const struct vf_session_component *b = vf_session_find_component(s, then_component);
+
+	if (s->side)
+		return vferry_error_set(err, -EBUSY, "session-started", first_component,
+					"the session was started already");
+	if (!a || !b || !vf_component_section(&a->desc, first) ||
+	    !vf_component_section(&b->desc, then))
+		return vferry_error_set(err, -ENOENT, "no-such-section", first_component,
+					"no section %u of %s, or %u of %s", first, first_component, then,
+					then_component);
+	if (a == b && first == then)
+		return vferry_error_set(err, -EINVAL, "bad-argument", first_component,
+					"a section cannot be loaded before itself");
+	if (s->dependency_count == VF_MAX_DEPENDENCIES)
+		return vferry_error_set(err, -E2BIG, "too-many-dependencies", first_component,
+					"more than %d dependencies", VF_MAX_DEPENDENCIES);
+	s->dependencies[s->dependency_count++] = (struct vf_wire_dependency) {
+		.first_component = a->index, .first_section = first,
+		.then_component = b->index, .then_section = then,
+	};
+	return 0;
+}
+
 int vferry_session_set_ram(struct vferry_session *s, struct vferry_ram *ram)
 {
 	if (s->side)

@@ -81,6 +81,8 @@ struct vferry_session {
 	size_t device_count;
 	struct vf_session_component *components;	/* owned; VF_MAX_COMPONENTS of room */
 	size_t component_count;
+	struct vf_wire_dependency dependencies[VF_MAX_DEPENDENCIES];
+	uint32_t dependency_count;
 	char uri[256];
 	struct vf_uri target;
 	const struct vf_side_ops *side;	/* NULL: not started */

@@ -128,6 +128,7 @@ static int describe_component(struct vf_session_component *c, struct vf_wire_com
 	(void) snprintf(to->name, sizeof(to->name), "%s", c->name);
 	(void) snprintf(to->device, sizeof(to->device), "%s", c->device);
 	to->has_stream = c->desc.stream != NULL;
+	to->has_precopy = c->desc.stream && c->desc.stream->precopy_start;
 	to->section_count = (uint32_t) c->desc.section_count;
 	to->sections = calloc(to->section_count ? to->section_count : 1, sizeof(*to->sections));
 	if (!to->sections)
@@ -187,6 +188,11 @@ static int describe_machine(struct vferry_session *s, struct vf_machine *m, stru
 		};
 		(void) snprintf(m->blocks[i].name, sizeof(m->blocks[i].name), "%s", block->name);
 	}
+	m->dependencies = calloc(VF_MAX_DEPENDENCIES, sizeof(*m->dependencies));
+	if (!m->dependencies)
+		return -ENOMEM;
+	m->dependency_count = s->dependency_count;
+	memcpy(m->dependencies, s->dependencies, s->dependency_count * sizeof(*m->dependencies));
 	for (; m->component_count < s->component_count && !ret; m->component_count++)
 		ret = describe_component(&s->components[m->component_count],
 					 &m->components[m->component_count], err);

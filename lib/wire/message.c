@@ -102,7 +102,7 @@ static void component_encode(struct vf_writer *w, const struct vf_wire_component
 	vf_write_string(w, c->name);
 	vf_write_string(w, c->device);
 	vf_write_u8(w, c->has_stream);
-	vf_write_u8(w, c->initial_known);
+	vf_write_u8(w, c->has_precopy);
 	vf_write_u32(w, c->section_count);
 	for (uint32_t i = 0; i < c->section_count; i++) {
 		vf_write_u32(w, c->sections[i].id);
@@ -121,7 +121,7 @@ static void component_decode(struct vf_reader *r, struct vf_wire_component *c)
 	vf_read_string(r, c->name, sizeof(c->name));
 	vf_read_string(r, c->device, sizeof(c->device));
 	c->has_stream = read_bool(r);
-	c->initial_known = read_bool(r);
+	c->has_precopy = read_bool(r);
 	c->section_count = read_count(r, VF_MAX_SECTIONS, 12);
 	c->sections = list_of(r, c->section_count, sizeof(*c->sections));
 	for (uint32_t i = 0; i < c->section_count && !r->bad; i++) {

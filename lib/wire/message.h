@@ -73,7 +73,7 @@ struct vf_wire_component {
 	char name[VF_WIRE_NAME_BYTES];
 	char device[VF_WIRE_NAME_BYTES];	/* "" = none */
 	bool has_stream;
-	bool initial_known;		/* its initial bytes are known, and acknowledged */
+	bool has_precopy;		/* may send state before the stop; informative */
 	uint32_t section_count;
 	struct vf_wire_section *sections;
 	uint32_t identity_bytes;

@@ -105,7 +105,7 @@ class Machine:
     @staticmethod
     def component(r):
         c = {"name": r.string(), "device": r.string()}
-        c["has_stream"], c["initial_known"] = r.take("BB")
+        c["has_stream"], c["has_precopy"] = r.take("BB")
         c["sections"] = [(r.take("IHI"), r.string()) for _ in range(r.take("I"))]
         c["identity"] = r.bytes(r.take("I"))
         return c
@@ -114,7 +114,7 @@ class Machine:
         out = [self.front, struct.pack("<I", len(self.components))]
         for c in self.components:
             out.append(string(c["name"]) + string(c["device"]))
-            out.append(struct.pack("<BBI", c["has_stream"], c["initial_known"], len(c["sections"])))
+            out.append(struct.pack("<BBI", c["has_stream"], c["has_precopy"], len(c["sections"])))
             for numbers, name in c["sections"]:
                 out.append(struct.pack("<IHI", *numbers) + string(name))
             out.append(struct.pack("<I", len(c["identity"])) + c["identity"])

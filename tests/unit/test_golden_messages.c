@@ -36,7 +36,7 @@ static struct vf_wire_component components[] = {
 	{ .name = "irq" },
 	{ .name = "pci/00:04.0", .device = "00:04.0", .section_count = 2, .sections = sections,
 	  .identity_bytes = sizeof(identity), .identity = identity },
-	{ .name = "vfio/00:04.0", .device = "00:04.0", .has_stream = true, .initial_known = true },
+	{ .name = "vfio/00:04.0", .device = "00:04.0", .has_stream = true, .has_precopy = true },
 };
 static struct vf_wire_dependency dependencies[] = { { 0, 1, 1, 2 } };
 static struct vf_credit_grant credits[] = { { 2, 8u << 20 } };

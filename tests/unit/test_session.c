@@ -893,6 +893,92 @@ static void a_prepared_destination_is_promoted_when_the_source_is_fenced(void **
 	machine_done(&to);
 }
 
+/* ---- dependencies ---- */
+
+static int load_late(void *user, struct vferry_step *step, struct vferry_error *err)
+{
+	struct machine *m = user;
+
+	/* The counter's own value is there only if its section was loaded before this one. */
+	if (vferry_read_u64(vferry_step_reader(step)) != 7 || m->counter != 42)
+		return vferry_error_set(err, -EINVAL, "too-early", "late", "loaded before the counter");
+	return 0;
+}
+
+static int save_late(void *user, struct vferry_step *step, struct vferry_error *err)
+{
+	(void) user;
+	(void) err;
+	vferry_write_u64(vferry_step_writer(step), 7);
+	return 0;
+}
+
+static int load_slowly(void *user, struct vferry_step *step, struct vferry_error *err)
+{
+	(void) usleep(20000);
+	return load_counter(user, step, err);
+}
+
+static void add_late(struct machine *m, bool cycle)
+{
+	static const struct vferry_step_desc steps[] = {
+		{ .size = sizeof(struct vferry_step_desc), .step_class = VFERRY_SAVE_OTHER,
+		  .name = "save", .section = 1, .run = save_late },
+		{ .size = sizeof(struct vferry_step_desc), .step_class = VFERRY_LOAD_OTHER,
+		  .name = "load", .section = 1, .run = load_late },
+	};
+	static const struct vferry_step_desc slow[] = {
+		{ .size = sizeof(struct vferry_step_desc), .step_class = VFERRY_SAVE_OTHER,
+		  .name = "save", .section = 1, .run = save_counter },
+		{ .size = sizeof(struct vferry_step_desc), .step_class = VFERRY_LOAD_OTHER,
+		  .name = "load", .section = 1, .run = load_slowly },
+	};
+	struct vferry_component late = {
+		.size = sizeof(late), .name = "late", .user = m, .sections = counter_sections,
+		.section_count = 1, .steps = steps, .step_count = 2,
+	}, first = late;
+
+	first.name = "first";
+	first.steps = slow;
+	assert_int_equal(vferry_session_new(&machine_ops, m, &m->session, NULL), 0);
+	assert_int_equal(vferry_session_add_component(m->session, &late, NULL), 0);
+	assert_int_equal(vferry_session_add_component(m->session, &first, NULL), 0);
+	assert_int_equal(vferry_session_add_dependency(m->session, "first", 1, "none", 1, NULL),
+			 -ENOENT);
+	assert_int_equal(vferry_session_add_dependency(m->session, "first", 1, "first", 1, NULL),
+			 -EINVAL);
+	assert_int_equal(vferry_session_add_dependency(m->session, "first", 1, "late", 1, NULL), 0);
+	if (cycle)
+		assert_int_equal(vferry_session_add_dependency(m->session, "late", 1, "first", 1,
+							       NULL), 0);
+}
+
+static void what_the_source_knows_is_obeyed_and_a_cycle_refused(void **state)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	(void) state;
+	for (int cycle = 0; cycle < 2; cycle++) {
+		struct machine from, to;
+		char uri[128];
+
+		machine_init(&from, false);
+		machine_init(&to, false);
+		machine_fill(&from);
+		socket_uri(uri, sizeof(uri));
+		add_late(&from, cycle);
+		add_late(&to, false);
+		assert_int_equal(vferry_session_accept(to.session, uri, &err), 0);
+		assert_int_equal(vferry_session_migrate(from.session, uri, &err), 0);
+		assert_int_equal(vferry_session_wait(from.session, 20 * SECOND), 0);
+		assert_int_equal(outcome_of(&from),
+				 cycle ? VFERRY_OUTCOME_REFUSED : VFERRY_OUTCOME_DONE);
+		assert_true(from.running == (cycle == 1));
+		machine_done(&from);
+		machine_done(&to);
+	}
+}
+
 /* ---- files ---- */
 
 static void save_to(struct machine *from, const char *uri)
@@ -1019,6 +1105,7 @@ int main(void)
 		cmocka_unit_test(an_answer_that_never_came_is_resolved_to_ran),
 		cmocka_unit_test(a_fenced_destination_gives_the_machine_back),
 		cmocka_unit_test(a_prepared_destination_is_promoted_when_the_source_is_fenced),
+		cmocka_unit_test(what_the_source_knows_is_obeyed_and_a_cycle_refused),
 		cmocka_unit_test(saved_and_loaded),
 		cmocka_unit_test(a_full_disk_leaves_the_machine_running),
 		cmocka_unit_test(a_damaged_file_is_refused_with_its_place),
