@@ -38,8 +38,9 @@ static void note_failed_undo(struct vf_source_side *side, const struct vferry_er
 
 	vferry_error_clear(&side->machine.error);
 	(void) vferry_error_set(&side->machine.error, undo->code, "undo-failed", undo->object,
-				"the machine could not be put back: %.200s (it was given up because: %.200s)",
-				undo->message, cause.message);
+				"not all of the machine could be put back: %.200s (it was given up "
+				"because: %s%s%.200s)", undo->message, cause.object,
+				cause.object[0] ? ": " : "", cause.message);
 }
 
 /* While the machine runs: short, unless a device makes trouble. */
