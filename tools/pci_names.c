@@ -11,6 +11,9 @@
 
 #include <pci/pci.h>
 
+/* From pci.ids only: udev's database knows no more, and libpci 3.9 leaks its handle. */
+#define LOOKUP (PCI_LOOKUP_NO_NUMBERS | PCI_LOOKUP_NO_HWDB)
+
 /* Only names are looked up: no bus is scanned, and a list that is missing is no news. */
 static void __attribute__((format(printf, 1, 2))) say_nothing(char *fmt, ...)
 {
@@ -40,10 +43,10 @@ const char *pci_name_device(uint16_t vendor, uint16_t device, char *to, size_t s
 	to[0] = '\0';
 	if (!access)
 		return to;
-	v = pci_lookup_name(access, first, sizeof(first), PCI_LOOKUP_VENDOR | PCI_LOOKUP_NO_NUMBERS,
+	v = pci_lookup_name(access, first, sizeof(first), PCI_LOOKUP_VENDOR | LOOKUP,
 			    vendor);
 	d = pci_lookup_name(access, second, sizeof(second),
-			    PCI_LOOKUP_DEVICE | PCI_LOOKUP_NO_NUMBERS, vendor, device);
+			    PCI_LOOKUP_DEVICE | LOOKUP, vendor, device);
 	if (known(v))
 		(void) snprintf(to, size, "%s%s%s", v, known(d) ? " " : "", known(d) ? d : "");
 	pci_cleanup(access);
@@ -59,7 +62,7 @@ const char *pci_name_class(uint32_t class_code, char *to, size_t size)
 	to[0] = '\0';
 	if (!access)
 		return to;
-	c = pci_lookup_name(access, name, sizeof(name), PCI_LOOKUP_CLASS | PCI_LOOKUP_NO_NUMBERS,
+	c = pci_lookup_name(access, name, sizeof(name), PCI_LOOKUP_CLASS | LOOKUP,
 			    class_code >> 8);
 	if (known(c))
 		(void) snprintf(to, size, "%s", c);
