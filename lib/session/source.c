@@ -221,6 +221,7 @@ static void finish(struct vf_source_side *side, const struct vf_action *action)
 	struct vferry_session *s = side->session;
 	bool given_away = side->machine.handover == VF_HO_SRC_GAVE;
 
+	join_helper(side);	/* a hook that still runs is part of the migration */
 	if (action->outcome != VF_OUTCOME_UNKNOWN) {
 		if (s->ram && given_away)
 			vf_ram_tracking_stop(s->ram);

@@ -399,12 +399,22 @@ static int feature_call(struct vf_vfio_user_client *client, uint32_t flags, cons
 int vf_vfio_user_client_feature(struct vf_vfio_user_client *client, uint32_t flags, void *data,
 				size_t data_len, size_t data_size, struct vferry_error *err)
 {
+	uint8_t *request = NULL;
 	int ret;
 
 	if (data_len > data_size || data_size > VF_VFIO_USER_DEFAULT_XFER)
 		return vferry_error_set(err, -EINVAL, "bad-argument", client->name,
 					"a feature's data does not fit");
-	ret = feature_call(client, flags, data, data_len, data, data_size, err);
+	/* A copy: another thread may put the answer in place before our send has returned. */
+	if (data_len) {
+		request = malloc(data_len);
+		if (!request)
+			return vferry_error_set(err, -ENOMEM, "no-memory", client->name,
+						"no memory for a request");
+		memcpy(request, data, data_len);
+	}
+	ret = feature_call(client, flags, request, data_len, data, data_size, err);
+	free(request);
 	if (ret == -EINVAL && (flags & VF_VFIO_FEATURE_PROBE))
 		return -ENOTTY;
 	return ret;

@@ -311,9 +311,15 @@ static void live(unsigned channels, enum vf_codec codec)
 	__atomic_store_n(&w.stop, true, __ATOMIC_RELAXED);
 	(void) pthread_join(w.thread, NULL);
 	assert_true(w.writes > 0);
+	/* However little the writer came to do: a page that was sent with content is zero now. */
+	memset(host(p.from, 0, 0), 1, PAGE);
+	vferry_ram_mark_dirty(p.from, vferry_ram_get_block(p.from, 0)->gpa, PAGE);
+	run_round(&p, 4);
+	memset(host(p.from, 0, 0), 0, PAGE);
+	vferry_ram_mark_dirty(p.from, vferry_ram_get_block(p.from, 0)->gpa, PAGE);
 	assert_int_equal(vf_ram_collect(p.from, &collected), 0);
 	assert_int_equal(collected.failed_sources, 0);
-	run_round(&p, 4);
+	run_round(&p, 5);
 	assert_int_equal(vf_ram_dirty_pages(p.from), 0);
 	vf_page_sender_get_stats(p.sender, &round_stats, &total);
 	vf_receiver_get_stats(p.receiver, &received);
