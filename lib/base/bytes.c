@@ -1,15 +1,40 @@
 /* SPDX-License-Identifier: MIT */
 /* bytes.c - the two cursors of bytes.h. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/bytes.h"
+
+void vf_reader_fail(struct vf_reader *r, const char *why)
+{
+	if (!r->bad)
+		r->why = why;
+	r->bad = true;
+}
+
+void vf_reader_complaint(const struct vf_reader *r, char *to, size_t size)
+{
+	char place[128] = "";
+	size_t at = 0;
+
+	if (!r->bad) {
+		(void) snprintf(to, size, "%zu bytes too many behind byte %zu", r->size - r->at,
+				r->at);
+		return;
+	}
+	for (unsigned i = 0; i < 2 && r->item[i].list && at < sizeof(place); i++)
+		at += (size_t) snprintf(place + at, sizeof(place) - at, "%s[%u].", r->item[i].list,
+					r->item[i].index);
+	(void) snprintf(to, size, "%s%s at byte %zu of %zu %s", place, r->field ?: "something",
+			r->field ? r->field_at : r->at, r->size, r->why ?: "is cut off");
+}
 
 const uint8_t *vf_read_bytes(struct vf_reader *r, size_t len)
 {
 	const uint8_t *p;
 
 	if (r->bad || len > r->size - r->at) {
-		r->bad = true;
+		vf_reader_fail(r, "is cut off");
 		return NULL;
 	}
 	p = r->data + r->at;
@@ -54,7 +79,7 @@ void vf_read_string(struct vf_reader *r, char *to, size_t size)
 	if (!p)
 		return;
 	if (len >= size || memchr(p, 0, len)) {
-		r->bad = true;
+		vf_reader_fail(r, len >= size ? "is too long" : "has a NUL inside");
 		return;
 	}
 	memcpy(to, p, len);

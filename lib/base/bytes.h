@@ -52,6 +52,15 @@ struct vf_reader {
 	size_t size;
 	size_t at;
 	bool bad;
+
+	/* For messages: what is being read, and what was wrong with it. All may be NULL. */
+	const char *field;
+	size_t field_at;
+	const char *why;
+	struct {
+		const char *list;
+		uint32_t index;
+	} item[2];		/* "components[3].sections[1]" */
 };
 
 static inline struct vf_reader vf_reader_of(const void *data, size_t size)
@@ -64,6 +73,32 @@ static inline size_t vf_reader_left(const struct vf_reader *r)
 	return r->bad ? 0 : r->size - r->at;
 }
 
+/* @field (a literal) is read next. Returns @r, to be put around: vf_read_u32(vf_reader_at(&r, "id")). */
+static inline struct vf_reader *vf_reader_at(struct vf_reader *r, const char *field)
+{
+	if (!r->bad) {
+		r->field = field;
+		r->field_at = r->at;
+	}
+	return r;
+}
+
+/* What follows belongs to element @index of @list (a literal; NULL: to no list), at depth @level. */
+static inline void vf_reader_item(struct vf_reader *r, unsigned level, const char *list,
+				  uint32_t index)
+{
+	if (r->bad)
+		return;
+	r->item[level].list = list;
+	r->item[level].index = index;
+	if (level == 0)
+		r->item[1].list = NULL;
+}
+
+/* Bad, because of the field that was read last; @why (a literal) ends the sentence: "is over 16". */
+void vf_reader_fail(struct vf_reader *r, const char *why);
+/* "components[3].identity_bytes at byte 77 of 200 is over its bound": why it is bad, or not done. */
+void vf_reader_complaint(const struct vf_reader *r, char *to, size_t size);
 /* Borrowed pointer to the next @len bytes, or NULL (and bad). */
 const uint8_t *vf_read_bytes(struct vf_reader *r, size_t len);
 uint8_t vf_read_u8(struct vf_reader *r);

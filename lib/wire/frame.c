@@ -55,6 +55,12 @@ void vf_frame_encode(const struct vf_frame *frame, uint8_t to[VF_FRAME_HEADER_BY
 	vf_put_u32(to + CRC_AT, vf_crc32c(0, to, CRC_AT));
 }
 
+/* "GET ", "QEVM": what came in place of a frame is recognized by whoever reads the message. */
+static char shown(uint8_t byte)
+{
+	return byte >= ' ' && byte <= '~' ? (char) byte : '.';
+}
+
 int vf_frame_decode(const uint8_t from[VF_FRAME_HEADER_BYTES], uint32_t max_length,
 		    struct vf_frame *ret_frame, struct vferry_error *err)
 {
@@ -62,8 +68,9 @@ int vf_frame_decode(const uint8_t from[VF_FRAME_HEADER_BYTES], uint32_t max_leng
 
 	if (vf_get_u32(from) != VF_FRAME_MARK)
 		return vferry_error_set(err, -EBADMSG, "frame-mark", NULL,
-					"no frame begins here: 0x%08x instead of 0x%08x",
-					vf_get_u32(from), VF_FRAME_MARK);
+					"no frame begins here: mark 0x%08x (\"%c%c%c%c\") instead of "
+					"0x%08x", vf_get_u32(from), shown(from[0]), shown(from[1]),
+					shown(from[2]), shown(from[3]), VF_FRAME_MARK);
 	if (vf_get_u32(from + CRC_AT) != vf_crc32c(0, from, CRC_AT))
 		return vferry_error_set(err, -EBADMSG, "frame-crc", NULL,
 					"the checksum of the frame header is wrong");
@@ -77,11 +84,11 @@ int vf_frame_decode(const uint8_t from[VF_FRAME_HEADER_BYTES], uint32_t max_leng
 	};
 	if (!vf_frame_type_name(frame.type) && !(frame.flags & VF_FRAME_OPTIONAL))
 		return vferry_error_set(err, -EPROTO, "frame-type", NULL,
-					"frame type %u is not known to this version, and not optional",
+					"type %u is not known to this version, and not optional",
 					frame.type);
 	if (frame.length > max_length)
 		return vferry_error_set(err, -EMSGSIZE, "frame-length", NULL,
-					"a %s frame of %u bytes; at most %u were agreed",
+					"length: a %s frame of %u bytes; at most %u were agreed",
 					vf_frame_type_name(frame.type) ?: "unknown", frame.length,
 					max_length);
 	*ret_frame = frame;

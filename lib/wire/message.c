@@ -9,8 +9,10 @@
 
 static int bad(struct vferry_error *err, const char *what, const struct vf_reader *r)
 {
-	return vferry_error_set(err, -EBADMSG, "stream-malformed", what,
-				"%s: malformed at byte %zu of %zu", what, r->at, r->size);
+	char text[200];
+
+	vf_reader_complaint(r, text, sizeof(text));
+	return vferry_error_set(err, -EBADMSG, "stream-malformed", what, "%s: %s", what, text);
 }
 
 /* Ends a decode: all read, nothing left over. */
@@ -27,11 +29,11 @@ static uint32_t read_count(struct vf_reader *r, uint32_t most, size_t least)
 {
 	uint32_t count = vf_read_u32(r);
 
-	if (count > most || count > vf_reader_left(r) / least) {
-		r->bad = true;
-		return 0;
-	}
-	return count;
+	if (count > most)
+		vf_reader_fail(r, "is over its bound");
+	else if (count > vf_reader_left(r) / least)
+		vf_reader_fail(r, "is more than the message has room for");
+	return r->bad ? 0 : count;
 }
 
 static void *list_of(struct vf_reader *r, uint32_t count, size_t element)
@@ -39,7 +41,7 @@ static void *list_of(struct vf_reader *r, uint32_t count, size_t element)
 	void *list = count ? calloc(count, element) : NULL;
 
 	if (count && !list)
-		r->bad = true;
+		vf_reader_fail(r, "asks for more memory than there is");
 	return list;
 }
 
@@ -48,8 +50,26 @@ static bool read_bool(struct vf_reader *r)
 	uint8_t v = vf_read_u8(r);
 
 	if (v > 1)
-		r->bad = true;
+		vf_reader_fail(r, "is neither 0 nor 1");
 	return v == 1;
+}
+
+/* A name is shown to people as it is: it may not hold what moves a terminal's cursor. */
+static void read_name(struct vf_reader *r, char *to, size_t size)
+{
+	vf_read_string(r, to, size);
+	for (const char *c = to; *c; c++)
+		if ((unsigned char) *c < ' ' || *c == 0x7f)
+			vf_reader_fail(r, "has control characters");
+}
+
+/* So is a sentence, but it is worth more than its control characters. */
+static void read_sentence(struct vf_reader *r, char *to, size_t size)
+{
+	vf_read_string(r, to, size);
+	for (char *c = to; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
 }
 
 /* ---- HELLO ---- */
@@ -72,23 +92,27 @@ int vf_hello_decode(const void *data, size_t size, struct vf_hello *ret, struct 
 	struct vf_hello m = { 0 };
 	const uint8_t *id;
 
-	m.major = vf_read_u16(&r);
-	m.minor = vf_read_u16(&r);
+	m.major = vf_read_u16(vf_reader_at(&r, "major"));
+	m.minor = vf_read_u16(vf_reader_at(&r, "minor"));
 	if (!r.bad && m.major != VF_STREAM_MAJOR)
 		return vferry_error_set(err, -EPROTONOSUPPORT, "stream-version", "hello",
-					"stream version %u.%u; this side speaks %u.%u",
+					"hello: major at byte 0 is another: stream version %u.%u; this "
+					"side speaks %u.%u",
 					m.major, m.minor, VF_STREAM_MAJOR, VF_STREAM_MINOR);
-	m.purpose = vf_read_u32(&r);
-	id = vf_read_bytes(&r, VF_SESSION_ID_BYTES);
+	m.purpose = vf_read_u32(vf_reader_at(&r, "purpose"));
+	if (m.purpose < VF_PURPOSE_MIGRATE || m.purpose > VF_PURPOSE_FILE)
+		vf_reader_fail(&r, "is no purpose");
+	id = vf_read_bytes(vf_reader_at(&r, "session_id"), VF_SESSION_ID_BYTES);
 	if (id)
 		memcpy(m.session_id, id, VF_SESSION_ID_BYTES);
-	m.channel = vf_read_u32(&r);
-	m.channel_count = vf_read_u32(&r);
-	m.features = vf_read_u64(&r);
-	vf_read_string(&r, m.software, sizeof(m.software));
-	if (m.purpose < VF_PURPOSE_MIGRATE || m.purpose > VF_PURPOSE_FILE || !m.channel_count ||
-	    m.channel_count > VF_MAX_CHANNELS || m.channel >= m.channel_count)
-		r.bad = true;
+	m.channel = vf_read_u32(vf_reader_at(&r, "channel"));
+	m.channel_count = vf_read_u32(vf_reader_at(&r, "channel_count"));
+	if (!m.channel_count || m.channel_count > VF_MAX_CHANNELS)
+		vf_reader_fail(&r, "is out of bounds");
+	if (m.channel >= m.channel_count)
+		vf_reader_fail(&r, "is not above the index of this channel");
+	m.features = vf_read_u64(vf_reader_at(&r, "features"));
+	read_name(vf_reader_at(&r, "software"), m.software, sizeof(m.software));
 	if (finish(&r, "hello", err))
 		return -EBADMSG;
 	*ret = m;
@@ -114,36 +138,44 @@ static void component_encode(struct vf_writer *w, const struct vf_wire_component
 	vf_write_bytes(w, c->identity, c->identity_bytes);
 }
 
+static void section_decode(struct vf_reader *r, const struct vf_wire_component *c,
+			   struct vf_wire_section *s)
+{
+	s->id = vf_read_u32(vf_reader_at(r, "id"));
+	if (!s->id)
+		vf_reader_fail(r, "is 0");
+	for (const struct vf_wire_section *other = c->sections; other < s; other++)
+		if (other->id == s->id)
+			vf_reader_fail(r, "was used before");
+	s->version = vf_read_u16(vf_reader_at(r, "version"));
+	s->max_bytes = vf_read_u32(vf_reader_at(r, "max_bytes"));
+	if (s->max_bytes > VF_MAX_SECTION_BYTES)
+		vf_reader_fail(r, "is over its bound");
+	read_name(vf_reader_at(r, "name"), s->name, sizeof(s->name));
+}
+
 static void component_decode(struct vf_reader *r, struct vf_wire_component *c)
 {
 	const uint8_t *identity;
 
-	vf_read_string(r, c->name, sizeof(c->name));
-	vf_read_string(r, c->device, sizeof(c->device));
-	c->has_stream = read_bool(r);
-	c->has_precopy = read_bool(r);
-	c->section_count = read_count(r, VF_MAX_SECTIONS, 12);
+	read_name(vf_reader_at(r, "name"), c->name, sizeof(c->name));
+	if (!c->name[0])
+		vf_reader_fail(r, "is empty");
+	read_name(vf_reader_at(r, "device"), c->device, sizeof(c->device));
+	c->has_stream = read_bool(vf_reader_at(r, "has_stream"));
+	c->has_precopy = read_bool(vf_reader_at(r, "has_precopy"));
+	c->section_count = read_count(vf_reader_at(r, "section_count"), VF_MAX_SECTIONS, 12);
 	c->sections = list_of(r, c->section_count, sizeof(*c->sections));
 	for (uint32_t i = 0; i < c->section_count && !r->bad; i++) {
-		struct vf_wire_section *s = &c->sections[i];
-
-		s->id = vf_read_u32(r);
-		s->version = vf_read_u16(r);
-		s->max_bytes = vf_read_u32(r);
-		vf_read_string(r, s->name, sizeof(s->name));
-		if (!s->id || s->max_bytes > VF_MAX_SECTION_BYTES)
-			r->bad = true;
-		for (uint32_t j = 0; j < i; j++)
-			if (c->sections[j].id == s->id)
-				r->bad = true;
+		vf_reader_item(r, 1, "sections", i);
+		section_decode(r, c, &c->sections[i]);
 	}
-	c->identity_bytes = read_count(r, VF_MAX_IDENTITY_BYTES, 1);
-	identity = vf_read_bytes(r, c->identity_bytes);
+	vf_reader_item(r, 1, NULL, 0);
+	c->identity_bytes = read_count(vf_reader_at(r, "identity_bytes"), VF_MAX_IDENTITY_BYTES, 1);
+	identity = vf_read_bytes(vf_reader_at(r, "identity"), c->identity_bytes);
 	c->identity = list_of(r, c->identity_bytes, 1);
 	if (c->identity && identity)
 		memcpy(c->identity, identity, c->identity_bytes);
-	if (!c->name[0])
-		r->bad = true;
 }
 
 void vf_machine_encode(struct vf_writer *w, const struct vf_machine *m)
@@ -173,48 +205,63 @@ void vf_machine_encode(struct vf_writer *w, const struct vf_machine *m)
 	}
 }
 
-static bool names_differ(const struct vf_machine *m)
+/* The name that component @index would be known by is taken. */
+static bool name_taken(const struct vf_machine *m, uint32_t index)
 {
-	for (uint32_t i = 0; i < m->component_count; i++)
-		for (uint32_t j = 0; j < i; j++)
-			if (!strcmp(m->components[i].name, m->components[j].name))
-				return false;
-	return true;
+	for (uint32_t i = 0; i < index; i++)
+		if (!strcmp(m->components[i].name, m->components[index].name))
+			return true;
+	return false;
+}
+
+static void dependency_decode(struct vf_reader *r, uint32_t components, struct vf_wire_dependency *d)
+{
+	d->first_component = vf_read_u32(vf_reader_at(r, "first_component"));
+	if (d->first_component >= components)
+		vf_reader_fail(r, "is no component");
+	d->first_section = vf_read_u32(vf_reader_at(r, "first_section"));
+	d->then_component = vf_read_u32(vf_reader_at(r, "then_component"));
+	if (d->then_component >= components)
+		vf_reader_fail(r, "is no component");
+	d->then_section = vf_read_u32(vf_reader_at(r, "then_section"));
 }
 
 static void machine_body_decode(struct vf_reader *r, struct vf_machine *m)
 {
-	vf_read_string(r, m->description, sizeof(m->description));
-	m->compression = vf_read_u32(r);
-	m->verify = read_bool(r);
-	m->check_only = read_bool(r);
-	m->max_downtime_ns = vf_read_u64(r);
-	m->pause_budget_ns = vf_read_u64(r);
-	m->block_count = read_count(r, VF_MAX_BLOCKS, 22);
+	read_name(vf_reader_at(r, "description"), m->description, sizeof(m->description));
+	m->compression = vf_read_u32(vf_reader_at(r, "compression"));
+	m->verify = read_bool(vf_reader_at(r, "verify"));
+	m->check_only = read_bool(vf_reader_at(r, "check_only"));
+	m->max_downtime_ns = vf_read_u64(vf_reader_at(r, "max_downtime_ns"));
+	m->pause_budget_ns = vf_read_u64(vf_reader_at(r, "pause_budget_ns"));
+	m->block_count = read_count(vf_reader_at(r, "block_count"), VF_MAX_BLOCKS, 22);
 	m->blocks = list_of(r, m->block_count, sizeof(*m->blocks));
 	for (uint32_t i = 0; i < m->block_count && !r->bad; i++) {
-		vf_read_string(r, m->blocks[i].name, sizeof(m->blocks[i].name));
-		m->blocks[i].gpa = vf_read_u64(r);
-		m->blocks[i].bytes = vf_read_u64(r);
-		m->blocks[i].flags = vf_read_u32(r);
+		vf_reader_item(r, 0, "blocks", i);
+		read_name(vf_reader_at(r, "name"), m->blocks[i].name,
+			       sizeof(m->blocks[i].name));
+		m->blocks[i].gpa = vf_read_u64(vf_reader_at(r, "gpa"));
+		m->blocks[i].bytes = vf_read_u64(vf_reader_at(r, "bytes"));
+		m->blocks[i].flags = vf_read_u32(vf_reader_at(r, "flags"));
 	}
-	m->component_count = read_count(r, VF_MAX_COMPONENTS, 14);
+	vf_reader_item(r, 0, NULL, 0);
+	m->component_count = read_count(vf_reader_at(r, "component_count"), VF_MAX_COMPONENTS, 14);
 	m->components = list_of(r, m->component_count, sizeof(*m->components));
-	for (uint32_t i = 0; i < m->component_count && !r->bad; i++)
+	for (uint32_t i = 0; i < m->component_count && !r->bad; i++) {
+		vf_reader_item(r, 0, "components", i);
 		component_decode(r, &m->components[i]);
-	m->dependency_count = read_count(r, VF_MAX_DEPENDENCIES, 16);
+		if (name_taken(m, i))
+			vf_reader_fail(r, "ends a component whose name was used before");
+	}
+	vf_reader_item(r, 0, NULL, 0);
+	m->dependency_count = read_count(vf_reader_at(r, "dependency_count"), VF_MAX_DEPENDENCIES,
+					 16);
 	m->dependencies = list_of(r, m->dependency_count, sizeof(*m->dependencies));
 	for (uint32_t i = 0; i < m->dependency_count && !r->bad; i++) {
-		struct vf_wire_dependency *d = &m->dependencies[i];
-
-		d->first_component = vf_read_u32(r);
-		d->first_section = vf_read_u32(r);
-		d->then_component = vf_read_u32(r);
-		d->then_section = vf_read_u32(r);
-		if (d->first_component >= m->component_count ||
-		    d->then_component >= m->component_count)
-			r->bad = true;
+		vf_reader_item(r, 0, "dependencies", i);
+		dependency_decode(r, m->component_count, &m->dependencies[i]);
 	}
+	vf_reader_item(r, 0, NULL, 0);
 }
 
 int vf_machine_decode(const void *data, size_t size, struct vf_machine *ret,
@@ -224,8 +271,6 @@ int vf_machine_decode(const void *data, size_t size, struct vf_machine *ret,
 	struct vf_machine m = { 0 };
 
 	machine_body_decode(&r, &m);
-	if (!r.bad && !names_differ(&m))
-		r.bad = true;
 	if (finish(&r, "machine", err)) {
 		vf_machine_done(&m);
 		return -EBADMSG;
@@ -265,14 +310,15 @@ int vf_accept_decode(const void *data, size_t size, struct vf_accept *ret, struc
 	struct vf_reader r = vf_reader_of(data, size);
 	struct vf_accept m = { 0 };
 
-	m.features = vf_read_u64(&r);
-	m.hold_bytes = vf_read_u64(&r);
-	m.load_ns = vf_read_u64(&r);
-	m.credit_count = read_count(&r, VF_MAX_COMPONENTS, 12);
+	m.features = vf_read_u64(vf_reader_at(&r, "features"));
+	m.hold_bytes = vf_read_u64(vf_reader_at(&r, "hold_bytes"));
+	m.load_ns = vf_read_u64(vf_reader_at(&r, "load_ns"));
+	m.credit_count = read_count(vf_reader_at(&r, "credit_count"), VF_MAX_COMPONENTS, 12);
 	m.credits = list_of(&r, m.credit_count, sizeof(*m.credits));
 	for (uint32_t i = 0; i < m.credit_count && !r.bad; i++) {
-		m.credits[i].component = vf_read_u32(&r);
-		m.credits[i].bytes = vf_read_u64(&r);
+		vf_reader_item(&r, 0, "credits", i);
+		m.credits[i].component = vf_read_u32(vf_reader_at(&r, "component"));
+		m.credits[i].bytes = vf_read_u64(vf_reader_at(&r, "bytes"));
 	}
 	if (finish(&r, "accept", err)) {
 		vf_accept_done(&m);
@@ -299,15 +345,15 @@ static void error_encode(struct vf_writer *w, const struct vferry_error *m)
 
 static void error_decode(struct vf_reader *r, struct vferry_error *m)
 {
-	uint32_t code = vf_read_u32(r);
+	uint32_t code = vf_read_u32(vf_reader_at(r, "code"));
 
 	if (!code || code > 4095)
-		r->bad = true;
+		vf_reader_fail(r, "is no error number");
 	m->code = -(int) (code & 4095);
-	vf_read_string(r, m->phase, sizeof(m->phase));
-	vf_read_string(r, m->object, sizeof(m->object));
-	vf_read_string(r, m->id, sizeof(m->id));
-	vf_read_string(r, m->message, sizeof(m->message));
+	read_sentence(vf_reader_at(r, "phase"), m->phase, sizeof(m->phase));
+	read_sentence(vf_reader_at(r, "object"), m->object, sizeof(m->object));
+	read_sentence(vf_reader_at(r, "id"), m->id, sizeof(m->id));
+	read_sentence(vf_reader_at(r, "message"), m->message, sizeof(m->message));
 }
 
 void vf_refuse_encode(struct vf_writer *w, const struct vf_refuse *m)
@@ -321,14 +367,16 @@ void vf_refuse_encode(struct vf_writer *w, const struct vf_refuse *m)
 int vf_refuse_decode(const void *data, size_t size, struct vf_refuse *ret, struct vferry_error *err)
 {
 	struct vf_reader r = vf_reader_of(data, size);
-	struct vf_refuse m = { .dropped = vf_read_u32(&r) };
+	struct vf_refuse m = { .dropped = vf_read_u32(vf_reader_at(&r, "dropped")) };
 
-	m.reason_count = read_count(&r, VF_MAX_REASONS, 12);
+	m.reason_count = read_count(vf_reader_at(&r, "reason_count"), VF_MAX_REASONS, 12);
 	m.reasons = list_of(&r, m.reason_count, sizeof(*m.reasons));
-	for (uint32_t i = 0; i < m.reason_count && !r.bad; i++)
-		error_decode(&r, &m.reasons[i]);
 	if (!m.reason_count)
-		r.bad = true;
+		vf_reader_fail(&r, "is 0");
+	for (uint32_t i = 0; i < m.reason_count && !r.bad; i++) {
+		vf_reader_item(&r, 0, "reasons", i);
+		error_decode(&r, &m.reasons[i]);
+	}
 	if (finish(&r, "refuse", err)) {
 		vf_refuse_done(&m);
 		return -EBADMSG;
@@ -359,10 +407,12 @@ int vf_section_header_decode(const void *data, size_t size, struct vf_section_he
 	struct vf_reader r = vf_reader_of(data, size);
 	struct vf_section_header m = { 0 };
 
-	m.id = vf_read_u32(&r);
-	m.version = vf_read_u16(&r);
-	if (vf_read_u16(&r) != 0 || !m.id)
-		r.bad = true;
+	m.id = vf_read_u32(vf_reader_at(&r, "id"));
+	if (!m.id)
+		vf_reader_fail(&r, "is 0");
+	m.version = vf_read_u16(vf_reader_at(&r, "version"));
+	if (vf_read_u16(vf_reader_at(&r, "the reserved field")) != 0)
+		vf_reader_fail(&r, "is not 0");
 	if (r.bad)
 		return bad(err, "section", &r);
 	*ret = m;
@@ -380,11 +430,11 @@ int vf_stream_header_decode(const void *data, size_t size, struct vf_stream_head
 			    struct vferry_error *err)
 {
 	struct vf_reader r = vf_reader_of(data, size);
-	struct vf_stream_header m = { .generation = vf_read_u32(&r) };
+	struct vf_stream_header m = { .generation = vf_read_u32(vf_reader_at(&r, "generation")) };
 
-	if (vf_read_u32(&r) != 0)
-		r.bad = true;
-	m.offset = vf_read_u64(&r);
+	if (vf_read_u32(vf_reader_at(&r, "the reserved field")) != 0)
+		vf_reader_fail(&r, "is not 0");
+	m.offset = vf_read_u64(vf_reader_at(&r, "offset"));
 	if (r.bad)
 		return bad(err, "stream-data", &r);
 	*ret = m;
@@ -405,12 +455,12 @@ int vf_stream_mark_decode(const void *data, size_t size, struct vf_stream_mark *
 	struct vf_reader r = vf_reader_of(data, size);
 	struct vf_stream_mark m = { 0 };
 
-	m.generation = vf_read_u32(&r);
-	m.kind = vf_read_u32(&r);
-	m.offset = vf_read_u64(&r);
-	m.crc = vf_read_u32(&r);
+	m.generation = vf_read_u32(vf_reader_at(&r, "generation"));
+	m.kind = vf_read_u32(vf_reader_at(&r, "kind"));
 	if (m.kind < VF_MARK_INITIAL_END || m.kind > VF_MARK_END)
-		r.bad = true;
+		vf_reader_fail(&r, "is no kind of mark");
+	m.offset = vf_read_u64(vf_reader_at(&r, "offset"));
+	m.crc = vf_read_u32(vf_reader_at(&r, "crc"));
 	if (finish(&r, "stream-mark", err))
 		return -EBADMSG;
 	*ret = m;
@@ -450,29 +500,34 @@ int vf_manifest_decode(const void *data, size_t size, struct vf_manifest *ret,
 	struct vf_reader r = vf_reader_of(data, size);
 	struct vf_manifest m = { 0 };
 
-	m.pages_normal = vf_read_u64(&r);
-	m.pages_zero = vf_read_u64(&r);
-	m.section_count = read_count(&r, VF_MAX_COMPONENTS * VF_MAX_SECTIONS, 16);
+	m.pages_normal = vf_read_u64(vf_reader_at(&r, "pages_normal"));
+	m.pages_zero = vf_read_u64(vf_reader_at(&r, "pages_zero"));
+	m.section_count = read_count(vf_reader_at(&r, "section_count"), VF_MAX_COMPONENTS * VF_MAX_SECTIONS, 16);
 	m.sections = list_of(&r, m.section_count, sizeof(*m.sections));
 	for (uint32_t i = 0; i < m.section_count && !r.bad; i++) {
-		m.sections[i].component = vf_read_u32(&r);
-		m.sections[i].id = vf_read_u32(&r);
-		m.sections[i].bytes = vf_read_u32(&r);
-		m.sections[i].crc = vf_read_u32(&r);
+		vf_reader_item(&r, 0, "sections", i);
+		m.sections[i].component = vf_read_u32(vf_reader_at(&r, "component"));
+		m.sections[i].id = vf_read_u32(vf_reader_at(&r, "id"));
+		m.sections[i].bytes = vf_read_u32(vf_reader_at(&r, "bytes"));
+		m.sections[i].crc = vf_read_u32(vf_reader_at(&r, "crc"));
 	}
-	m.stream_count = read_count(&r, VF_MAX_COMPONENTS, 20);
+	vf_reader_item(&r, 0, NULL, 0);
+	m.stream_count = read_count(vf_reader_at(&r, "stream_count"), VF_MAX_COMPONENTS, 20);
 	m.streams = list_of(&r, m.stream_count, sizeof(*m.streams));
 	for (uint32_t i = 0; i < m.stream_count && !r.bad; i++) {
-		m.streams[i].component = vf_read_u32(&r);
-		m.streams[i].generation = vf_read_u32(&r);
-		m.streams[i].bytes = vf_read_u64(&r);
-		m.streams[i].crc = vf_read_u32(&r);
+		vf_reader_item(&r, 0, "streams", i);
+		m.streams[i].component = vf_read_u32(vf_reader_at(&r, "component"));
+		m.streams[i].generation = vf_read_u32(vf_reader_at(&r, "generation"));
+		m.streams[i].bytes = vf_read_u64(vf_reader_at(&r, "bytes"));
+		m.streams[i].crc = vf_read_u32(vf_reader_at(&r, "crc"));
 	}
-	m.channel_count = read_count(&r, VF_MAX_CHANNELS, 16);
+	vf_reader_item(&r, 0, NULL, 0);
+	m.channel_count = read_count(vf_reader_at(&r, "channel_count"), VF_MAX_CHANNELS, 16);
 	m.channels = list_of(&r, m.channel_count, sizeof(*m.channels));
 	for (uint32_t i = 0; i < m.channel_count && !r.bad; i++) {
-		m.channels[i].frames = vf_read_u64(&r);
-		m.channels[i].bytes = vf_read_u64(&r);
+		vf_reader_item(&r, 0, "channels", i);
+		m.channels[i].frames = vf_read_u64(vf_reader_at(&r, "frames"));
+		m.channels[i].bytes = vf_read_u64(vf_reader_at(&r, "bytes"));
 	}
 	if (finish(&r, "manifest", err)) {
 		vf_manifest_done(&m);
@@ -532,20 +587,23 @@ void vf_report_encode(struct vf_writer *w, const struct vf_report *m)
 int vf_report_decode(const void *data, size_t size, struct vf_report *ret, struct vferry_error *err)
 {
 	struct vf_reader r = vf_reader_of(data, size);
-	struct vf_report m = { .step_count = read_count(&r, VF_MAX_REPORT_STEPS, 39) };
+	struct vf_report m = {
+		.step_count = read_count(vf_reader_at(&r, "step_count"), VF_MAX_REPORT_STEPS, 39),
+	};
 
 	m.steps = list_of(&r, m.step_count, sizeof(*m.steps));
 	for (uint32_t i = 0; i < m.step_count && !r.bad; i++) {
 		struct vf_report_step *s = &m.steps[i];
 
-		s->component = vf_read_u32(&r);
-		s->step_class = vf_read_u32(&r);
-		vf_read_string(&r, s->name, sizeof(s->name));
-		s->start_ns = vf_read_u64(&r);
-		s->end_ns = vf_read_u64(&r);
-		s->bytes = vf_read_u64(&r);
-		s->thread = vf_read_u32(&r);
-		s->in_pause = read_bool(&r);
+		vf_reader_item(&r, 0, "steps", i);
+		s->component = vf_read_u32(vf_reader_at(&r, "component"));
+		s->step_class = vf_read_u32(vf_reader_at(&r, "step_class"));
+		read_name(vf_reader_at(&r, "name"), s->name, sizeof(s->name));
+		s->start_ns = vf_read_u64(vf_reader_at(&r, "start_ns"));
+		s->end_ns = vf_read_u64(vf_reader_at(&r, "end_ns"));
+		s->bytes = vf_read_u64(vf_reader_at(&r, "bytes"));
+		s->thread = vf_read_u32(vf_reader_at(&r, "thread"));
+		s->in_pause = read_bool(vf_reader_at(&r, "in_pause"));
 	}
 	if (finish(&r, "report", err)) {
 		vf_report_done(&m);
@@ -571,7 +629,7 @@ void vf_number32_encode(struct vf_writer *w, uint32_t v)
 int vf_number32_decode(const void *data, size_t size, uint32_t *ret, struct vferry_error *err)
 {
 	struct vf_reader r = vf_reader_of(data, size);
-	uint32_t v = vf_read_u32(&r);
+	uint32_t v = vf_read_u32(vf_reader_at(&r, "value"));
 
 	if (finish(&r, "number", err))
 		return -EBADMSG;
@@ -587,7 +645,7 @@ void vf_number64_encode(struct vf_writer *w, uint64_t v)
 int vf_number64_decode(const void *data, size_t size, uint64_t *ret, struct vferry_error *err)
 {
 	struct vf_reader r = vf_reader_of(data, size);
-	uint64_t v = vf_read_u64(&r);
+	uint64_t v = vf_read_u64(vf_reader_at(&r, "value"));
 
 	if (finish(&r, "number", err))
 		return -EBADMSG;
@@ -599,7 +657,7 @@ int vf_id_decode(const void *data, size_t size, uint8_t ret[VF_SESSION_ID_BYTES]
 		 struct vferry_error *err)
 {
 	struct vf_reader r = vf_reader_of(data, size);
-	const uint8_t *id = vf_read_bytes(&r, VF_SESSION_ID_BYTES);
+	const uint8_t *id = vf_read_bytes(vf_reader_at(&r, "session_id"), VF_SESSION_ID_BYTES);
 
 	if (finish(&r, "session-id", err))
 		return -EBADMSG;

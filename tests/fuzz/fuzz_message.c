@@ -12,6 +12,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* Sentences are stripped of control characters: only their lengths are the same. */
+static void as_long(const struct vf_writer *w, size_t size)
+{
+	if (w->bad || w->size != size)
+		abort();
+}
+
 static void same(const struct vf_writer *w, const uint8_t *data, size_t size)
 {
 	if (w->bad || w->size != size || (size && memcmp(w->data, data, size)))
@@ -19,15 +26,18 @@ static void same(const struct vf_writer *w, const uint8_t *data, size_t size)
 }
 
 /* Decode, encode, compare, free: one line a message with its struct. */
-#define ROUND_TRIP(type, name, done)                                  \
+#define ROUND_TRIP_AS(type, name, done, check)                        \
 	do {                                                          \
 		struct type m;                                        \
 		if (!name##_decode(data, size, &m, &err)) {           \
 			name##_encode(&w, &m);                        \
-			same(&w, data, size);                         \
+			check;                                        \
 			done;                                         \
+		} else if (!strstr(err.message, " byte ")) {          \
+			abort();	/* where? */                  \
 		}                                                     \
 	} while (0)
+#define ROUND_TRIP(type, name, done) ROUND_TRIP_AS(type, name, done, same(&w, data, size))
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -53,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		ROUND_TRIP(vf_accept, vf_accept, vf_accept_done(&m));
 		break;
 	case VF_FRAME_REFUSE:
-		ROUND_TRIP(vf_refuse, vf_refuse, vf_refuse_done(&m));
+		ROUND_TRIP_AS(vf_refuse, vf_refuse, vf_refuse_done(&m), as_long(&w, size));
 		break;
 	case VF_FRAME_STREAM_MARK:
 		ROUND_TRIP(vf_stream_mark, vf_stream_mark, );
@@ -62,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		ROUND_TRIP(vf_manifest, vf_manifest, vf_manifest_done(&m));
 		break;
 	case VF_FRAME_FAILED:
-		ROUND_TRIP(vferry_error, vf_failure, );
+		ROUND_TRIP_AS(vferry_error, vf_failure, , as_long(&w, size));
 		break;
 	case VF_FRAME_REPORT:
 		ROUND_TRIP(vf_report, vf_report, vf_report_done(&m));
