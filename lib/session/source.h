@@ -56,6 +56,8 @@ struct vf_source_side {
 	char resolve_uri[256];
 
 	pthread_mutex_t lock;		/* everything below */
+	uint64_t described_ns;		/* MACHINE was sent, and ... */
+	bool answered;			/* ... accepted or refused */
 	struct vf_manifest_section *sections;	/* what was sent, newest of each */
 	uint32_t section_count, section_room;
 	uint64_t section_bytes;

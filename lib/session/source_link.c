@@ -214,6 +214,9 @@ int vf_source_send_machine(struct vf_source_side *side, struct vferry_error *err
 	}
 	if (!ret)
 		ret = vf_source_send(side, VF_FRAME_MACHINE, w.data, w.size, err);
+	(void) pthread_mutex_lock(&side->lock);
+	side->described_ns = vf_now_ns();
+	(void) pthread_mutex_unlock(&side->lock);
 	vf_writer_done(&w);
 	vf_machine_done(&m);
 	return ret;
@@ -296,6 +299,19 @@ void vf_source_send_cancel(struct vf_source_side *side, const struct vferry_erro
 
 /* ---- connecting ---- */
 
+/* The peer says why it turns this side away: that is the error, not where it said so. */
+static int take_failure(const struct vf_frame *frame, const uint8_t *body, struct vferry_error *err)
+{
+	struct vferry_error said;
+	int ret = vf_failure_decode(body, frame->length, &said, err);
+
+	if (ret)
+		return ret;
+	if (err && !err->code)
+		*err = said;
+	return said.code;
+}
+
 static int exchange_hello(struct vf_channel *channel, const struct vf_hello *hello,
 			  struct vferry_error *err)
 {
@@ -310,33 +326,31 @@ static int exchange_hello(struct vf_channel *channel, const struct vf_hello *hel
 	ret = w.bad ? -ENOMEM : vf_channel_send(channel, VF_FRAME_HELLO, 0, VF_NO_COMPONENT, w.data,
 						(uint32_t) w.size, err);
 	vf_writer_done(&w);
-	if (!ret)
-		ret = vf_channel_recv(channel, VF_FRAME_MAX_MESSAGE_BYTES, &frame, &body, err);
+	if (ret)
+		return ret;
+	ret = vf_channel_recv(channel, VF_FRAME_MAX_MESSAGE_BYTES, &frame, &body, err);
+	if (ret > 0 && frame.type == VF_FRAME_FAILED) {
+		ret = take_failure(&frame, body, err);
+		free(body);
+		return ret;
+	}
 	if (ret == 0)
 		ret = vferry_error_set(err, -ECONNRESET, "peer-closed", vf_channel_name(channel),
 				       "the peer closed the connection without a greeting");
-	if (ret > 0 && frame.type == VF_FRAME_FAILED) {
-		struct vferry_error said;
-
-		ret = vf_failure_decode(body, frame.length, &said, err);
-		if (!ret) {
-			if (err && !err->code)
-				*err = said;
-			ret = said.code;
-		}
-	} else if (ret > 0 && frame.type != VF_FRAME_HELLO) {
+	else if (ret > 0 && frame.type != VF_FRAME_HELLO)
 		ret = vferry_error_set(err, -EPROTO, "unexpected-frame", vf_channel_name(channel),
 				       "%s where a greeting was due", vf_frame_type_name(frame.type));
-	} else if (ret > 0) {
+	else if (ret > 0)
 		ret = vf_hello_decode(body, frame.length, &answer, err);
-	}
+	if (ret)
+		vf_channel_locate(channel, hello->channel, err);
 	free(body);
 	return ret;
 }
 
 /* Time until a probe of @bytes is answered. */
-static int probe(struct vf_channel *channel, uint8_t *body, size_t bytes, uint64_t *ret_ns,
-		 struct vferry_error *err)
+static int probe(struct vf_channel *channel, uint8_t *body, size_t bytes, uint64_t limit_ns,
+		 uint64_t *ret_ns, struct vferry_error *err)
 {
 	uint64_t start = vf_now_ns();
 	int ret;
@@ -360,26 +374,32 @@ static int probe(struct vf_channel *channel, uint8_t *body, size_t bytes, uint64
 		if (ret == 0)
 			ret = -ECONNRESET;
 		else if (ret > 0 && frame.type == VF_FRAME_KEEPALIVE)
-			ret = 0;
+			ret = limit_ns && vf_now_ns() - start > limit_ns ? -ETIMEDOUT : 0;
 		else if (ret > 0)
-			ret = -EPROTO;
+			ret = vferry_error_set(err, -EPROTO, "unexpected-frame",
+					       vf_channel_name(channel),
+					       "%s where the answer to a probe was due",
+					       vf_frame_type_name(frame.type));
 	}
-	return vferry_error_set(err, ret, "probe-failed", vf_channel_name(channel),
+	(void) vferry_error_set(err, ret, "probe-failed", vf_channel_name(channel),
 				"the destination did not answer the first message: %s",
 				vferry_errno_name(ret));
+	vf_channel_locate(channel, 0, err);
+	return ret;
 }
 
 static int measure_link(struct vf_source_side *side, struct vferry_error *err)
 {
+	uint64_t limit = side->session->parameters.stall_timeout_ns;
 	uint8_t *body = calloc(1, PROBE_BYTES);
 	uint64_t small, large;
 	int ret;
 
 	if (!body)
 		return -ENOMEM;
-	ret = probe(side->channels[0], body, 4, &small, err);
+	ret = probe(side->channels[0], body, 4, limit, &small, err);
 	if (!ret)
-		ret = probe(side->channels[0], body, PROBE_BYTES, &large, err);
+		ret = probe(side->channels[0], body, PROBE_BYTES, limit, &large, err);
 	free(body);
 	if (ret)
 		return ret;
@@ -570,6 +590,11 @@ static int on_answer(struct vf_source_side *side, const struct vf_frame *frame, 
 	struct vferry_error said;
 	int ret;
 
+	if (frame->type == VF_FRAME_ACCEPT || frame->type == VF_FRAME_REFUSE) {
+		(void) pthread_mutex_lock(&side->lock);
+		side->answered = true;
+		(void) pthread_mutex_unlock(&side->lock);
+	}
 	switch (frame->type) {
 	case VF_FRAME_ACCEPT:
 		return on_accept(side, body, frame->length, err);
@@ -613,7 +638,7 @@ static void *return_main(void *user)
 		ret = vf_channel_recv(side->channels[0], VF_FRAME_MAX_MESSAGE_BYTES, &frame, &body,
 				      &err);
 		if (ret > 0)
-			ret = on_answer(side, &frame, body, &err) ? -EPROTO : 1;
+			ret = on_answer(side, &frame, body, &err) ?: 1;
 		free(body);
 		if (ret <= 0)
 			break;
@@ -623,9 +648,31 @@ static void *return_main(void *user)
 				ret < 0 ? "the link to the destination failed: %s"
 					: "the destination closed the connection%s",
 				ret < 0 ? vferry_errno_name(ret) : "");
+	vf_channel_locate(side->channels[0], 0, &err);
 	vf_session_post_error(side->session, ret == -ETIMEDOUT ? VF_SRC_STALL : VF_SRC_LINK_LOST,
 			      &err);
 	return NULL;
+}
+
+/* Signs of life are no answer. */
+static void check_setup(struct vf_source_side *side)
+{
+	uint64_t limit = side->session->parameters.stall_timeout_ns;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	bool late;
+
+	(void) pthread_mutex_lock(&side->lock);
+	late = side->described_ns && !side->answered && limit &&
+	       vf_now_ns() - side->described_ns > limit;
+	side->answered = side->answered || late;	/* said once */
+	(void) pthread_mutex_unlock(&side->lock);
+	if (!late)
+		return;
+	(void) vferry_error_set(&err, -ETIMEDOUT, "setup-timeout",
+				vf_channel_name(side->channels[0]),
+				"the destination neither accepted nor refused the machine within %llu ms",
+				(unsigned long long) (limit / VF_MS_NS));
+	vf_session_post_error(side->session, VF_SRC_STALL, &err);
 }
 
 /* A silent peer is a dead one: so nobody stays silent. */
@@ -633,6 +680,7 @@ static void tick(void *user)
 {
 	struct vf_source_side *side = user;
 
+	check_setup(side);
 	for (unsigned i = 0; i < side->channel_count; i++)
 		(void) vf_channel_send(side->channels[i], VF_FRAME_KEEPALIVE, VF_FRAME_OPTIONAL,
 				       VF_NO_COMPONENT, NULL, 0, NULL);

@@ -25,6 +25,7 @@ struct vf_channel {
 	char name[160];
 	struct vf_limiter *limiter;	/* borrowed, may be NULL */
 	bool down;			/* atomic; shut down by this side */
+	uint64_t frame_limit_ns;	/* atomic; a frame that began must be here within; 0 = none */
 
 	pthread_mutex_t send_lock;	/* protects the two below, and the order on the wire */
 	uint64_t send_sequence;
@@ -34,6 +35,9 @@ struct vf_channel {
 	uint64_t recv_sequence;
 	uint32_t recv_left;		/* of the body under way */
 	int recv_error;
+	uint64_t recv_began_ns;		/* the frame under way; 0 = its first byte is not there */
+	uint64_t recv_at;		/* where it begins, in bytes of this connection */
+	uint16_t recv_type;		/* 0 = not known yet */
 
 	/* Atomic, relaxed. */
 	uint64_t sent_bytes, sent_frames, received_bytes, received_frames, last_received_ns;
@@ -78,7 +82,34 @@ void vf_channel_set_limiter(struct vf_channel *channel, struct vf_limiter *limit
 
 int vf_channel_set_stall_timeout(struct vf_channel *channel, uint64_t ns)
 {
+	uint64_t limit;
+
+	if (vf_mul_u64(ns, VF_FRAME_STALLS, &limit))
+		limit = 0;
+	vf_channel_set_frame_limit(channel, limit);
 	return channel->ops->set_stall_timeout(channel->transport, ns);
+}
+
+void vf_channel_set_frame_limit(struct vf_channel *channel, uint64_t ns)
+{
+	__atomic_store_n(&channel->frame_limit_ns, ns, __ATOMIC_RELAXED);
+}
+
+void vf_channel_locate(const struct vf_channel *channel, unsigned index, struct vferry_error *err)
+{
+	char said[sizeof(err->message)];
+	const char *type = vf_frame_type_name(channel->recv_type);
+
+	if (!err || !err->code)
+		return;
+	(void) snprintf(said, sizeof(said), "%s", err->message);
+	(void) snprintf(err->message, sizeof(err->message),
+			"channel %u, frame %llu%s%s%s at byte %llu: %.400s", index,
+			(unsigned long long) channel->recv_sequence - (channel->recv_type != 0),
+			type ? " (" : "", type ?: "", type ? ")" : "",
+			(unsigned long long) channel->recv_at, said);
+	if (!err->object[0])
+		(void) snprintf(err->object, sizeof(err->object), "%.63s", channel->name);
 }
 
 void vf_channel_shutdown(struct vf_channel *channel)
@@ -101,6 +132,9 @@ static int failure(const struct vf_channel *channel, int ret, const char *doing,
 	if (ret == -ETIMEDOUT)
 		return vferry_error_set(err, ret, "channel-stalled", channel->name,
 					"%s: the peer did not move for too long", doing);
+	if (ret == -ETIME)
+		return vferry_error_set(err, -ETIMEDOUT, "channel-slow", channel->name,
+					"%s: a frame was not whole within its time", doing);
 	return vferry_error_set(err, ret, "channel-lost", channel->name, "%s: %s", doing,
 				vferry_errno_name(ret));
 }
@@ -198,6 +232,14 @@ int vf_channel_send(struct vf_channel *channel, enum vf_frame_type type, uint16_
 
 /* ---- receiving ---- */
 
+/* Has the frame under way taken too long? A peer that sends a byte now and then never stalls. */
+static bool is_late(const struct vf_channel *channel)
+{
+	uint64_t limit = __atomic_load_n(&channel->frame_limit_ns, __ATOMIC_RELAXED);
+
+	return limit && channel->recv_began_ns && vf_now_ns() - channel->recv_began_ns > limit;
+}
+
 /*
  * Fills the whole vector. Return: 1; 0 = closed before the first byte; -ECONNRESET closed later;
  * other negative errno.
@@ -205,6 +247,7 @@ int vf_channel_send(struct vf_channel *channel, enum vf_frame_type type, uint16_
 static int recv_all(struct vf_channel *channel, struct iovec *iov, size_t iov_count, bool guest)
 {
 	bool any = false;
+	uint64_t now;
 
 	consume(&iov, &iov_count, 0);
 	while (iov_count) {
@@ -217,8 +260,13 @@ static int recv_all(struct vf_channel *channel, struct iovec *iov, size_t iov_co
 			return any ? -ECONNRESET : 0;
 		any = true;
 		count(&channel->received_bytes, (uint64_t) n);
-		__atomic_store_n(&channel->last_received_ns, vf_now_ns(), __ATOMIC_RELAXED);
+		now = vf_now_ns();
+		__atomic_store_n(&channel->last_received_ns, now, __ATOMIC_RELAXED);
+		if (!channel->recv_began_ns)
+			channel->recv_began_ns = now;
 		consume(&iov, &iov_count, (size_t) n);
+		if (iov_count && is_late(channel))
+			return -ETIME;
 	}
 	return 1;
 }
@@ -275,7 +323,12 @@ static int recv_one_header(struct vf_channel *channel, uint32_t max_length, stru
 	uint8_t header[VF_FRAME_HEADER_BYTES];
 	struct iovec iov = { .iov_base = header, .iov_len = sizeof(header) };
 	struct vf_frame frame;
-	int ret = recv_all(channel, &iov, 1, false);
+	int ret;
+
+	channel->recv_began_ns = 0;
+	channel->recv_type = 0;
+	channel->recv_at = __atomic_load_n(&channel->received_bytes, __ATOMIC_RELAXED);
+	ret = recv_all(channel, &iov, 1, false);
 
 	if (!ret && !__atomic_load_n(&channel->down, __ATOMIC_ACQUIRE))
 		return 0;
@@ -292,6 +345,7 @@ static int recv_one_header(struct vf_channel *channel, uint32_t max_length, stru
 					(unsigned long long) channel->recv_sequence);
 	}
 	channel->recv_sequence++;
+	channel->recv_type = frame.type;
 	channel->recv_left = frame.length;
 	count(&channel->received_frames, 1);
 	*ret_frame = frame;

@@ -73,8 +73,14 @@ int vf_listener_accept(struct vf_listener *listener, uint64_t timeout_ns, int ca
 /* ---- set-up: before threads use it ---- */
 
 void vf_channel_set_limiter(struct vf_channel *channel, struct vf_limiter *limiter); /* borrowed */
-/* Peer neither takes nor sends anything for so long: -ETIMEDOUT. 0 = never. */
+/*
+ * Peer neither takes nor sends anything for so long: -ETIMEDOUT. 0 = never. Sets the limit of a frame,
+ * too, to VF_FRAME_STALLS times that: a peer that sends a byte now and then does not stall.
+ */
 int vf_channel_set_stall_timeout(struct vf_channel *channel, uint64_t ns);
+#define VF_FRAME_STALLS 10u
+/* From its first byte to its last a frame may take so long: else -ETIMEDOUT. 0 = for ever. */
+void vf_channel_set_frame_limit(struct vf_channel *channel, uint64_t ns);
 
 /* ---- sending ---- */
 
@@ -124,6 +130,13 @@ int vf_channel_recv_vector(struct vf_channel *channel, struct iovec *iov, size_t
  */
 int vf_channel_recv(struct vf_channel *channel, uint32_t max_length, struct vf_frame *ret_frame,
 		    uint8_t **ret_body, struct vferry_error *err);
+
+/*
+ * Puts in front of @err's message which frame of this channel, the session's number @index, was
+ * being received, and where it began: "channel 0, frame 7 (section) at byte 4096: ...". Only by the
+ * receiving thread.
+ */
+void vf_channel_locate(const struct vf_channel *channel, unsigned index, struct vferry_error *err);
 
 /* ---- both ---- */
 

@@ -349,6 +349,7 @@ static void fail(struct reader *reader, int ret, struct vferry_error *error)
 
 	(void) vferry_error_set(error, ret, "receive", vf_channel_name(reader->channel),
 				"cannot receive: %s", vferry_errno_name(ret));
+	vf_channel_locate(reader->channel, reader->index, error);
 	if (__atomic_load_n(&receiver->stopping, __ATOMIC_ACQUIRE) ||
 	    __atomic_exchange_n(&receiver->failed, true, __ATOMIC_ACQ_REL))
 		return;
