@@ -43,6 +43,8 @@ struct vm_side {
 	struct vferry_machine_ops ops;
 	bool incoming;
 	bool check;
+	bool touched;			/* incoming: loading began */
+	uint64_t turned_away_next;	/* which connection turned away is told next */
 	bool file;			/* to or from a file */
 	bool ended;			/* its outcome was dealt with; an unknown one may still change */
 	char hook[VM_HOOK_BYTES];

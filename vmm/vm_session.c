@@ -2,9 +2,10 @@
 /*
  * vm_session.c - the VM's migrations; see vm.h.
  *
- * An incoming session that was only asked (`--check`), or that refused, is followed by a new one at
- * the same socket: nothing of the machine was touched. One that failed while it loaded leaves a
- * machine that is worth nothing: with "defer" a fresh one is made, else the VM ends.
+ * An incoming session that was only asked (`--check`), that refused, or that failed before it took
+ * anything (rubbish came, or nothing) is followed by a new one at the same socket: nothing of the
+ * machine was touched. One that failed while it loaded leaves a machine that is worth nothing: with
+ * "defer" a fresh one is made, else the VM ends.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include "vm_internal.h"
 
 #define EXIT_INCOMING_FAILED 3
+#define TURNED_AWAY_TOLD 8
 
 bool vm_side_active(const struct vm_side *side)
 {
@@ -74,6 +76,8 @@ static int op_hook(void *user, enum vferry_hook hook, struct vferry_error *err)
 /* The last word comes when the outcome is known as well: see end(). */
 static void op_state_changed(void *user, enum vferry_state state)
 {
+	if (state == VFERRY_STATE_ACTIVE)
+		((struct vm_side *) user)->touched = true;
 	if (state != VFERRY_STATE_COMPLETED && state != VFERRY_STATE_FAILED &&
 	    state != VFERRY_STATE_CANCELLED)
 		vm_tell(((struct vm_side *) user)->vm, VM_NEWS_MIGRATION, state, NULL);
@@ -149,6 +153,7 @@ int vm_side_new(struct vm *vm, bool incoming, const struct vm_parameters *parame
 		return vferry_error_set(err, -ENOMEM, "no-memory", NULL, "no memory");
 	*side = (struct vm_side) {
 		.vm = vm, .incoming = incoming, .check = check, .loaded_wanted = true,
+		.turned_away_next = 1,
 		.ops = { .size = sizeof(side->ops), .stop = op_stop, .start = op_start,
 			 .throttle = op_throttle, .hook = parameters->hook[0] ? op_hook : NULL,
 			 .state_changed = op_state_changed, .pass_began = op_pass_began },
@@ -242,11 +247,11 @@ int vm_migrate_incoming(struct vm *vm, const char *uri, struct vferry_error *err
 static void incoming_failed(struct vm *vm, const struct vferry_status *status)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
+	bool refused = status->outcome == VFERRY_OUTCOME_REFUSED || !vm->incoming->touched;
 
 	vm->listener = vm_listener_free(vm->listener);
 	if (!vm->options.incoming || strcmp(vm->options.incoming, "defer")) {
-		vm->exit_code = status->outcome == VFERRY_OUTCOME_REFUSED ? VFERRY_OUTCOME_REFUSED
-									  : EXIT_INCOMING_FAILED;
+		vm->exit_code = refused ? VFERRY_OUTCOME_REFUSED : EXIT_INCOMING_FAILED;
 		vm_quit(vm, VM_SHUTDOWN_ERROR);
 		return;
 	}
@@ -285,7 +290,8 @@ static void end_incoming(struct vm *vm, const struct vferry_status *status)
 		if (machine_is_powered_off(vm->machine))
 			vm_quit(vm, VM_SHUTDOWN_GUEST);
 	} else if (vm->listener && (status->outcome == VFERRY_OUTCOME_DONE ||
-				    status->outcome == VFERRY_OUTCOME_REFUSED)) {
+				    status->outcome == VFERRY_OUTCOME_REFUSED ||
+				    !vm->incoming->touched)) {
 		accept_again(vm);
 	} else {
 		incoming_failed(vm, status);
@@ -366,11 +372,23 @@ int vm_resolve(struct vm *vm, const char *peer, bool fenced_destination, struct 
 
 /* ---- ends ---- */
 
+/* Each of the first few, then every so many: whoever knocks all day must not fill the disk. */
+static void tell_turned_away(struct vm *vm, struct vm_side *side, const struct vferry_status *status)
+{
+	if (status->turned_away < side->turned_away_next)
+		return;
+	side->turned_away_next = status->turned_away < TURNED_AWAY_TOLD ? status->turned_away + 1
+									: status->turned_away * 2;
+	vm_log(vm, "incoming migration: turned a connection away (number %llu): %s",
+	       (unsigned long long) status->turned_away, status->turned_away_error.message);
+}
+
 static void check_side(struct vm *vm, struct vm_side *side)
 {
 	struct vferry_status status;
 
 	vferry_session_get_status(side->session, &status);
+	tell_turned_away(vm, side, &status);
 	if (side->ended || status.outcome == VFERRY_OUTCOME_PENDING)
 		return;
 	if (status.outcome == VFERRY_OUTCOME_UNKNOWN)

@@ -205,6 +205,8 @@ struct vferry_status {
 	char forecast[160];		/* why it will not converge, once that is clear; else "" */
 	bool device_lost;		/* a device was reset and its state is gone */
 	char uri[128];			/* where a destination listens, with the real port */
+	uint64_t turned_away;		/* connections to a destination that were no channel of its source */
+	struct vferry_error turned_away_error;	/* of the last one */
 	struct vferry_error error;
 };
 

@@ -292,8 +292,12 @@ static void write_record(struct vf_destination_side *side, bool ran)
 	struct vferry_session *s = side->session;
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	struct vf_destination_event event = { .kind = VF_DST_RECORD_WRITTEN };
+	bool bound;
 
-	if (s->record_dir && side->bound &&
+	(void) pthread_mutex_lock(&side->lock);
+	bound = side->bound;
+	(void) pthread_mutex_unlock(&side->lock);
+	if (s->record_dir && bound &&
 	    vf_record_write(s->record_dir, s->id, ran ? VF_RECORD_RAN : VF_RECORD_ABORTED, &err)) {
 		event.kind = VF_DST_RECORD_FAILED;
 		event.error = &err;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * destination.h - what destination.c (the engine's actions, the load plan), destination_link.c
- * (connections, frames) and destination_machine.c (is this machine acceptable?) share.
+ * destination.h - what destination.c (the engine's actions, the load plan), destination_accept.c (who
+ * may connect), destination_link.c (frames) and destination_machine.c (is this machine acceptable?)
+ * share.
  */
 #ifndef VF_SESSION_DESTINATION_H
 #define VF_SESSION_DESTINATION_H
@@ -25,6 +26,18 @@ enum vf_destination_own_event {
 #define VF_CREDIT_BYTES (8u << 20)	/* of all streams together; each has at least ... */
 #define VF_CREDIT_LEAST (2u << 20)
 
+#define VF_GREETINGS 8		/* connections that have not greeted yet */
+
+/* A connection that may become a channel. */
+struct vf_greeting {
+	struct vf_destination_side *side;
+	pthread_t thread;
+	bool exists;			/* these two: the accepting thread's */
+	uint64_t number;
+	struct vf_channel *channel;	/* side's lock; NULL: not to be shut down any more */
+	bool over;			/* side's lock */
+};
+
 /* Reads one stream out of a file. */
 struct vf_file_feeder {
 	struct vf_destination_side *side;
@@ -42,8 +55,8 @@ struct vf_destination_side {
 	pthread_t accept_thread;
 	bool accept_exists;
 	struct vf_ticker ticker;
-	struct vf_channel *channels[VF_MAX_CHANNELS];
-	unsigned channel_count, channels_there;
+	struct vf_greeting greetings[VF_GREETINGS];
+	uint64_t greeting_count;	/* the accepting thread's */
 
 	/* Or a file in place of the link. */
 	struct vf_file_reader *file;
@@ -62,12 +75,17 @@ struct vf_destination_side {
 	bool devices_begun;
 
 	pthread_mutex_t lock;		/* everything below */
+	struct vf_channel *channels[VF_MAX_CHANNELS];	/* constant once all are there, like ... */
+	unsigned channel_count, channels_there;		/* ... these */
 	struct vf_receiver *receiver;	/* NULL: not all channels are there yet */
 	struct vf_channel *asker;	/* waits for RESOLVED; owned */
 	pthread_cond_t file_changed;	/* accepted, file_cancelled */
 	bool file_cancelled;
 	struct vf_file_stats file_stats;
 	bool bound;			/* a source has this session: `id` */
+	uint64_t bound_ns;
+	bool described;			/* by MACHINE */
+	bool setup_late;		/* and that was said */
 	bool accepted;
 	bool switchover;
 	uint32_t last_round;
@@ -81,6 +99,12 @@ struct vf_destination_side {
 	uint64_t stream_bytes;
 };
 
+/* ---- destination_accept.c ---- */
+
+int vf_destination_accept_start(struct vf_destination_side *side);
+/* Once the session's cancel_fd is readable: waits for it and all greetings. */
+void vf_destination_accept_stop(struct vf_destination_side *side);
+
 /* ---- destination_link.c ---- */
 
 int vf_destination_listen(struct vf_destination_side *side, struct vferry_error *err);
@@ -89,6 +113,11 @@ int vf_destination_send(struct vf_destination_side *side, enum vf_frame_type typ
 			uint32_t component, const void *body, size_t bytes);
 int vf_destination_send_error(struct vf_destination_side *side, enum vf_frame_type type,
 			      const struct vferry_error *why);
+/* On any channel: FAILED, or its like. */
+int vf_destination_refuse(struct vf_channel *channel, enum vf_frame_type type,
+			  const struct vferry_error *why);
+/* All channels are there: read them. */
+int vf_destination_receive(struct vf_destination_side *side);
 /* To whoever asked, and to the source if it is still there. */
 void vf_destination_answer(struct vf_destination_side *side, bool ran);
 /* Marks the input of every load step that waits for this section. */

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * destination_link.c - the destination's channels: who may connect, and what becomes of each frame.
- *
- * The listener stays for as long as the session lives. The first greeting of a migration binds the
- * session to its id; its further channels must name the same id, others are turned away. Whoever
- * comes to ask how it ended is heard at any time. A connection that talks nonsense before it is
- * bound is closed, and changes nothing.
+ * destination_link.c - the destination's channels: what becomes of each frame, and what is sent.
  *
  * Frames arrive on the receiver's threads and never wait for a step: sections are stored, stream data
  * is queued within credit, everything else becomes an event.
@@ -14,33 +9,42 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "session/destination.h"
-#include "vf_config.h"
 #include "wire/frame.h"
 
-#define GREETING_NS (5 * VF_SECOND_NS)
-
 /* ---- sending ---- */
+
+/* Greetings may still come in when a session ends before it began. */
+static struct vf_channel *first_channel(struct vf_destination_side *side)
+{
+	struct vf_channel *channel;
+
+	(void) pthread_mutex_lock(&side->lock);
+	channel = side->channels[0];
+	(void) pthread_mutex_unlock(&side->lock);
+	return channel;
+}
 
 int vf_destination_send(struct vf_destination_side *side, enum vf_frame_type type,
 			uint32_t component, const void *body, size_t bytes)
 {
+	struct vf_channel *channel = side->file ? NULL : first_channel(side);
+
 	if (side->file)
 		return 0;	/* a file needs no answers */
-	if (!side->channels[0])
+	if (!channel)
 		return -ENOTCONN;
-	return vf_channel_send(side->channels[0], type,
+	return vf_channel_send(channel, type,
 			       type == VF_FRAME_KEEPALIVE || type == VF_FRAME_REPORT
 				       ? VF_FRAME_OPTIONAL : 0,
 			       component, body, (uint32_t) bytes, NULL);
 }
 
-static int send_error(struct vf_channel *channel, enum vf_frame_type type,
-		      const struct vferry_error *why)
+int vf_destination_refuse(struct vf_channel *channel, enum vf_frame_type type,
+			  const struct vferry_error *why)
 {
 	struct vf_writer w;
 	int ret;
@@ -56,7 +60,9 @@ static int send_error(struct vf_channel *channel, enum vf_frame_type type,
 int vf_destination_send_error(struct vf_destination_side *side, enum vf_frame_type type,
 			      const struct vferry_error *why)
 {
-	return side->channels[0] ? send_error(side->channels[0], type, why) : -ENOTCONN;
+	struct vf_channel *channel = first_channel(side);
+
+	return channel ? vf_destination_refuse(channel, type, why) : -ENOTCONN;
 }
 
 void vf_destination_answer(struct vf_destination_side *side, bool ran)
@@ -171,6 +177,9 @@ static int on_machine(struct vf_destination_side *side, const struct vf_frame *f
 	if (ret)
 		return ret;
 	side->machine_there = true;
+	(void) pthread_mutex_lock(&side->lock);
+	side->described = true;
+	(void) pthread_mutex_unlock(&side->lock);
 	vf_session_post_kind(side->session, VF_DST_OWN_MACHINE);
 	return 0;
 }
@@ -385,27 +394,9 @@ static const struct vf_receiver_ops receiver_ops = {
 	.failed = on_failed,
 };
 
-/* ---- connections ---- */
+/* ---- life ---- */
 
-static int reply_hello(struct vf_channel *channel, const struct vf_hello *hello)
-{
-	struct vf_hello mine = *hello;
-	struct vf_writer w;
-	int ret;
-
-	mine.major = VF_STREAM_MAJOR;
-	mine.minor = VF_STREAM_MINOR;
-	mine.features = 0;
-	(void) snprintf(mine.software, sizeof(mine.software), "vferry %s", VFERRY_VERSION);
-	vf_writer_init(&w, 512);
-	vf_hello_encode(&w, &mine);
-	ret = w.bad ? -ENOMEM : vf_channel_send(channel, VF_FRAME_HELLO, 0, VF_NO_COMPONENT, w.data,
-						(uint32_t) w.size, NULL);
-	vf_writer_done(&w);
-	return ret;
-}
-
-static int start_receiver(struct vf_destination_side *side)
+int vf_destination_receive(struct vf_destination_side *side)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	struct vf_receiver_options options = {
@@ -428,117 +419,26 @@ static int start_receiver(struct vf_destination_side *side)
 	return 0;
 }
 
-/* Return: 0 the channel is taken over; negative: turn it away. */
-static int join_migration(struct vf_destination_side *side, const struct vf_hello *hello,
-			  struct vf_channel *channel, struct vferry_error *err)
+/* A source that is bound, and then says nothing, would keep all others out. */
+static void check_setup(struct vf_destination_side *side)
 {
-	struct vferry_session *s = side->session;
-
-	if (!side->bound && hello->channel == 0) {
-		side->bound = true;
-		side->channel_count = hello->channel_count;
-		memcpy(s->id, hello->session_id, sizeof(s->id));
-	} else if (!side->bound || memcmp(s->id, hello->session_id, sizeof(s->id)) ||
-		   hello->channel_count != side->channel_count || side->channels[hello->channel]) {
-		return vferry_error_set(err, -EBUSY, "session-taken", NULL,
-					"this destination waits for another migration, or has one");
-	}
-	(void) vf_channel_set_stall_timeout(channel, s->parameters.stall_timeout_ns);
-	side->channels[hello->channel] = channel;
-	side->channels_there++;
-	if (reply_hello(channel, hello))
-		return 0;	/* the receiver will find the link broken */
-	if (side->channels_there == side->channel_count)
-		(void) start_receiver(side);
-	return 0;
-}
-
-static int hear_question(struct vf_destination_side *side, const struct vf_hello *hello,
-			 struct vf_channel *channel, struct vferry_error *err)
-{
-	struct vferry_session *s = side->session;
-	uint8_t id[VF_SESSION_ID_BYTES];
-	struct vf_frame frame;
-	uint8_t *body = NULL;
-	int ret;
-
-	if (!side->bound || memcmp(s->id, hello->session_id, sizeof(s->id)))
-		return vferry_error_set(err, -ENOENT, "unknown-session", NULL,
-					"nothing is known here of that migration");
-	ret = reply_hello(channel, hello);
-	if (!ret)
-		ret = vf_channel_recv(channel, VF_FRAME_MAX_MESSAGE_BYTES, &frame, &body, err);
-	if (ret > 0)
-		ret = frame.type == VF_FRAME_RESOLVE
-			      ? vf_id_decode(body, frame.length, id, err) : -EPROTO;
-	else if (!ret)
-		ret = -ECONNRESET;
-	free(body);
-	if (ret)
-		return ret;
-	(void) pthread_mutex_lock(&side->lock);
-	(void) vf_channel_free(side->asker);
-	side->asker = channel;
-	(void) pthread_mutex_unlock(&side->lock);
-	vf_session_post_kind(s, VF_DST_RESOLVE_QUERY);
-	return 0;
-}
-
-static void greet(struct vf_destination_side *side, struct vf_channel *channel)
-{
+	uint64_t limit = side->session->parameters.stall_timeout_ns;
 	struct vferry_error err = VFERRY_ERROR_INIT;
-	struct vf_hello hello;
-	struct vf_frame frame;
-	uint8_t *body = NULL;
-	int ret;
+	bool late;
 
-	(void) vf_channel_set_stall_timeout(channel, GREETING_NS);
-	ret = vf_channel_recv(channel, 4096, &frame, &body, &err);
-	if (ret > 0)
-		ret = frame.type == VF_FRAME_HELLO
-			      ? vf_hello_decode(body, frame.length, &hello, &err)
-			      : vferry_error_set(&err, -EPROTO, "unexpected-frame", NULL,
-						 "a connection begins with a greeting");
-	else if (!ret)
-		ret = -ECONNRESET;
-	free(body);
-	if (!ret && hello.purpose == VF_PURPOSE_MIGRATE)
-		ret = join_migration(side, &hello, channel, &err);
-	else if (!ret && hello.purpose == VF_PURPOSE_RESOLVE)
-		ret = hear_question(side, &hello, channel, &err);
-	else if (!ret)
-		ret = -EPROTO;
-	if (!ret)
-		return;
-	(void) vferry_error_set(&err, ret, "bad-greeting", NULL, "no greeting that makes sense");
-	(void) send_error(channel, VF_FRAME_FAILED, &err);
-	(void) vf_channel_free(channel);
-}
-
-static void *accept_main(void *user)
-{
-	struct vf_destination_side *side = user;
-	struct vferry_session *s = side->session;
-	bool once = s->target.kind == VF_URI_FD;
-
-	for (;;) {
-		struct vferry_error err = VFERRY_ERROR_INIT;
-		struct vf_channel *channel;
-		int ret = vf_listener_accept(side->listener, 0, s->cancel_fd, &channel, &err);
-
-		if (ret == -ECANCELED)
-			break;
-		if (!ret) {
-			greet(side, channel);
-		} else if (once) {	/* a single connection, and it was used */
-			break;
-		} else {		/* out of descriptors, say: not so fast */
-			struct timespec ts = { .tv_nsec = 50 * (long) VF_MS_NS };
-
-			(void) nanosleep(&ts, NULL);
-		}
+	(void) pthread_mutex_lock(&side->lock);
+	late = side->bound && !side->described && !side->setup_late && limit &&
+	       vf_now_ns() - side->bound_ns > limit;
+	if (late) {
+		side->setup_late = true;
+		(void) vferry_error_set(&err, -ETIMEDOUT, "setup-timeout", NULL,
+					"%u of %u channels came, and no description of a machine "
+					"within %llu ms", side->channels_there, side->channel_count,
+					(unsigned long long) (limit / VF_MS_NS));
 	}
-	return NULL;
+	(void) pthread_mutex_unlock(&side->lock);
+	if (late)
+		vf_session_post_error(side->session, VF_DST_LINK_LOST, &err);
 }
 
 static void tick(void *user)
@@ -549,6 +449,7 @@ static void tick(void *user)
 	(void) pthread_mutex_lock(&side->lock);
 	accepted = side->accepted;
 	(void) pthread_mutex_unlock(&side->lock);
+	check_setup(side);
 	if (accepted)
 		(void) vf_destination_send(side, VF_FRAME_KEEPALIVE, VF_NO_COMPONENT, NULL, 0);
 }
@@ -567,8 +468,7 @@ int vf_destination_listen(struct vf_destination_side *side, struct vferry_error 
 	(void) pthread_mutex_lock(&s->lock);
 	(void) snprintf(s->status.uri, sizeof(s->status.uri), "%s", vf_listener_uri(side->listener));
 	(void) pthread_mutex_unlock(&s->lock);
-	ret = -pthread_create(&side->accept_thread, NULL, accept_main, side);
-	side->accept_exists = !ret;
+	ret = vf_destination_accept_start(side);
 	if (!ret)
 		ret = vf_ticker_start(&side->ticker, s->parameters.stall_timeout_ns / 4, tick, side);
 	return ret ? vferry_error_set(err, ret, "no-thread", NULL, "cannot start a thread: %s",
@@ -577,14 +477,12 @@ int vf_destination_listen(struct vf_destination_side *side, struct vferry_error 
 
 void vf_destination_link_stop(struct vf_destination_side *side)
 {
-	if (side->accept_exists)
-		(void) pthread_join(side->accept_thread, NULL);
+	vf_destination_accept_stop(side);
 	vf_destination_file_close(side);
 	for (unsigned i = 0; i < side->channel_count; i++)
 		if (side->channels[i])
 			vf_channel_shutdown(side->channels[i]);
 	vf_ticker_stop(&side->ticker);
-	side->accept_exists = false;
 	side->receiver = vf_receiver_free(side->receiver);
 	for (unsigned i = 0; i < side->channel_count; i++)
 		side->channels[i] = vf_channel_free(side->channels[i]);

@@ -7,7 +7,8 @@
  *   source.c       source: carries out the engine's actions; source_work.c its plans' steps,
  *                  source_link.c its channels, source_file.c a file in place of them
  *   destination.c  destination, likewise; destination_machine.c what it accepts,
- *                  destination_link.c its channels and frames, destination_file.c a file
+ *                  destination_accept.c who may connect, destination_link.c its channels and
+ *                  frames, destination_file.c a file
  *   report.c       steps as executed, plans as text
  *   record.c       the destination's `ran` and `aborted`
  *

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * destination_accept.c - who may connect to a destination.
+ *
+ * The listener stays for as long as the session lives. The first greeting of a migration binds the
+ * session to its id; its further channels must name the same id, others are turned away. Whoever
+ * comes to ask how it ended is heard at any time. A connection that talks nonsense before it is
+ * bound is told so and closed, and changes nothing.
+ *
+ * Each greeting has a thread of its own and GREETING_NS, so that one who dawdles keeps nobody out;
+ * of more than VF_GREETINGS at once, the oldest goes. Once a source is bound, its channels and the
+ * description of its machine must be there within the stall timeout: destination_link.c sees to it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "session/destination.h"
+#include "vf_config.h"
+#include "wire/frame.h"
+
+#define GREETING_NS (5 * VF_SECOND_NS)
+#define GREETING_BYTES 4096u
+
+/* ---- what becomes of a greeting ---- */
+
+/* From now on the channel is not the greeting's any more: nobody shuts it down for being slow. */
+static void let_go(struct vf_greeting *g)
+{
+	(void) pthread_mutex_lock(&g->side->lock);
+	g->channel = NULL;
+	(void) pthread_mutex_unlock(&g->side->lock);
+}
+
+static int reply_hello(struct vf_channel *channel, const struct vf_hello *hello)
+{
+	struct vf_hello mine = *hello;
+	struct vf_writer w;
+	int ret;
+
+	mine.major = VF_STREAM_MAJOR;
+	mine.minor = VF_STREAM_MINOR;
+	mine.features = 0;
+	(void) snprintf(mine.software, sizeof(mine.software), "vferry %s", VFERRY_VERSION);
+	vf_writer_init(&w, 512);
+	vf_hello_encode(&w, &mine);
+	ret = w.bad ? -ENOMEM : vf_channel_send(channel, VF_FRAME_HELLO, 0, VF_NO_COMPONENT, w.data,
+						(uint32_t) w.size, NULL);
+	vf_writer_done(&w);
+	return ret;
+}
+
+static int bind_locked(struct vf_destination_side *side, const struct vf_hello *hello,
+		       struct vf_channel *channel, struct vferry_error *err)
+{
+	struct vferry_session *s = side->session;
+
+	if (!side->bound && hello->channel == 0) {
+		side->bound = true;
+		side->bound_ns = vf_now_ns();
+		side->channel_count = hello->channel_count;
+		memcpy(s->id, hello->session_id, sizeof(s->id));
+	} else if (!side->bound || memcmp(s->id, hello->session_id, sizeof(s->id)) ||
+		   hello->channel_count != side->channel_count || side->channels[hello->channel]) {
+		return vferry_error_set(err, -EBUSY, "session-taken", NULL,
+					"this destination waits for another migration, or has one");
+	}
+	(void) vf_channel_set_stall_timeout(channel, s->parameters.stall_timeout_ns);
+	side->channels[hello->channel] = channel;
+	return 0;
+}
+
+/* Return: 0 the channel is taken over; negative: turn it away. */
+static int join_migration(struct vf_greeting *g, const struct vf_hello *hello,
+			  struct vf_channel *channel, struct vferry_error *err)
+{
+	struct vf_destination_side *side = g->side;
+	bool complete;
+	int ret;
+
+	(void) pthread_mutex_lock(&side->lock);
+	ret = bind_locked(side, hello, channel, err);
+	if (!ret)
+		g->channel = NULL;	/* as let_go() */
+	(void) pthread_mutex_unlock(&side->lock);
+	if (ret)
+		return ret;
+	(void) reply_hello(channel, hello);	/* if it fails, the receiver finds the link broken */
+	(void) pthread_mutex_lock(&side->lock);
+	complete = ++side->channels_there == side->channel_count;
+	(void) pthread_mutex_unlock(&side->lock);
+	if (complete)
+		(void) vf_destination_receive(side);
+	return 0;
+}
+
+static int hear_question(struct vf_greeting *g, const struct vf_hello *hello,
+			 struct vf_channel *channel, struct vferry_error *err)
+{
+	struct vf_destination_side *side = g->side;
+	struct vferry_session *s = side->session;
+	uint8_t id[VF_SESSION_ID_BYTES];
+	struct vf_frame frame;
+	uint8_t *body = NULL;
+	bool known;
+	int ret;
+
+	(void) pthread_mutex_lock(&side->lock);
+	known = side->bound && !memcmp(s->id, hello->session_id, sizeof(s->id));
+	(void) pthread_mutex_unlock(&side->lock);
+	if (!known)
+		return vferry_error_set(err, -ENOENT, "unknown-session", NULL,
+					"nothing is known here of that migration");
+	ret = reply_hello(channel, hello);
+	if (!ret)
+		ret = vf_channel_recv(channel, GREETING_BYTES, &frame, &body, err);
+	if (ret > 0)
+		ret = frame.type == VF_FRAME_RESOLVE
+			      ? vf_id_decode(body, frame.length, id, err) : -EPROTO;
+	else if (!ret)
+		ret = -ECONNRESET;
+	free(body);
+	if (ret)
+		return ret;
+	let_go(g);
+	(void) pthread_mutex_lock(&side->lock);
+	(void) vf_channel_free(side->asker);
+	side->asker = channel;
+	(void) pthread_mutex_unlock(&side->lock);
+	vf_session_post_kind(s, VF_DST_RESOLVE_QUERY);
+	return 0;
+}
+
+static int receive_hello(struct vf_channel *channel, struct vf_hello *hello,
+			 struct vferry_error *err)
+{
+	struct vf_frame frame;
+	uint8_t *body = NULL;
+	int ret = vf_channel_recv(channel, GREETING_BYTES, &frame, &body, err);
+
+	if (ret > 0)
+		ret = frame.type == VF_FRAME_HELLO
+			      ? vf_hello_decode(body, frame.length, hello, err)
+			      : vferry_error_set(err, -EPROTO, "unexpected-frame", NULL,
+						 "a connection begins with a greeting, not with %s",
+						 vf_frame_type_name(frame.type));
+	else if (!ret)
+		ret = vferry_error_set(err, -ECONNRESET, "no-greeting", vf_channel_name(channel),
+				       "the connection was closed without a greeting");
+	free(body);
+	if (!ret && hello->purpose == VF_PURPOSE_FILE)
+		ret = vferry_error_set(err, -EPROTO, "bad-purpose", NULL,
+				       "hello: purpose %u is that of a file", hello->purpose);
+	return ret;
+}
+
+/* Somebody should know who knocked: the embedder tells them, by the status. */
+static void note_turned_away(struct vferry_session *s, const struct vferry_error *err)
+{
+	(void) pthread_mutex_lock(&s->lock);
+	s->status.turned_away++;
+	s->status.turned_away_error = *err;
+	(void) pthread_mutex_unlock(&s->lock);
+	vf_session_notify(s);
+}
+
+/* ---- greetings under way ---- */
+
+/* Return: 0 the channel is taken over; negative: turn it away. */
+static int hear(struct vf_greeting *g, struct vf_channel *channel, struct vferry_error *err)
+{
+	struct vf_hello hello;
+	int ret;
+
+	(void) vf_channel_set_stall_timeout(channel, GREETING_NS);
+	vf_channel_set_frame_limit(channel, GREETING_NS);
+	ret = receive_hello(channel, &hello, err);
+	if (ret == -ECANCELED) {
+		vferry_error_clear(err);
+		return vferry_error_set(err, ret, "crowded-out", vf_channel_name(channel),
+					"it had not greeted when newer connections needed its place");
+	}
+	if (ret) {
+		vf_channel_locate(channel, 0, err);
+		return ret;
+	}
+	return hello.purpose == VF_PURPOSE_RESOLVE ? hear_question(g, &hello, channel, err)
+						   : join_migration(g, &hello, channel, err);
+}
+
+static void *greeting_main(void *user)
+{
+	struct vf_greeting *g = user;
+	struct vf_channel *channel = g->channel;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	int ret = hear(g, channel, &err);
+
+	if (ret) {
+		(void) vferry_error_set(&err, ret, "bad-greeting", NULL,
+					"no greeting that makes sense: %s", vferry_errno_name(ret));
+		(void) vf_destination_refuse(channel, VF_FRAME_FAILED, &err);
+		let_go(g);
+		(void) vf_channel_free(channel);
+		note_turned_away(g->side->session, &err);
+	}
+	(void) pthread_mutex_lock(&g->side->lock);
+	g->over = true;
+	(void) pthread_mutex_unlock(&g->side->lock);
+	return NULL;
+}
+
+/* Shuts it down if @now is set, and waits for its thread. */
+static void end_greeting(struct vf_greeting *g, bool now)
+{
+	(void) pthread_mutex_lock(&g->side->lock);
+	if (now && g->channel)
+		vf_channel_shutdown(g->channel);
+	(void) pthread_mutex_unlock(&g->side->lock);
+	(void) pthread_join(g->thread, NULL);
+	g->exists = false;
+}
+
+/* A place for one more: a free one, or that of the oldest. */
+static struct vf_greeting *make_place(struct vf_destination_side *side)
+{
+	struct vf_greeting *place = NULL, *oldest = &side->greetings[0];
+
+	for (unsigned i = 0; i < VF_GREETINGS; i++) {
+		struct vf_greeting *g = &side->greetings[i];
+		bool over;
+
+		(void) pthread_mutex_lock(&side->lock);
+		over = g->over;
+		(void) pthread_mutex_unlock(&side->lock);
+		if (g->exists && over)
+			end_greeting(g, false);
+		if (!g->exists)
+			place = g;
+		else if (g->number < oldest->number)
+			oldest = g;
+	}
+	if (!place) {
+		end_greeting(oldest, true);
+		place = oldest;
+	}
+	return place;
+}
+
+static void greet(struct vf_destination_side *side, struct vf_channel *channel)
+{
+	struct vf_greeting *g = make_place(side);
+
+	*g = (struct vf_greeting) {
+		.side = side, .channel = channel, .number = side->greeting_count++,
+	};
+	g->exists = !pthread_create(&g->thread, NULL, greeting_main, g);
+	if (!g->exists)
+		(void) vf_channel_free(channel);	/* it may come again */
+}
+
+static void *accept_main(void *user)
+{
+	struct vf_destination_side *side = user;
+	struct vferry_session *s = side->session;
+	bool once = s->target.kind == VF_URI_FD;
+
+	for (;;) {
+		struct vferry_error err = VFERRY_ERROR_INIT;
+		struct vf_channel *channel;
+		int ret = vf_listener_accept(side->listener, 0, s->cancel_fd, &channel, &err);
+
+		if (ret == -ECANCELED)
+			break;
+		if (!ret) {
+			greet(side, channel);
+		} else if (once && ret == -EINVAL) {	/* a single connection, and it was used */
+			break;
+		} else {		/* out of descriptors, say: not so fast */
+			struct timespec ts = { .tv_nsec = 50 * (long) VF_MS_NS };
+
+			(void) nanosleep(&ts, NULL);
+		}
+	}
+	return NULL;
+}
+
+int vf_destination_accept_start(struct vf_destination_side *side)
+{
+	int ret = -pthread_create(&side->accept_thread, NULL, accept_main, side);
+
+	side->accept_exists = !ret;
+	return ret;
+}
+
+void vf_destination_accept_stop(struct vf_destination_side *side)
+{
+	if (side->accept_exists)
+		(void) pthread_join(side->accept_thread, NULL);
+	side->accept_exists = false;
+	for (unsigned i = 0; i < VF_GREETINGS; i++)
+		if (side->greetings[i].exists)
+			end_greeting(&side->greetings[i], true);
+}
