@@ -99,9 +99,7 @@ static void print_status(struct json_object *run, struct json_object *migration)
 	printf("migration  %s", state);
 	if (strcmp(qmp_string(migration, "x-vferry-outcome", "pending"), "pending"))
 		printf(", %s", qmp_string(migration, "x-vferry-outcome", ""));
-	if (qmp_string(migration, "error-desc", NULL))
-		printf(": %s", qmp_string(migration, "error-desc", NULL));
-	putchar('\n');
+	migration_print_why(stdout, migration);
 	if (ram)
 		printf("memory     round %llu, %s left\n",
 		       (unsigned long long) qmp_uint(ram, "dirty-sync-count", 0),

@@ -11,6 +11,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "vmm/vm.h"
+
 #define POLL_MS 100
 #define BAR_WIDTH 24
 
@@ -43,20 +45,48 @@ int migration_exit_code(struct json_object *state)
 	return TOOL_FAILED;
 }
 
+/* "OBJECT: sentence", without the object if the sentence names it. */
+static void print_why(FILE *to, const char *object, const char *why)
+{
+	bool named = vm_sentence_names(why, object);
+
+	fprintf(to, "%s%s%s\n", named ? "" : object, named ? "" : ": ", why);
+}
+
+void migration_print_why(FILE *to, struct json_object *state)
+{
+	struct json_object *reasons = qmp_member(state, "x-vferry-reasons");
+	const char *why = qmp_string(state, "error-desc", NULL);
+	size_t count = reasons ? json_object_array_length(reasons) : 0;
+	uint64_t dropped = qmp_uint(state, "x-vferry-reasons-dropped", 0);
+
+	if (count + dropped > 1) {
+		fprintf(to, ": %llu reasons against\n", (unsigned long long) (count + dropped));
+		for (size_t i = 0; i < count; i++) {
+			struct json_object *reason = json_object_array_get_idx(reasons, i);
+
+			fputs("  ", to);
+			print_why(to, qmp_string(reason, "object", NULL), qmp_string(reason, "desc", ""));
+		}
+		if (dropped)
+			fprintf(to, "  and %llu more\n", (unsigned long long) dropped);
+	} else if (why) {
+		fputs(": ", to);
+		print_why(to, qmp_string(state, "x-vferry-error-object", NULL), why);
+	} else {
+		fputc('\n', to);
+	}
+}
+
 void migration_print_end(FILE *to, struct json_object *state)
 {
 	const char *outcome = qmp_string(state, "x-vferry-outcome", "pending");
-	const char *why = qmp_string(state, "error-desc", NULL);
-	const char *component = qmp_string(state, "x-vferry-error-object", NULL);
 	char text[32];
 
 	fprintf(to, "%s after %s", !strcmp(outcome, "done") && qmp_bool(state, "x-vferry-check")
 				   ? "accepted (nothing was moved)" : outcome,
 		tool_time_text(qmp_uint(state, "total-time", 0) * 1000000, text));
-	if (why)
-		fprintf(to, ": %s%s%s", component && !strstr(why, component) ? component : "",
-			component && !strstr(why, component) ? ": " : "", why);
-	fputc('\n', to);
+	migration_print_why(to, state);
 	if (qmp_bool(state, "x-vferry-device-lost"))
 		fprintf(to, "a device lost its state and was reset\n");
 	if (!strcmp(outcome, "unknown"))

@@ -232,6 +232,32 @@ static void add_source(struct json_object *to, struct vm *vm, const struct vm_mi
 		json_object_object_add(to, "x-vferry-report", steps_json(m->session));
 }
 
+/* After a refusal: every reason in full, where `error-desc` has room for the first ones. */
+static void add_reasons(struct json_object *to, struct vferry_session *session)
+{
+	struct vferry_error *reasons;
+	struct json_object *list;
+	size_t count, dropped;
+
+	if (vferry_session_reasons(session, &reasons, &count, &dropped))
+		return;
+	list = count ? json_object_new_array() : NULL;
+	for (size_t i = 0; i < count; i++) {
+		struct json_object *entry = json_object_new_object();
+
+		add_string(entry, "id", reasons[i].id);
+		if (reasons[i].object[0])
+			add_string(entry, "object", reasons[i].object);
+		add_string(entry, "desc", reasons[i].message);
+		json_object_array_add(list, entry);
+	}
+	if (count)
+		json_object_object_add(to, "x-vferry-reasons", list);
+	if (dropped)
+		add_int(to, "x-vferry-reasons-dropped", dropped);
+	free(reasons);
+}
+
 struct json_object *vm_control_query_migrate(struct vm *vm)
 {
 	struct json_object *to = json_object_new_object();
@@ -254,6 +280,7 @@ struct json_object *vm_control_query_migrate(struct vm *vm)
 		if (m.status.error.phase[0])
 			add_string(to, "x-vferry-error-phase", m.status.error.phase);
 	}
+	add_reasons(to, m.session);
 	if (m.incoming)
 		add_socket_address(to, vm_incoming_uri(vm));
 	else

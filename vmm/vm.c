@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* vm.c - life, run state and the queue of news; see vm.h and vm_internal.h. */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,6 +26,22 @@ const char *vm_state_name(enum vm_state state)
 	};
 
 	return names[state];
+}
+
+bool vm_sentence_names(const char *sentence, const char *object)
+{
+	size_t length = object ? strlen(object) : 0;
+	const char *at = sentence;
+
+	if (!length)
+		return true;
+	while ((at = strstr(at, object)) != NULL) {
+		if ((at == sentence || !isalnum((unsigned char) at[-1])) &&
+		    !isalnum((unsigned char) at[length]))
+			return true;
+		at++;
+	}
+	return false;
 }
 
 const char *vm_shutdown_name(enum vm_shutdown reason)

@@ -40,6 +40,9 @@ enum vm_state {
 
 const char *vm_state_name(enum vm_state state);
 
+/* Whether a sentence names @object already, as a whole word; so if it is NULL or empty. */
+bool vm_sentence_names(const char *sentence, const char *object);
+
 /* Words of QEMU's ShutdownCause. */
 enum vm_shutdown { VM_SHUTDOWN_GUEST, VM_SHUTDOWN_QMP, VM_SHUTDOWN_SIGNAL, VM_SHUTDOWN_ERROR };
 

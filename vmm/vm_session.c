@@ -383,6 +383,33 @@ static void tell_turned_away(struct vm *vm, struct vm_side *side, const struct v
 	       (unsigned long long) status->turned_away, status->turned_away_error.message);
 }
 
+static void log_error(struct vm *vm, const char *what, const struct vferry_error *error)
+{
+	bool named = vm_sentence_names(error->message, error->object);
+
+	vm_log(vm, "%s: %s%s%s", what, named ? "" : error->object, named ? "" : ": ", error->message);
+}
+
+/* For whoever reads the log, who may be another than the one who asked for the migration. */
+static void log_end(struct vm *vm, struct vm_side *side, const struct vferry_status *status)
+{
+	const char *what = side->incoming ? "incoming migration" : side->file ? "save" : "migration";
+	struct vferry_error *reasons = NULL;
+	size_t count = 0, dropped = 0;
+
+	if (vferry_session_reasons(side->session, &reasons, &count, &dropped))
+		count = 0;
+	for (size_t i = 0; i < count; i++)
+		log_error(vm, what, &reasons[i]);
+	if (dropped)
+		vm_log(vm, "%s: and %zu more reasons against", what, dropped);
+	if (status->error.code && !count)
+		log_error(vm, what, &status->error);
+	if (status->device_lost)
+		vm_log(vm, "a device lost its state and was reset");
+	free(reasons);
+}
+
 static void check_side(struct vm *vm, struct vm_side *side)
 {
 	struct vferry_status status;
@@ -391,14 +418,19 @@ static void check_side(struct vm *vm, struct vm_side *side)
 	tell_turned_away(vm, side, &status);
 	if (side->ended || status.outcome == VFERRY_OUTCOME_PENDING)
 		return;
-	if (status.outcome == VFERRY_OUTCOME_UNKNOWN)
-		return;		/* status and run state say it; `resolve` ends it */
+	if (status.outcome == VFERRY_OUTCOME_UNKNOWN) {
+		/* Status and run state say it; `resolve` ends it. */
+		if (!side->unknown) {
+			log_end(vm, side, &status);
+			vm_log(vm, "the outcome of the migration is unknown: the machine stays stopped "
+				   "here; see `vferry resolve`");
+		}
+		side->unknown = true;
+		return;
+	}
 	side->ended = true;
 	vm_tell(vm, VM_NEWS_MIGRATION, status.state, NULL);
-	if (status.error.code && side->incoming)
-		vm_log(vm, "incoming migration: %s", status.error.message);
-	else if (status.device_lost)
-		vm_log(vm, "a device lost its state and was reset");
+	log_end(vm, side, &status);
 	if (side->incoming)
 		end_incoming(vm, &status);
 	else

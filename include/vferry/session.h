@@ -232,6 +232,17 @@ struct vferry_step_report {
 int vferry_session_report(struct vferry_session *session, struct vferry_step_report **ret_steps,
 			  size_t *ret_count);
 
+/**
+ * vferry_session_reasons() - why the machine was not taken: every reason, none cut short
+ * @ret_reasons: @ret_count of them with id, object and message; the caller's, free()
+ * @ret_dropped: how many more there were, beyond the bound of 256; may be NULL
+ *
+ * Both sides have them once the destination refused; else there are none. The status has their
+ * beginning, as one sentence. Return: 0; -ENOMEM.
+ */
+int vferry_session_reasons(struct vferry_session *session, struct vferry_error **ret_reasons,
+			   size_t *ret_count, size_t *ret_dropped);
+
 enum vferry_plan_format { VFERRY_PLAN_TEXT, VFERRY_PLAN_JSON, VFERRY_PLAN_DOT };
 
 /**

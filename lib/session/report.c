@@ -134,6 +134,28 @@ int vferry_session_report(struct vferry_session *s, struct vferry_step_report **
 	return 0;
 }
 
+/* ---- reasons against ---- */
+
+int vferry_session_reasons(struct vferry_session *s, struct vferry_error **ret_reasons,
+			   size_t *ret_count, size_t *ret_dropped)
+{
+	struct vferry_error *reasons;
+
+	(void) pthread_mutex_lock(&s->lock);
+	reasons = calloc((size_t) s->refused.reason_count + 1, sizeof(*reasons));
+	if (reasons) {
+		if (s->refused.reason_count)
+			memcpy(reasons, s->refused.reasons,
+			       s->refused.reason_count * sizeof(*reasons));
+		*ret_reasons = reasons;
+		*ret_count = s->refused.reason_count;
+		if (ret_dropped)
+			*ret_dropped = s->refused.dropped;
+	}
+	(void) pthread_mutex_unlock(&s->lock);
+	return reasons ? 0 : -ENOMEM;
+}
+
 /* ---- as planned ---- */
 
 static void edges_into(const struct vf_plan *plan, uint32_t then,

@@ -290,6 +290,8 @@ void vf_reasons_summary(const struct vf_refuse *list, struct vferry_error *err)
 
 		at += n > 0 ? (size_t) n : 0;
 	}
+	if (at >= sizeof(text))		/* the rest is in vferry_session_reasons() */
+		(void) snprintf(text + sizeof(text) - 4, 4, "...");
 	vferry_error_clear(err);
 	(void) vferry_error_set(err, -EPROTO, list->reason_count == 1 ? list->reasons[0].id
 								      : "not-migratable",

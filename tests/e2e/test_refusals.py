@@ -45,6 +45,32 @@ def test_all_reasons_are_listed(lab):
         assert word in result.stderr, f"{word} is not in: {result.stderr}"
 
 
+def test_each_reason_is_told_in_full(lab):
+    """More than one message has room for: a line each, for programs too, and on both sides."""
+    source = lab.machine("source", lab.devices(4), "--gic", "v4.1")
+    source.wait_work()
+    destination = lab.machine("destination", lab.devices(4, "--msix-vectors", "8"), "--cpus", "2",
+                              memory="96M", incoming="tcp:127.0.0.1:0")
+    result = check(source, destination.uri)
+    assert result.returncode == REFUSED
+    reasons = source.migration()["x-vferry-reasons"]
+    assert all(r["id"] and r["desc"] for r in reasons)
+    whole = "; ".join(f"{r['object']}: {r['desc']}" for r in reasons)
+    short = source.migration()["error-desc"]
+    assert len(short) < len(whole) and whole.startswith(short[:400]) and short.endswith("...")
+    assert {"ram", "pci/00:01.0", "pci/00:04.0"} <= {r.get("object") for r in reasons}
+    said = [line.strip() for line in result.stderr.splitlines()]
+    logged = destination.err.read_text().splitlines()
+    for r in reasons:
+        assert any(line.endswith(r["desc"]) for line in said), (r, result.stderr)
+        assert any(line.endswith(r["desc"]) for line in logged), (r, logged)
+    assert source.status() == "running" and destination.status() == "inmigrate"
+    # What was refused is history once it was accepted.
+    right = lab.machine("right", lab.devices(4), "--gic", "v4.1", incoming="tcp:127.0.0.1:0")
+    assert check(source, right.uri).returncode == DONE
+    assert "x-vferry-reasons" not in source.migration()
+
+
 def test_a_missing_device(lab):
     source = lab.machine("source", lab.devices(2))
     destination = lab.machine("destination", lab.devices(1), incoming="tcp:127.0.0.1:0")

@@ -523,6 +523,23 @@ static void a_failing_start_is_after_the_hand_over(void **state)
 	machine_done(&to);
 }
 
+/* One of the reasons that this side has, and no other, says so. */
+static void expect_reason(struct machine *m, const char *words)
+{
+	struct vferry_error *reasons;
+	size_t count, dropped = 1, found = 0;
+
+	assert_int_equal(vferry_session_reasons(m->session, &reasons, &count, &dropped), 0);
+	assert_int_equal(dropped, 0);
+	for (size_t i = 0; i < count; i++) {
+		assert_int_not_equal(reasons[i].code, 0);
+		assert_true(reasons[i].id[0] && reasons[i].message[0]);
+		found += strstr(reasons[i].message, words) != NULL;
+	}
+	assert_int_equal(found, 1);
+	free(reasons);
+}
+
 static void differences_are_refused(void **state)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
@@ -545,6 +562,10 @@ static void differences_are_refused(void **state)
 	assert_non_null(strstr(status.error.message, "test-v2"));
 	assert_non_null(strstr(status.error.message, "blocks of RAM"));
 	assert_int_equal(from.stops, 0);
+	expect_reason(&from, "test-v2");
+	expect_reason(&from, "blocks of RAM");
+	expect_reason(&to, "test-v2");
+	expect_reason(&to, "blocks of RAM");
 	expect_still_there(&from, VFERRY_OUTCOME_REFUSED, NULL);
 	machine_done(&from);
 	machine_done(&to);
