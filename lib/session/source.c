@@ -404,19 +404,7 @@ static uint64_t stream_left(struct vf_source_side *side, const struct vf_session
 			  : VF_NS_UNKNOWN;
 }
 
-/* What one transition of this device took when its pre-copy began. */
-static uint64_t transition_of(struct vferry_session *s, const char *device)
-{
-	uint64_t ns;
-
-	for (size_t i = 0; device && i < s->component_count; i++)
-		if (s->components[i].stream_source && !strcmp(s->components[i].device, device) &&
-		    vf_stream_source_transition_ns(s->components[i].stream_source, &ns))
-			return ns;
-	return VF_NS_UNKNOWN;
-}
-
-/* How long each step of the save plan would take now: from bytes and rate, or as measured. */
+/* How long each step of the save plan would take now: from bytes and rate, or as declared. */
 static void predict_steps(struct vf_source_side *side, uint64_t ram_bytes)
 {
 	struct vferry_session *s = side->session;
@@ -426,10 +414,7 @@ static void predict_steps(struct vf_source_side *side, uint64_t ram_bytes)
 		uint64_t ns = VF_NS_UNKNOWN;
 
 		vf_executor_get(side->save, i, &view);
-		if (view.step.step_class == VFERRY_SAVE_DEVICE_P2P ||
-		    view.step.step_class == VFERRY_SAVE_DEVICE_STOP)
-			ns = transition_of(s, view.step.device);
-		else if (view.step.step == VF_OWN_STREAM_DRAIN)
+		if (view.step.step == VF_OWN_STREAM_DRAIN)
 			ns = stream_left(side, &s->components[view.step.component]);
 		else if (view.step.step == VF_OWN_RAM_LAST && side->rate)
 			ns = (uint64_t) ((double) ram_bytes * 1e9 / (double) side->rate);

@@ -32,7 +32,6 @@ struct vf_stream_source {
 	/* The owner's alone. */
 	pthread_t thread;
 	bool thread_exists;
-	uint64_t transition_ns;		/* what precopy_start took; 0 = there was none */
 
 	pthread_mutex_t lock;		/* everything below */
 	pthread_cond_t changed;
@@ -334,26 +333,17 @@ void vf_stream_source_sync(struct vf_stream_source *s)
 	(void) pthread_mutex_unlock(&s->lock);
 }
 
-bool vf_stream_source_transition_ns(struct vf_stream_source *s, uint64_t *ret_ns)
-{
-	*ret_ns = s->transition_ns;
-	return s->transition_ns != 0;
-}
-
 int vf_stream_source_start(struct vf_stream_source *s, struct vferry_error *err)
 {
 	struct vferry_remaining left;
-	uint64_t began;
 	int ret;
 
 	/* A reset since vf_stream_source_sync() is followed by the thread, and told to the engine. */
 	if (!s->stream->precopy_start)
 		return 0;
-	began = vf_now_ns();
 	ret = s->stream->precopy_start(s->stream_user, err);
 	if (ret)
 		return ret < 0 ? ret : 0;	/* positive: this device has no pre-copy */
-	s->transition_ns = vf_now_ns() - began;
 	/* Known from the first moment on, so that no switchover slips in before the thread asks. */
 	ret = ask_remaining(s, &left, err);
 	if (ret)

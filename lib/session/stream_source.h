@@ -54,8 +54,6 @@ void vf_stream_source_sync(struct vf_stream_source *s);
 int vf_stream_source_start(struct vf_stream_source *s, struct vferry_error *err);
 /* Asks pre-copy to end, without waiting: for several at once. */
 void vf_stream_source_request_stop(struct vf_stream_source *s);
-/* How long the device took to begin pre-copy: one transition, measured. False: it had none. */
-bool vf_stream_source_transition_ns(struct vf_stream_source *s, uint64_t *ret_ns);
 /* Ends pre-copy; returns when the thread is gone. Its failure, if any, is returned. */
 int vf_stream_source_stop(struct vf_stream_source *s, struct vferry_error *err);
 /* After the device-stop step: all that is left, with both marks. */

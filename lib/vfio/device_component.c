@@ -18,6 +18,7 @@
 
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "base/clock.h"
 #include "vfio/device_internal.h"
 
 #define IDENTITY_VERSION 1
@@ -320,20 +321,33 @@ static int undo_intx(void *user, struct vferry_step *step, struct vferry_error *
 
 /* ---- state: save ---- */
 
+/* A transition is only known to take what the same one took before, so that is kept. */
 static int save_p2p(void *user, struct vferry_step *step, struct vferry_error *err)
 {
+	struct vferry_device *d = user;
+	uint64_t began = vf_now_ns();
+	int r = vf_migration_p2p(d, err);
+
 	(void) step;
-	return vf_migration_p2p(user, err);
+	if (r == 0)
+		d->p2p_ns = vf_now_ns() - began;
+	return r;
 }
 
 static int save_stop(void *user, struct vferry_step *step, struct vferry_error *err)
 {
 	struct vferry_device *d = user;
+	uint64_t began;
+	int r;
 
 	(void) step;
 	/* Whatever touches its registers while it is read spoils the stream. */
 	vf_device_set_reachable(d, false);
-	return vf_migration_stop(d, err);
+	began = vf_now_ns();
+	r = vf_migration_stop(d, err);
+	if (r == 0)
+		d->stop_ns = vf_now_ns() - began;
+	return r;
 }
 
 static int save_dirty(void *user, struct vferry_step *step, struct vferry_error *err)
@@ -558,8 +572,17 @@ static const struct vferry_step_desc vfio_steps[] = {
 	STEP(UNDO_LOGGING_OFF, "logging-off", undo_logging),
 };
 
+_Static_assert(VF_ARRAY_COUNT(vfio_steps) == VF_DEVICE_VFIO_STEPS, "one place for each step");
+
 int vf_device_components(struct vferry_device *d, struct vferry_component ret[VF_DEVICE_COMPONENTS])
 {
+	memcpy(d->vfio_steps, vfio_steps, sizeof(vfio_steps));
+	for (unsigned int i = 0; i < VF_DEVICE_VFIO_STEPS; i++) {
+		if (vfio_steps[i].step_class == VFERRY_SAVE_DEVICE_P2P)
+			d->vfio_steps[i].declared_ns = d->p2p_ns;
+		else if (vfio_steps[i].step_class == VFERRY_SAVE_DEVICE_STOP)
+			d->vfio_steps[i].declared_ns = d->stop_ns;
+	}
 	ret[VF_DEVICE_COMPONENT_PCI] = (struct vferry_component) {
 		.size = sizeof(ret[0]),
 		.name = d->pci_name,
@@ -579,8 +602,8 @@ int vf_device_components(struct vferry_device *d, struct vferry_component ret[VF
 		.user = d,
 		.identity = vfio_identity,
 		.check = vfio_check,
-		.steps = vfio_steps,
-		.step_count = VF_ARRAY_COUNT(vfio_steps),
+		.steps = d->vfio_steps,
+		.step_count = VF_DEVICE_VFIO_STEPS,
 		.stream = &stream_ops,
 	};
 	return 0;

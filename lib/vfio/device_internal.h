@@ -38,6 +38,7 @@
 #include "vfio/device_component.h"
 
 #define VF_DEVICE_PEERS_MAX 64u
+#define VF_DEVICE_VFIO_STEPS 10u	/* of the component that is its state */
 #define VF_DEVICE_STATE_NONE UINT32_MAX	/* a device that cannot migrate has no state */
 
 /* A BAR as the VMM was last told. */
@@ -116,6 +117,10 @@ struct vferry_device {
 	atomic_bool unreachable;	/* STOP_COPY: nothing may touch its BARs */
 	_Atomic int role;		/* enum vf_device_role, 0 = in no session */
 	atomic_bool gone;		/* the machine runs elsewhere */
+	/* What these transitions took when they were last made, in an earlier migration; 0 = never. */
+	_Atomic uint64_t p2p_ns;
+	_Atomic uint64_t stop_ns;
+	struct vferry_step_desc vfio_steps[VF_DEVICE_VFIO_STEPS];	/* with these times */
 
 	pthread_mutex_t dma_lock;
 	struct vferry_ram *ram;		/* borrowed */

@@ -19,9 +19,6 @@
 
 #define TEST_DEVICES_MAX 8
 #define TEST_SECOND_NS 1000000000ull
-#ifndef TEST_DEVICE_TIMEOUT_NS
-#define TEST_DEVICE_TIMEOUT_NS 0	/* the library's */
-#endif
 
 struct test_device {
 	struct accel_server *server;
@@ -82,11 +79,12 @@ static void test_device_stop(struct test_device *d)
 	(void) close(d->stop);
 }
 
-/* @scripts: one for each device, or NULL; each may be NULL. */
+/* @scripts: one for each device, or NULL; each may be NULL. @device_timeout_ns: 0 = the library's. */
 static inline void test_machine_start_scripted(struct test_machine *m,
 					const struct machine_options *options,
 					const struct accel_server_options *device,
-					unsigned device_count, const char *const *scripts)
+					unsigned device_count, const char *const *scripts,
+					uint64_t device_timeout_ns)
 {
 	struct machine_device_options list[TEST_DEVICES_MAX] = { 0 };
 	struct machine_options o = *options;
@@ -100,7 +98,7 @@ static inline void test_machine_start_scripted(struct test_machine *m,
 		each.device.seed += i;
 		test_device_start(&m->devices[i], &each, scripts ? scripts[i] : NULL);
 		list[i].uri = m->devices[i].uri;
-		list[i].timeout_ns = TEST_DEVICE_TIMEOUT_NS;
+		list[i].timeout_ns = device_timeout_ns;
 	}
 	o.devices = list;
 	o.device_count = device_count;
@@ -113,7 +111,7 @@ static inline void test_machine_start(struct test_machine *m,
 				      const struct accel_server_options *device,
 				      unsigned device_count)
 {
-	test_machine_start_scripted(m, options, device, device_count, NULL);
+	test_machine_start_scripted(m, options, device, device_count, NULL, 0);
 }
 
 static inline void test_machine_session(struct test_machine *m, const struct vferry_parameters *p)

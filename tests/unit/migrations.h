@@ -31,6 +31,7 @@ struct move {
 	const char *source_script[TEST_DEVICES_MAX];
 	const char *target_script[TEST_DEVICES_MAX];
 	struct vferry_parameters parameters;
+	uint64_t device_timeout_ns;	/* of a request, a sixth of a transition's; 0 = the library's */
 
 	struct test_machine from, to;
 	struct machine_verdict verdict;
@@ -132,7 +133,8 @@ static inline void target_up(struct move *m)
 	struct machine_options o = m->options;
 
 	o.incoming = true;
-	test_machine_start_scripted(&m->to, &o, &m->device, m->devices, m->target_script);
+	test_machine_start_scripted(&m->to, &o, &m->device, m->devices, m->target_script,
+				    m->device_timeout_ns);
 }
 
 static inline void source_up(struct move *m)
@@ -140,7 +142,7 @@ static inline void source_up(struct move *m)
 	struct vferry_error err = VFERRY_ERROR_INIT;
 
 	test_machine_start_scripted(&m->from, &m->options, &m->device, m->devices,
-				    m->source_script);
+				    m->source_script, m->device_timeout_ns);
 	if (machine_start(m->from.machine, &err))
 		fail_msg("%s: %s", err.id, err.message);
 	WAIT_FOR(verdict_of(&m->from).booted && verdict_of(&m->from).dirtied_pages > 0, 10000);

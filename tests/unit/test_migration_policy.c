@@ -128,6 +128,51 @@ static void device_alone_takes_too_long(void **state)
 	move_down(&m);
 }
 
+/* Of a transition nothing is known until it was made: that another one is slow holds nothing up. */
+static void slow_start_of_precopy_says_nothing(void **state)
+{
+	struct move m = MOVE_INIT;
+
+	(void) state;
+	m.source_script[0] = "on RUNNING->PRE_COPY delay 1500ms\n";
+	m.parameters.max_downtime_ns = 1000 * MS_NS;
+	m.parameters.policy = VFERRY_POLICY_GIVE_UP;
+	move_up(&m);
+	move_begin(&m);
+	expect_done(&m);
+	assert_true(status_of(&m.from).expected_downtime_unknown_terms > 0);
+	expect_clean(&m, &m.to, MOVE_VECTORS);
+	move_down(&m);
+}
+
+/* What it took once is what it is expected to take, in the next migration of this machine. */
+static void slow_stop_is_remembered(void **state)
+{
+	struct move m = MOVE_INIT;
+	struct vferry_status s;
+
+	(void) state;
+	m.source_script[0] = "on PRE_COPY_P2P->STOP_COPY delay 1500ms\n";
+	m.target_script[0] = "on RESUMING->STOP fail EINVAL times 1\n";
+	m.parameters.max_downtime_ns = 1000 * MS_NS;
+	m.parameters.policy = VFERRY_POLICY_GIVE_UP;
+	move_up(&m);
+	move_begin(&m);
+	assert_int_equal(move_wait(&m), VFERRY_OUTCOME_FAILED);
+	assert_string_equal(status_of(&m.from).error.id, "device-transition");
+	m.from.session = vferry_session_free(m.from.session);
+	test_machine_free(&m.to);
+	target_up(&m);
+	move_begin(&m);
+	assert_int_equal(move_wait(&m), VFERRY_OUTCOME_FAILED);
+	s = status_of(&m.from);
+	assert_string_equal(s.error.id, "will-not-fit");
+	assert_non_null(strstr(s.forecast, "device state and steps alone"));
+	assert_true(s.expected_downtime_ns >= 1500 * MS_NS);
+	expect_clean(&m, &m.from, 2 * MOVE_VECTORS);
+	move_down(&m);
+}
+
 static void bandwidth_is_kept(void **state)
 {
 	struct move m = MOVE_INIT;
@@ -231,6 +276,8 @@ int main(void)
 		cmocka_unit_test(goes_on_until_time_is_up),
 		cmocka_unit_test(gives_up_early),
 		cmocka_unit_test(device_alone_takes_too_long),
+		cmocka_unit_test(slow_start_of_precopy_says_nothing),
+		cmocka_unit_test(slow_stop_is_remembered),
 		cmocka_unit_test(bandwidth_is_kept),
 		cmocka_unit_test(pause_budget_is_kept),
 		cmocka_unit_test(prediction_beside_measurement),
