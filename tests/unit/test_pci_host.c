@@ -246,6 +246,13 @@ static void sleep_ms(long ms)
 	(void) nanosleep(&ts, NULL);
 }
 
+static void wait_blocked(struct bench *b)
+{
+	for (int i = 0; i < 10000 && pci_host_blocked(b->host) != 1; i++)
+		sleep_ms(1);
+	assert_int_equal(pci_host_blocked(b->host), 1);
+}
+
 static void test_out_of_reach(void **state)
 {
 	struct access a = { .b = *state };
@@ -257,8 +264,7 @@ static void test_out_of_reach(void **state)
 	pci_host_bars_reachable(b->host, 1, false);
 	/* It waits until they are back. */
 	assert_int_equal(pthread_create(&thread, NULL, access_thread, &a), 0);
-	sleep_ms(20);
-	assert_int_equal(pci_host_blocked(b->host), 1);
+	wait_blocked(b);
 	pci_host_bars_reachable(b->host, 1, true);
 	(void) pthread_join(thread, NULL);
 	assert_int_equal(a.result, 0);
@@ -266,7 +272,7 @@ static void test_out_of_reach(void **state)
 	/* Or until its vCPU has to stop: then nothing was done. */
 	pci_host_bars_reachable(b->host, 1, false);
 	assert_int_equal(pthread_create(&thread, NULL, access_thread, &a), 0);
-	sleep_ms(20);
+	wait_blocked(b);
 	atomic_store(&a.stop, true);
 	pci_host_wake(b->host);
 	(void) pthread_join(thread, NULL);
