@@ -18,27 +18,26 @@
 
 #include "ram/ram_internal.h"
 
-#define WINDOW_PAGES 8192u	/* 32 MiB by one mincore(), one byte a page */
-
 /*
- * First run of equal residency from @page on: returns its end (at the latest the window's, or @end),
- * and in @ret_resident what it is. Failure counts as resident.
+ * Is the huge page that @page lies in in our page tables? Failure counts as yes. One 4 KiB page of it
+ * is asked about: where a table entry is missing, mincore() takes its time over each.
  */
+static bool is_resident(const struct vf_ram_block *block, uint64_t page)
+{
+	unsigned char there;
+
+	return mincore(vf_ram_page(&block->pub, page), VF_PAGE_BYTES, &there) || there & 1;
+}
+
+/* First run of equal residency from @page on: returns its end, and in @ret_resident what it is. */
 static uint64_t resident_run(const struct vf_ram_block *block, uint64_t page, uint64_t end,
 			     bool *ret_resident)
 {
-	unsigned char vec[WINDOW_PAGES];
-	uint64_t n = vf_min_u64(end - page, WINDOW_PAGES);
-	uint64_t i = 0;
-
-	if (mincore(vf_ram_page(&block->pub, page), n * VF_PAGE_BYTES, vec)) {
-		*ret_resident = true;
-		return page + n;
-	}
-	while (i < n && (vec[i] & 1) == (vec[0] & 1))
-		i++;
-	*ret_resident = vec[0] & 1;
-	return page + i;
+	*ret_resident = is_resident(block, page);
+	do {
+		page = vf_min_u64((page / block->huge_pages + 1) * block->huge_pages, end);
+	} while (page < end && is_resident(block, page) == *ret_resident);
+	return page;
 }
 
 static bool page_tables_hold_all(const struct vf_ram_block *block)

@@ -110,13 +110,15 @@ static int seal(int fd, const char *name, struct vferry_error *err)
 	return 0;
 }
 
-static enum vf_hole_kind hole_kind(int fd, uint32_t flags)
+/* How holes of the block are found. */
+static void choose_holes(struct vf_ram_block *block, int fd, uint32_t flags)
 {
 	struct statfs fs;
 
 	if (flags & VFERRY_RAM_PINNED || fstatfs(fd, &fs))
-		return VF_HOLES_NONE;
-	return fs.f_type == HUGETLBFS_MAGIC_NUMBER ? VF_HOLES_RESIDENT : VF_HOLES_SEEK;
+		return;
+	block->holes = fs.f_type == HUGETLBFS_MAGIC_NUMBER ? VF_HOLES_RESIDENT : VF_HOLES_SEEK;
+	block->huge_pages = vf_max_u64((uint64_t) fs.f_bsize / VF_PAGE_BYTES, 1);
 }
 
 /* Maps and lists the block. Takes @take_fd over on success only. */
@@ -138,7 +140,8 @@ static int add_block(struct vferry_ram *ram, const char *name, uint64_t gpa, uin
 					(unsigned long long) bytes, vferry_errno_name(errno),
 					flags & VFERRY_RAM_HUGETLB ?
 					" (is vm.nr_hugepages large enough?)" : "");
-	*block = (struct vf_ram_block) { .holes = hole_kind(take_fd, flags) };
+	*block = (struct vf_ram_block) { .holes = VF_HOLES_NONE };
+	choose_holes(block, take_fd, flags);
 	ret = vf_bitmap_init(&block->dirty, bytes / VF_PAGE_BYTES);
 	if (ret) {
 		(void) munmap(host, bytes);

@@ -21,6 +21,7 @@ struct vf_ram_block {
 	char name[VF_RAM_NAME_BYTES];
 	struct vf_bitmap dirty;
 	enum vf_hole_kind holes;
+	uint64_t huge_pages;	/* 4 KiB pages in a huge page; of VF_HOLES_RESIDENT */
 	bool resident_believed;	/* atomic; of VF_HOLES_RESIDENT, see vf_ram_refresh_holes() */
 	bool all_marked;	/* atomic; somebody marked all of it without knowing */
 };
