@@ -115,9 +115,19 @@ void vf_ram_mark_all(struct vferry_ram *ram)
 		mark_block(&ram->blocks[i]);
 }
 
+static long register_barrier(void)
+{
+	return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+}
+
+void vf_ram_prepare_barrier(void)
+{
+	(void) register_barrier();	/* asked again when it is needed, with an answer then */
+}
+
 static int barrier_on_all_processors(struct vferry_error *err)
 {
-	long ret = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+	long ret = register_barrier();
 
 	if (!ret)
 		ret = syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);

@@ -34,6 +34,7 @@ int vferry_ram_new(struct vferry_ram **ret_ram)
 		free(ram);
 		return -ENOMEM;
 	}
+	vf_ram_prepare_barrier();
 	*ret_ram = ram;
 	return 0;
 }

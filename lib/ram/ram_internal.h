@@ -42,4 +42,7 @@ struct vferry_ram {
 	struct vf_bitmap scratch;	/* one source's answer about one block */
 };
 
+/* What tracking_start() needs of the kernel once a process; takes 10 ms if asked for only then. */
+void vf_ram_prepare_barrier(void);
+
 #endif
