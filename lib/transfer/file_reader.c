@@ -281,7 +281,10 @@ struct load_work {
 	uint8_t *scratch;		/* where pages go if there is no RAM for them */
 };
 
-/* The next chunk with content: its first such page. */
+/*
+ * The next unit with content: its first such page. Threads get whole units, so that no two of them
+ * touch the same huge page first, where one would wait while the kernel clears it for the other.
+ */
 static bool next_content_locked(struct load *load, size_t *ret_block, uint64_t *ret_page)
 {
 	struct vf_file_layout *layout = &load->reader->layout;
@@ -293,7 +296,7 @@ static bool next_content_locked(struct load *load, size_t *ret_block, uint64_t *
 
 		if (page == pages)
 			continue;
-		load->page = vf_min_u64(vf_chunk_first(page) + VF_CHUNK_PAGES, pages);
+		load->page = vf_min_u64((page / VF_UNIT_PAGES + 1) * VF_UNIT_PAGES, pages);
 		*ret_block = load->block;
 		*ret_page = page;
 		return true;
@@ -354,6 +357,25 @@ static int load_chunk(struct load *load, struct load_work *work, size_t index, u
 	return 0;
 }
 
+/* The unit that @page, which has content, lies in. */
+static int load_unit(struct load *load, struct load_work *work, size_t index, uint64_t page,
+		     struct vferry_error *err)
+{
+	const struct vf_bitmap *content = &load->reader->content[index];
+	uint64_t end = vf_min_u64((page / VF_UNIT_PAGES + 1) * VF_UNIT_PAGES,
+				  load->reader->layout.blocks[index].pages);
+
+	while (page < end) {
+		int ret = load_chunk(load, work, index, page, err);
+
+		if (ret)
+			return ret;
+		page = vf_bitmap_next_set(content, vf_min_u64(vf_chunk_first(page) + VF_CHUNK_PAGES,
+							      end), end);
+	}
+	return 0;
+}
+
 static void *load_main(void *arg)
 {
 	struct load *load = arg;
@@ -378,7 +400,7 @@ static void *load_main(void *arg)
 		if (__atomic_load_n(&load->reader->cancelled, __ATOMIC_RELAXED))
 			ret = -ECANCELED;
 		else
-			ret = load_chunk(load, work, block, page, &error);
+			ret = load_unit(load, work, block, page, &error);
 	}
 	if (ret) {
 		(void) vferry_error_set(&error, ret, "file-read", load->reader->name, "%s",
