@@ -14,6 +14,7 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "device_cmd.h"
+#include "sandbox/sandbox.h"
 
 enum {
 	EXIT_USAGE = 1,
@@ -29,13 +30,14 @@ struct command {
 	const char *name;
 	const char *model, *socket, *script;
 	struct accel_server_options server;
+	struct sandbox_options sandbox;
 	bool once, help;
 };
 
 enum option_id {
 	OPT_MODEL = 256, OPT_SOCKET, OPT_STATE_SIZE, OPT_DIRTY_RATE, OPT_SCRIPT, OPT_SEED,
 	OPT_WRITTEN_LIMIT, OPT_MSIX_VECTORS, OPT_PRECOPY, OPT_P2P, OPT_DMA_LOG, OPT_EXTENSIONS,
-	OPT_ONCE, OPT_HELP,
+	OPT_ONCE, OPT_SANDBOX, OPT_HELP,
 };
 
 static const struct {
@@ -57,6 +59,7 @@ static const struct {
 	{ "dma-log", "on|off", "offer DMA logging (on)", OPT_DMA_LOG },
 	{ "extensions", "on|off", "offer vferry's additions to vfio-user (on)", OPT_EXTENSIONS },
 	{ "once", NULL, "end when the first client has gone", OPT_ONCE },
+	{ "sandbox", "on|off|log", "give up what is not needed (on)", OPT_SANDBOX },
 	{ "help", NULL, "show this", OPT_HELP },
 };
 
@@ -136,6 +139,8 @@ static int take_option(struct command *c, int id, const char *value)
 		return take_switch(value, &c->server.dma_log);
 	case OPT_EXTENSIONS:
 		return take_switch(value, &c->server.extensions);
+	case OPT_SANDBOX:
+		return sandbox_mode_parse(value, &c->sandbox.mode);
 	case OPT_ONCE:
 		c->once = true;
 		return 0;
@@ -187,6 +192,21 @@ static int complain(const struct command *c, const struct vferry_error *err, int
 	return code;
 }
 
+/* After the script was read, and before there is a second thread or a client. */
+static int enter_sandbox(struct command *c, struct vferry_error *err)
+{
+	struct sandbox_result result;
+	int ret = sandbox_allow_parent(&c->sandbox, c->socket, SANDBOX_SOCKET);
+
+	c->sandbox.role = SANDBOX_DEVICE;
+	if (!ret)
+		ret = sandbox_enter(&c->sandbox, &result, err);
+	if (!ret && c->sandbox.mode != SANDBOX_OFF && !result.seccomp)
+		print_note(c, "this build was made without libseccomp: system calls are not filtered");
+	return ret ? vferry_error_set(err, ret, "sandbox", NULL, "the sandbox can't be entered: %s",
+				      vferry_errno_name(ret)) : 0;
+}
+
 static int serve(struct command *c, int stop_fd)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
@@ -199,6 +219,11 @@ static int serve(struct command *c, int stop_fd)
 		return complain(c, &err, EXIT_BAD_INPUT);
 	c->server.note = print_note;
 	c->server.user = c;
+	ret = enter_sandbox(c, &err);
+	if (ret) {
+		vf_script_done(&script);
+		return complain(c, &err, EXIT_FAILED);
+	}
 	ret = accel_server_new(&c->server, &script, &server, &err);
 	if (!ret)
 		ret = accel_server_listen(server, c->socket, &err);

@@ -15,6 +15,8 @@
 #include "engine/destination.h"
 #include "engine/handover.h"
 #include "engine/source.h"
+#include "sandbox/calls.h"
+#include "sandbox/sandbox.h"
 
 static const char *const phase_titles[VFERRY_PHASE__COUNT] = {
 	[VFERRY_PHASE_SAVE] = "Saving",
@@ -162,6 +164,25 @@ static int print_handover(void)
 	return 0;
 }
 
+static const char *role_text(unsigned roles)
+{
+	if (roles == SANDBOX_SANITIZER)
+		return "builds with sanitizers";
+	return roles == SANDBOX_MACHINE ? "run" : roles == SANDBOX_DEVICE ? "device" : "run, device";
+}
+
+static int print_sandbox(void)
+{
+	size_t rows;
+	const struct sandbox_call *table = sandbox_calls(&rows);
+
+	printf("| who | system calls | only | for |\n|---|---|---|---|\n");
+	for (size_t i = 0; i < rows; i++)
+		printf("| %s | %s | %s | %s |\n", role_text(table[i].roles), table[i].names,
+		       sandbox_rule_text(table[i].rule), table[i].why);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -172,11 +193,12 @@ int main(int argc, char **argv)
 		{ "source", print_source },
 		{ "destination", print_destination },
 		{ "handover", print_handover },
+		{ "sandbox", print_sandbox },
 	};
 
 	for (size_t i = 0; argc == 2 && i < VF_ARRAY_COUNT(tables); i++)
 		if (!strcmp(argv[1], tables[i].name))
 			return tables[i].print();
-	(void) fprintf(stderr, "usage: tables order|source|destination|handover\n");
+	(void) fprintf(stderr, "usage: tables order|source|destination|handover|sandbox\n");
 	return 1;
 }

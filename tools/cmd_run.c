@@ -2,6 +2,7 @@
 /* cmd_run.c - `vferry run`: one machine, its control socket and its console, in one event loop. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,8 +14,10 @@
 #include <json-c/json.h>
 
 #include "command.h"
+#include "sandbox/sandbox.h"
 #include "vmm/control.h"
 #include "vmm/control_commands.h"
+#include "vmm/hook_runner.h"
 #include "vmm/vm.h"
 
 #define FLUSH_MS 2000
@@ -22,7 +25,7 @@
 enum {
 	OPT_ACCEL = 1, OPT_CPUS, OPT_MEMORY, OPT_HUGETLB, OPT_GIC, OPT_GUEST, OPT_GUEST_ARGS, OPT_KERNEL,
 	OPT_INITRD, OPT_APPEND, OPT_DEVICE, OPT_PEERS, OPT_CONTROL, OPT_INCOMING, OPT_PAUSED,
-	OPT_GUEST_TIME, OPT_RECORD_DIR, OPT_HOOK, OPT_JSON,
+	OPT_GUEST_TIME, OPT_RECORD_DIR, OPT_FILES, OPT_HOOK, OPT_SANDBOX, OPT_JSON,
 };
 
 static const struct tool_option options[] = {
@@ -45,7 +48,11 @@ static const struct tool_option options[] = {
 	{ "guest-time", "running|paused", "the guest's counter while it is stopped (running)",
 	  OPT_GUEST_TIME },
 	{ "record-dir", "DIR", "where a destination records `ran` or `aborted`", OPT_RECORD_DIR },
-	{ "hook", "FILE", "program told before the switchover, after commit or roll-back", OPT_HOOK },
+	{ "files", "DIR", "where machines may be saved and loaded (current directory); several",
+	  OPT_FILES },
+	{ "hook", "FILE", "program told before the switchover, after commit or roll-back; several: "
+	  "`migrate` may name them", OPT_HOOK },
+	{ "sandbox", "on|off|log", "give up what is not needed (on)", OPT_SANDBOX },
 	{ "json", NULL, "lines on standard output are JSON", OPT_JSON },
 	{ 0 }
 };
@@ -62,6 +69,11 @@ struct run {
 	char *device_words[MACHINE_DEVICES_MAX];	/* owned; what devices[] points into */
 	const char *control_path;
 	const char *kvm_only;		/* an option that needs the kvm machine */
+	char *hooks[HOOK_PROGRAMS_MAX];	/* owned; the first is the default */
+	size_t hook_count;
+	struct hook_runner *hook_runner;
+	struct sandbox_options sandbox;
+	bool files;			/* --files was given */
 	bool json;
 	struct vm *vm;
 	struct vm_control control;
@@ -155,6 +167,19 @@ static int take_machine(struct machine_options *m, int id, const char *value)
 	}
 }
 
+static int take_hook(struct run *r, const char *value)
+{
+	char *path = strlen(value) < VM_HOOK_BYTES ? realpath(value, NULL) : NULL;
+
+	if (!path || strlen(path) >= VM_HOOK_BYTES || r->hook_count == HOOK_PROGRAMS_MAX) {
+		free(path);
+		return -EINVAL;
+	}
+	r->hooks[r->hook_count++] = path;
+	r->vm_options.hook = r->hooks[0];
+	return 0;
+}
+
 static int take(void *user, int id, const char *value)
 {
 	struct run *r = user;
@@ -177,8 +202,13 @@ static int take(void *user, int id, const char *value)
 		r->vm_options.record_dir = value;
 		return 0;
 	case OPT_HOOK:
-		r->vm_options.hook = value;
-		return strlen(value) < VM_HOOK_BYTES ? 0 : -EINVAL;
+		return take_hook(r, value);
+	case OPT_FILES:
+		r->files = true;
+		return access(value, X_OK) ? -errno
+			: sandbox_allow(&r->sandbox, value, SANDBOX_WRITE | SANDBOX_SOCKET);
+	case OPT_SANDBOX:
+		return sandbox_mode_parse(value, &r->sandbox.mode);
 	case OPT_JSON:
 		r->json = true;
 		return 0;
@@ -291,9 +321,57 @@ static void loop(struct run *r, int signal_fd)
 	}
 }
 
+/* What this machine may open; its devices it connects to, which is not opening. */
+static int allow_paths(struct run *r)
+{
+	const char *incoming = r->vm_options.incoming ? r->vm_options.incoming : "";
+	char here[PATH_MAX];
+	int ret = 0;
+
+	/* The root directory would be everything. */
+	if (!r->files && getcwd(here, sizeof(here)) && strcmp(here, "/"))
+		ret = sandbox_allow(&r->sandbox, here, SANDBOX_WRITE | SANDBOX_SOCKET);
+	if (!ret)
+		ret = sandbox_allow_parent(&r->sandbox, r->control_path, SANDBOX_SOCKET);
+	if (!ret)
+		ret = sandbox_allow(&r->sandbox, r->vm_options.record_dir, SANDBOX_WRITE);
+	if (!ret && !strncmp(incoming, "unix:", 5))
+		ret = sandbox_allow_parent(&r->sandbox, incoming + 5, SANDBOX_SOCKET);
+	if (!ret && !strncmp(incoming, "file:", 5))
+		ret = sandbox_allow(&r->sandbox, incoming + 5, SANDBOX_READ);
+	return ret;
+}
+
+/* Before there is a second thread, or a byte of somebody else's. */
+static int enter_sandbox(struct run *r, struct vferry_error *err)
+{
+	struct sandbox_result result;
+	int ret;
+
+	r->vm_options.sandboxed = r->sandbox.mode != SANDBOX_OFF;
+	if (r->vm_options.sandboxed && r->hook_count) {
+		ret = hook_runner_new((const char *const *) r->hooks, r->hook_count, &r->hook_runner,
+				      err);
+		if (ret)
+			return ret;
+		r->vm_options.hook_runner = r->hook_runner;
+	}
+	r->sandbox.role = SANDBOX_MACHINE;
+	ret = allow_paths(r);
+	if (ret)
+		return vferry_error_set(err, ret, "sandbox", NULL, "too many paths, or one too long");
+	ret = sandbox_enter(&r->sandbox, &result, err);
+	if (!ret && r->vm_options.sandboxed && !result.seccomp)
+		on_log(r, "this build was made without libseccomp: system calls are not filtered");
+	return ret;
+}
+
 static int set_up(struct run *r, struct vferry_error *err)
 {
-	int ret = control_new(vm_control_commands(), &r->control, &r->control.control, err);
+	int ret = enter_sandbox(r, err);
+
+	if (!ret)
+		ret = control_new(vm_control_commands(), &r->control, &r->control.control, err);
 
 	if (!ret)
 		ret = vm_new(&r->vm_options, &r->vm, err);
@@ -325,6 +403,7 @@ static int run(struct run *r, int signal_fd)
 		control_flush(r->control.control, FLUSH_MS);
 		r->control.control = control_free(r->control.control);
 	}
+	r->hook_runner = hook_runner_free(r->hook_runner);
 	return code;
 }
 
@@ -363,5 +442,7 @@ int cmd_run(int argc, char **argv)
 	}
 	for (size_t i = 0; i < r.vm_options.machine.device_count; i++)
 		free(r.device_words[i]);
+	for (size_t i = 0; i < r.hook_count; i++)
+		free(r.hooks[i]);
 	return code;
 }

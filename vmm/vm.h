@@ -65,11 +65,16 @@ struct vm_callbacks {
 	void (*shutdown)(void *user, enum vm_shutdown reason);
 };
 
+struct hook_runner;
+
 struct vm_options {
 	struct machine_options machine;	/* borrowed while the VM lives; callbacks are the VM's own */
 	const char *incoming;		/* URI, "defer", or NULL */
 	const char *record_dir;		/* borrowed; or NULL */
 	const char *hook;		/* borrowed; or NULL */
+	/* No program can be started here: hooks are run by this process, if there is one. Borrowed. */
+	bool sandboxed;
+	struct hook_runner *hook_runner;
 	const struct vm_callbacks *callbacks;	/* borrowed */
 	void *user;
 };

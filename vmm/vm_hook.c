@@ -21,6 +21,17 @@
 
 extern char **environ;
 
+const char *vm_hook_word(enum vferry_hook hook)
+{
+	static const char *const words[] = {
+		[VFERRY_HOOK_BEFORE_SWITCHOVER] = "before-switchover",
+		[VFERRY_HOOK_AFTER_COMMIT] = "after-commit",
+		[VFERRY_HOOK_AFTER_ROLLBACK] = "after-rollback",
+	};
+
+	return (unsigned) hook < sizeof(words) / sizeof(words[0]) ? words[hook] : NULL;
+}
+
 static int spawn(const char *program, const char *word, pid_t *ret_pid)
 {
 	char *const argv[] = { (char *) program, (char *) word, NULL };

@@ -113,6 +113,7 @@ bool vm_side_active(const struct vm_side *side);
 void vm_power_off_done(struct vm *vm);
 
 /* vm_hook.c */
+const char *vm_hook_word(enum vferry_hook hook);	/* what the program is told; NULL: no such hook */
 /* Runs "@program @word" and waits. Return: 0; -ECANCELED it failed; -ETIMEDOUT; -errno. */
 int vm_hook_run(const char *program, const char *word, struct vferry_error *err);
 

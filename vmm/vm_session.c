@@ -16,6 +16,7 @@
 
 #include <vferry/component.h>
 
+#include "hook_runner.h"
 #include "vm_internal.h"
 
 #define EXIT_INCOMING_FAILED 3
@@ -64,13 +65,11 @@ static void op_throttle(void *user, unsigned percent)
 
 static int op_hook(void *user, enum vferry_hook hook, struct vferry_error *err)
 {
-	static const char *const words[] = {
-		[VFERRY_HOOK_BEFORE_SWITCHOVER] = "before-switchover",
-		[VFERRY_HOOK_AFTER_COMMIT] = "after-commit",
-		[VFERRY_HOOK_AFTER_ROLLBACK] = "after-rollback",
-	};
+	const struct vm_side *side = user;
 
-	return vm_hook_run(((struct vm_side *) user)->hook, words[hook], err);
+	if (side->vm->options.sandboxed)
+		return hook_runner_run(side->vm->options.hook_runner, side->hook, hook, err);
+	return vm_hook_run(side->hook, vm_hook_word(hook), err);
 }
 
 /* The last word comes when the outcome is known as well: see end(). */
@@ -317,8 +316,15 @@ int vm_migrate(struct vm *vm, const char *uri, const struct vm_parameters *param
 		return vferry_error_set(err, -EPERM, "no-machine", NULL,
 					state == VM_SHUTDOWN ? "The guest powered off"
 							     : "The machine was moved away already");
+	if (!parameters)
+		parameters = &vm->parameters;
+	if (vm->options.sandboxed && parameters->hook[0]) {
+		ret = hook_runner_check(vm->options.hook_runner, parameters->hook, err);
+		if (ret)
+			return ret;
+	}
 	vm->outgoing = vm_side_free(vm->outgoing);
-	ret = vm_side_new(vm, false, parameters ? parameters : &vm->parameters, check, &side, err);
+	ret = vm_side_new(vm, false, parameters, check, &side, err);
 	if (ret)
 		return ret;
 	side->file = !strncmp(uri, "file:", 5);

@@ -299,7 +299,7 @@ class Lab:
                 except AssertionError as error:
                     broken.append(str(error))
                     continue
-            if code in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS) or \
+            if code in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGSYS) or \
                "Sanitizer" in process.err.read_text(errors="replace"):
                 broken.append(f"{process.name} died ({code}): {process.err.read_text()[-3000:]}")
         shutil.rmtree(self.path, ignore_errors=True)

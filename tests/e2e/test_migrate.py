@@ -160,19 +160,33 @@ def hook(lab, code=0):
 
 
 def test_hook(lab):
-    source, destination = lab.pair()
-    lab.migrate(source, destination.uri, "--hook", hook(lab))
+    program = hook(lab)
+    source, destination = lab.pair(1, "--hook", program)
+    lab.migrate(source, destination.uri, "--hook", program)
     assert (lab.path / "hook.log").read_text().split() == ["before-switchover", "after-commit"]
     check_moved(source, destination)
 
 
 def test_failing_hook_cancels(lab):
-    source, destination = lab.pair()
-    result = run("migrate", destination.uri, "--control", source.control, "--hook", hook(lab, 1))
+    program = hook(lab, 1)
+    source, destination = lab.pair(1, "--hook", program)
+    result = run("migrate", destination.uri, "--control", source.control, "--hook", program)
     assert result.returncode in (3, 4), result.stderr
     assert "hook" in result.stderr
     assert source.status() == "running"
     source.judge()
+
+
+def test_a_hook_that_run_did_not_name_needs_no_sandbox(lab):
+    program = hook(lab)
+    source, destination = lab.pair()
+    result = run("migrate", destination.uri, "--control", source.control, "--hook", program)
+    assert result.returncode == FAILED and "vferry run --hook" in result.stderr
+    assert not (lab.path / "hook.log").exists() and source.status() == "running"
+    open_source = lab.machine("open", lab.devices(1), "--sandbox", "off")
+    open_source.wait_work()
+    lab.migrate(open_source, destination.uri, "--hook", program)
+    assert (lab.path / "hook.log").read_text().split() == ["before-switchover", "after-commit"]
 
 
 def test_defer_and_migrate_incoming(lab):
