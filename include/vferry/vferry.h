@@ -12,5 +12,6 @@
 #include <vferry/ram.h>
 #include <vferry/session.h>
 #include <vferry/stream.h>
+#include <vferry/trace.h>
 
 #endif

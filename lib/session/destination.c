@@ -212,6 +212,7 @@ static int send_accept(struct vf_destination_side *side, struct vferry_error *er
 	if (ret)
 		return vferry_error_set(err, ret, "link-lost", NULL, "cannot answer the source: %s",
 					vferry_errno_name(ret));
+	vf_executor_set_trace(side->executor, s->trace);
 	if (!side->machine.check_only)
 		vf_executor_allow(side->executor, BEFORE_COMMIT);
 	return 0;
@@ -298,7 +299,8 @@ static void write_record(struct vf_destination_side *side, bool ran)
 	bound = side->bound;
 	(void) pthread_mutex_unlock(&side->lock);
 	if (s->record_dir && bound &&
-	    vf_record_write(s->record_dir, s->id, ran ? VF_RECORD_RAN : VF_RECORD_ABORTED, &err)) {
+	    vf_record_write(s->record_dir, s->id, ran ? VF_RECORD_RAN : VF_RECORD_ABORTED,
+			    s->trace, &err)) {
 		event.kind = VF_DST_RECORD_FAILED;
 		event.error = &err;
 	}

@@ -175,6 +175,7 @@ static int hear(struct vf_greeting *g, struct vf_channel *channel, struct vferry
 	struct vf_hello hello;
 	int ret;
 
+	vf_channel_set_trace(channel, g->side->session->trace);
 	(void) vf_channel_set_stall_timeout(channel, GREETING_NS);
 	vf_channel_set_frame_limit(channel, GREETING_NS);
 	ret = receive_hello(channel, &hello, err);
@@ -272,6 +273,11 @@ static void *accept_main(void *user)
 		struct vf_channel *channel;
 		int ret = vf_listener_accept(side->listener, 0, s->cancel_fd, &channel, &err);
 
+		if (!ret) {
+			ret = vf_trace(s->trace, VF_TRACE_LINK_ACCEPT, s->uri, 0, 0, 0);
+			if (ret)
+				channel = vf_channel_free(channel);
+		}
 		if (ret == -ECANCELED)
 			break;
 		if (!ret) {

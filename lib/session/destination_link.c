@@ -461,8 +461,11 @@ int vf_destination_listen(struct vf_destination_side *side, struct vferry_error 
 
 	if (s->target.kind == VF_URI_FILE)
 		return vf_destination_file_open(side, err);
+	ret = vf_trace(s->trace, VF_TRACE_LINK_LISTEN, s->uri, 0, 0, 0);
+	if (ret)
+		return vferry_error_set(err, ret, "listen", s->uri, "cannot listen: %s",
+					vferry_errno_name(ret));
 	ret = vf_listener_new(&s->target, &side->listener, err);
-
 	if (ret)
 		return ret;
 	(void) pthread_mutex_lock(&s->lock);

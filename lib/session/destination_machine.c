@@ -253,6 +253,7 @@ static int begin_devices(struct vf_destination_side *side, struct vferry_reasons
 	for (i = 0; i < s->device_count && !ret; i++) {
 		struct vferry_error err = VFERRY_ERROR_INIT;
 
+		vf_device_set_trace(s->devices[i], s->trace);
 		ret = vf_device_session_begin(s->devices[i], VF_DEVICE_DESTINATION, &err);
 		if (ret)
 			vferry_reasons_add(reasons, err.id[0] ? err.id : "device-not-usable",

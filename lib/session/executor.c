@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/trace.h"
 #include "session/executor.h"
 
 #define MAX_THREADS 64
@@ -21,6 +22,7 @@ struct vf_executor {
 	bool go_on;
 	const struct vf_executor_ops *ops;
 	void *user;
+	struct vf_trace *trace;		/* borrowed, may be NULL */
 
 	pthread_mutex_t lock;		/* the plan, and everything below */
 	pthread_cond_t changed;
@@ -53,6 +55,11 @@ int vf_executor_new(struct vf_plan *plan, unsigned max_threads, bool go_on,
 	return 0;
 }
 
+void vf_executor_set_trace(struct vf_executor *e, struct vf_trace *trace)
+{
+	e->trace = trace;
+}
+
 static void *worker_main(void *user);
 
 /* Called with the lock held: one more worker if somebody ready would wait for it. */
@@ -71,6 +78,21 @@ static void spawn_locked(struct vf_executor *e)
 					"cannot start a thread for the steps");
 }
 
+/* Without the lock. */
+static int run_step(struct vf_executor *e, const struct vf_plan_view *view, uint64_t *ret_bytes,
+		    struct vferry_error *err)
+{
+	uint64_t start = vf_now_ns();
+	int ret = vf_trace(e->trace, VF_TRACE_STEP_BEGIN, view->full_name, view->step.step_class, 0,
+			   0);
+
+	if (!ret)
+		ret = e->ops->run(e->user, view, ret_bytes, err);
+	(void) vf_trace(e->trace, VF_TRACE_STEP_END, view->full_name,
+			(uint64_t) (ret < 0 ? -ret : ret), *ret_bytes, vf_now_ns() - start);
+	return ret;
+}
+
 static void run_locked(struct worker *w, uint32_t step)
 {
 	struct vf_executor *e = w->executor;
@@ -85,7 +107,7 @@ static void run_locked(struct worker *w, uint32_t step)
 	vf_plan_get(e->plan, step, &view);
 	spawn_locked(e);
 	(void) pthread_mutex_unlock(&e->lock);
-	ret = e->ops->run(e->user, &view, &bytes, &err);
+	ret = run_step(e, &view, &bytes, &err);
 	(void) pthread_mutex_lock(&e->lock);
 
 	if (ret == VF_EXECUTOR_RESTART) {

@@ -19,6 +19,7 @@
 #include "engine/order.h"
 
 struct vf_executor;
+struct vf_trace;
 
 enum { VF_EXECUTOR_RESTART = 1 };	/* run(): the step's device begins anew (load plans) */
 
@@ -42,6 +43,9 @@ int vf_executor_new(struct vf_plan *plan, unsigned max_threads, bool go_on,
 		    const struct vf_executor_ops *ops, void *user, struct vf_executor **ret);
 /* Starts no further step, waits for those that run. Returns NULL. */
 struct vf_executor *vf_executor_free(struct vf_executor *e);
+
+/* Each step then passes two points of it. Before the first vf_executor_allow(); borrowed. */
+void vf_executor_set_trace(struct vf_executor *e, struct vf_trace *trace);
 
 /* From now on steps of @classes may run. May be called from ops. */
 void vf_executor_allow(struct vf_executor *e, uint64_t classes);

@@ -52,7 +52,8 @@ int vferry_session_new(const struct vferry_machine_ops *ops, void *user,
 	s->status.outcome = VFERRY_OUTCOME_PENDING;
 	(void) pthread_mutex_init(&s->lock, NULL);
 	init_condition(&s->changed);
-	if (!s->components || !s->events || s->cancel_fd < 0 || s->status_fd < 0) {
+	if (!s->components || !s->events || s->cancel_fd < 0 || s->status_fd < 0 ||
+	    vf_trace_new(&s->trace)) {
 		(void) vferry_session_free(s);
 		return vferry_error_set(err, -ENOMEM, "no-memory", NULL,
 					"no memory or descriptors for a session");
@@ -83,12 +84,15 @@ struct vferry_session *vferry_session_free(struct vferry_session *s)
 	}
 	if (s->side)
 		s->side->free(s);
+	for (size_t i = 0; i < s->device_count; i++)
+		vf_device_drop_trace(s->devices[i], s->trace);
 	vf_report_done(&s->remote_report);
 	vf_refuse_done(&s->refused);
 	vf_close(&s->cancel_fd);
 	vf_close(&s->status_fd);
 	(void) pthread_cond_destroy(&s->changed);
 	(void) pthread_mutex_destroy(&s->lock);
+	s->trace = vf_trace_free(s->trace);
 	free(s->record_dir);
 	free(s->components);
 	free(s->events);
@@ -250,6 +254,14 @@ int vferry_session_set_machine(struct vferry_session *s, const char *description
 	if (s->side || !description || strlen(description) >= sizeof(s->description))
 		return -EINVAL;
 	(void) snprintf(s->description, sizeof(s->description), "%s", description);
+	return 0;
+}
+
+int vferry_session_set_trace(struct vferry_session *s, vferry_trace_fn fn, void *user)
+{
+	if (s->side)
+		return -EBUSY;
+	vf_trace_listen(s->trace, fn, user);
 	return 0;
 }
 
@@ -416,14 +428,18 @@ void vf_session_notify(struct vferry_session *s)
 
 void vf_session_set_state(struct vferry_session *s, enum vf_status status)
 {
-	bool changed;
+	bool changed, owner;
 
 	(void) pthread_mutex_lock(&s->lock);
 	changed = s->status.state != (enum vferry_state) status;
 	if (changed && s->status.state == VFERRY_STATE_SETUP)
 		s->status.setup_ns = vf_now_ns() - s->started_ns;
 	s->status.state = (enum vferry_state) status;
+	owner = s->status.owner;
 	(void) pthread_mutex_unlock(&s->lock);
+	if (changed && status > VF_STATUS_NONE && status < VF_STATUS__COUNT)
+		(void) vf_trace(s->trace, VF_TRACE_STATE_SETUP + (status - VF_STATUS_SETUP), s->uri,
+				owner, 0, 0);
 	if (changed && s->ops.state_changed)
 		s->ops.state_changed(s->user, (enum vferry_state) status);
 	vf_session_notify(s);
@@ -431,13 +447,20 @@ void vf_session_set_state(struct vferry_session *s, enum vf_status status)
 
 void vf_session_set_owner(struct vferry_session *s, bool owner)
 {
+	bool changed;
+
 	(void) pthread_mutex_lock(&s->lock);
+	changed = s->status.owner != owner;
 	s->status.owner = owner;
 	(void) pthread_mutex_unlock(&s->lock);
+	if (changed)
+		(void) vf_trace(s->trace, VF_TRACE_OWNER, s->uri, owner, 0, 0);
 }
 
 void vf_session_finish(struct vferry_session *s, int exit_code, const struct vferry_error *err)
 {
+	(void) vf_trace(s->trace, VF_TRACE_OUTCOME, err ? err->object : NULL, (uint64_t) exit_code,
+			err && err->code ? (uint64_t) -err->code : 0, 0);
 	(void) pthread_mutex_lock(&s->lock);
 	s->status.outcome = (enum vferry_outcome) exit_code;
 	s->status.total_ns = vf_now_ns() - s->started_ns;

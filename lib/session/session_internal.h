@@ -11,6 +11,7 @@
  *                  frames, destination_file.c a file
  *   report.c       steps as executed, plans as text
  *   record.c       the destination's `ran` and `aborted`
+ *   trace_dump.c   the trace as text and JSON
  *
  * Threads: one session thread owns the engine's state machine and everything without a lock of its
  * own. All others hand it events. `lock` protects the queue, the status and the ended flag; it is
@@ -24,7 +25,9 @@
 #include <stdint.h>
 
 #include <vferry/session.h>
+#include <vferry/trace.h>
 
+#include "base/trace.h"
 #include "engine/order.h"
 #include "engine/status.h"
 #include "session/executor.h"
@@ -89,6 +92,7 @@ struct vferry_session {
 	const struct vf_side_ops *side;	/* NULL: not started */
 	struct vf_source_side *source;
 	struct vf_destination_side *destination;
+	struct vf_trace *trace;		/* owned */
 	int cancel_fd;			/* readable: give up connecting and accepting */
 	int status_fd;			/* readable: the status has news */
 	uint64_t started_ns;
@@ -196,9 +200,9 @@ enum vf_record { VF_RECORD_NONE = 0, VF_RECORD_RAN = 1, VF_RECORD_ABORTED = 2 };
 
 /* Synced with its directory when this returns. A record is written once: -EEXIST if it says otherwise. */
 int vf_record_write(const char *dir, const uint8_t id[VF_SESSION_ID_BYTES], enum vf_record record,
-		    struct vferry_error *err);
+		    struct vf_trace *trace, struct vferry_error *err);
 int vf_record_read(const char *dir, const uint8_t id[VF_SESSION_ID_BYTES],
-		   enum vf_record *ret_record, struct vferry_error *err);
+		   struct vf_trace *trace, enum vf_record *ret_record, struct vferry_error *err);
 
 /* ---- the sides ---- */
 

@@ -179,6 +179,7 @@ static int start_round(struct vf_source_side *side, uint32_t round)
 	(void) pthread_mutex_unlock(&s->lock);
 	if (s->ops.pass_began)
 		s->ops.pass_began(s->user, round);
+	(void) vf_trace(s->trace, VF_TRACE_ROUND_BEGIN, "ram", round, 0, 0);
 	vf_session_notify(s);
 	if (side->file && s->ram)
 		return vf_source_file_start_round(side, round - 1);
@@ -495,6 +496,8 @@ static void on_round_finished(struct vf_source_side *side, const struct vf_event
 					vferry_errno_name(ret));
 	else
 		ret = measure_round(side, event->generation + 1, &e.round);
+	(void) vf_trace(side->session->trace, VF_TRACE_ROUND_END, "ram", event->generation + 1,
+			e.round.sent_bytes, ret < 0 ? (uint64_t) -ret : 0);
 	if (ret == -ECANCELED)
 		return;
 	if (ret) {
@@ -605,6 +608,10 @@ static int make_plans(struct vf_source_side *side, struct vferry_error *err)
 				      side, &side->save);
 	if (!ret)
 		ret = vf_executor_new(side->undo_plan, 4, true, &vf_source_undo_ops, side, &side->undo);
+	if (!ret) {
+		vf_executor_set_trace(side->save, s->trace);
+		vf_executor_set_trace(side->undo, s->trace);
+	}
 	return ret;
 }
 
@@ -614,7 +621,10 @@ static int begin_devices(struct vf_source_side *side, struct vferry_error *err)
 	struct vferry_session *s = side->session;
 
 	for (size_t i = 0; i < s->device_count; i++) {
-		int ret = vf_device_session_begin(s->devices[i], VF_DEVICE_SOURCE, err);
+		int ret;
+
+		vf_device_set_trace(s->devices[i], s->trace);
+		ret = vf_device_session_begin(s->devices[i], VF_DEVICE_SOURCE, err);
 
 		if (!ret && s->device_count > 1 && !vf_device_is_p2p_safe(s->devices[i]))
 			ret = vferry_error_set(err, -ENOTSUP, "device-no-p2p",

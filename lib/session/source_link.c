@@ -410,6 +410,20 @@ static int measure_link(struct vf_source_side *side, struct vferry_error *err)
 	return 0;
 }
 
+static int connect_to(struct vferry_session *s, const struct vf_uri *uri, int cancel_fd,
+		      struct vf_channel **ret_channel, struct vferry_error *err)
+{
+	int ret = vf_trace(s->trace, VF_TRACE_LINK_CONNECT, s->uri, 0, 0, 0);
+
+	if (ret)
+		return vferry_error_set(err, ret, "connect", s->uri, "cannot connect: %s",
+					vferry_errno_name(ret));
+	ret = vf_channel_connect(uri, CONNECT_NS, cancel_fd, ret_channel, err);
+	if (!ret)
+		vf_channel_set_trace(*ret_channel, s->trace);
+	return ret;
+}
+
 int vf_source_connect(struct vf_source_side *side, struct vferry_error *err)
 {
 	struct vferry_session *s = side->session;
@@ -421,8 +435,7 @@ int vf_source_connect(struct vf_source_side *side, struct vferry_error *err)
 
 	memcpy(hello.session_id, s->id, sizeof(hello.session_id));
 	for (unsigned i = 0; i < side->channel_count && !ret; i++) {
-		ret = vf_channel_connect(&s->target, CONNECT_NS, s->cancel_fd, &side->channels[i],
-					 err);
+		ret = connect_to(s, &s->target, s->cancel_fd, &side->channels[i], err);
 		if (ret)
 			break;
 		vf_channel_set_limiter(side->channels[i], side->limiter);
@@ -451,7 +464,7 @@ int vf_source_ask(struct vf_source_side *side, const char *uri, struct vferry_er
 
 	memcpy(hello.session_id, s->id, sizeof(hello.session_id));
 	if (!ret)
-		ret = vf_channel_connect(&target, CONNECT_NS, -1, &channel, err);
+		ret = connect_to(s, &target, -1, &channel, err);
 	if (!ret)
 		ret = vf_channel_set_stall_timeout(channel, CONNECT_NS);
 	if (!ret)

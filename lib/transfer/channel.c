@@ -14,7 +14,9 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/crc32c.h"
+#include "base/trace.h"
 #include "transfer/channel.h"
+#include "transfer/message_points.h"
 
 #define IOV_AT_ONCE 1024u	/* UIO_MAXIOV */
 #define SKIP_BYTES 4096u
@@ -24,6 +26,7 @@ struct vf_channel {
 	void *transport;
 	char name[160];
 	struct vf_limiter *limiter;	/* borrowed, may be NULL */
+	struct vf_trace *trace;		/* borrowed, may be NULL */
 	bool down;			/* atomic; shut down by this side */
 	uint64_t frame_limit_ns;	/* atomic; a frame that began must be here within; 0 = none */
 
@@ -78,6 +81,11 @@ const char *vf_channel_name(const struct vf_channel *channel)
 void vf_channel_set_limiter(struct vf_channel *channel, struct vf_limiter *limiter)
 {
 	channel->limiter = limiter;
+}
+
+void vf_channel_set_trace(struct vf_channel *channel, struct vf_trace *trace)
+{
+	channel->trace = trace;
 }
 
 int vf_channel_set_stall_timeout(struct vf_channel *channel, uint64_t ns)
@@ -153,6 +161,15 @@ static void consume(struct iovec **iov, size_t *iov_count, size_t bytes)
 	}
 }
 
+static uint64_t iov_bytes(const struct iovec *iov, size_t iov_count)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < iov_count; i++)
+		bytes += iov[i].iov_len;
+	return bytes;
+}
+
 /* ---- sending ---- */
 
 static bool pays(uint16_t type)
@@ -165,15 +182,34 @@ static int send_all_locked(struct vf_channel *channel, struct iovec *iov, size_t
 {
 	consume(&iov, &iov_count, 0);	/* empty entries */
 	while (iov_count) {
-		int64_t n = channel->ops->send(channel->transport, iov,
-					       vf_min_u64(iov_count, IOV_AT_ONCE), guest);
+		int64_t n = vf_trace(channel->trace, VF_TRACE_LINK_WRITE, channel->name,
+				     iov_bytes(iov, iov_count), 0, 0);
 
+		if (!n)
+			n = channel->ops->send(channel->transport, iov,
+					       vf_min_u64(iov_count, IOV_AT_ONCE), guest);
 		if (n < 0)
 			return (int) n;
 		count(&channel->sent_bytes, (uint64_t) n);
 		consume(&iov, &iov_count, (size_t) n);
 	}
 	return 0;
+}
+
+/* Frames that go together are of one type, or follow one of it. */
+static int trace_sending(const struct vf_channel *channel, const struct vf_outgoing *frames,
+			 size_t frame_count)
+{
+	enum vf_trace_point point = frame_count ? vf_message_point(frames[0].frame.type, true)
+						: VF_TRACE_NONE;
+	uint64_t bytes = 0;
+
+	if (!channel->trace || point == VF_TRACE_NONE)
+		return 0;
+	for (size_t i = 0; i < frame_count; i++)
+		bytes += VF_FRAME_HEADER_BYTES + frames[i].frame.length;
+	return vf_trace(channel->trace, point, channel->name, bytes, frames[0].frame.component,
+			frame_count);
 }
 
 int vf_channel_send_vector(struct vf_channel *channel, struct vf_outgoing *frames,
@@ -198,6 +234,8 @@ int vf_channel_send_vector(struct vf_channel *channel, struct vf_outgoing *frame
 		return vferry_error_set(err, ret, "channel-cancelled", channel->name, "cancelled");
 	(void) pthread_mutex_lock(&channel->send_lock);
 	ret = channel->send_error;
+	if (!ret)
+		ret = trace_sending(channel, frames, frame_count);
 	if (!ret) {
 		for (size_t i = 0; i < frame_count; i++) {
 			frames[i].frame.sequence = channel->send_sequence + i;
@@ -251,9 +289,12 @@ static int recv_all(struct vf_channel *channel, struct iovec *iov, size_t iov_co
 
 	consume(&iov, &iov_count, 0);
 	while (iov_count) {
-		int64_t n = channel->ops->recv(channel->transport, iov,
-					       vf_min_u64(iov_count, IOV_AT_ONCE), guest);
+		int64_t n = vf_trace(channel->trace, VF_TRACE_LINK_READ, channel->name,
+				     iov_bytes(iov, iov_count), 0, 0);
 
+		if (!n)
+			n = channel->ops->recv(channel->transport, iov,
+					       vf_min_u64(iov_count, IOV_AT_ONCE), guest);
 		if (n < 0)
 			return (int) n;
 		if (!n)
@@ -280,13 +321,12 @@ static int recv_failure(struct vf_channel *channel, int ret, const char *doing,
 int vf_channel_recv_vector(struct vf_channel *channel, struct iovec *iov, size_t iov_count,
 			   bool guest, struct vferry_error *err)
 {
-	uint64_t bytes = 0;
+	uint64_t bytes;
 	int ret;
 
 	if (channel->recv_error)
 		return failure(channel, channel->recv_error, "receiving", err);
-	for (size_t i = 0; i < iov_count; i++)
-		bytes += iov[i].iov_len;
+	bytes = iov_bytes(iov, iov_count);
 	if (bytes > channel->recv_left)
 		return recv_failure(channel, -EPROTO, "receiving more than the frame has", err);
 	if (!bytes)
@@ -344,6 +384,11 @@ static int recv_one_header(struct vf_channel *channel, uint32_t max_length, stru
 					"repeated or swapped", (unsigned long long) frame.sequence,
 					(unsigned long long) channel->recv_sequence);
 	}
+	if (vf_frame_type_name(frame.type))
+		ret = vf_trace(channel->trace, vf_message_point(frame.type, false), channel->name,
+			       VF_FRAME_HEADER_BYTES + frame.length, frame.component, 0);
+	if (ret < 0)
+		return recv_failure(channel, ret, "receiving", err);
 	channel->recv_sequence++;
 	channel->recv_type = frame.type;
 	channel->recv_left = frame.length;

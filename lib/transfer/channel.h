@@ -26,6 +26,7 @@
 
 struct vf_channel;
 struct vf_listener;
+struct vf_trace;
 
 /*
  * What moves bytes; the seam for TLS. send and recv return bytes moved (recv: 0 = the peer closed),
@@ -73,6 +74,7 @@ int vf_listener_accept(struct vf_listener *listener, uint64_t timeout_ns, int ca
 /* ---- set-up: before threads use it ---- */
 
 void vf_channel_set_limiter(struct vf_channel *channel, struct vf_limiter *limiter); /* borrowed */
+void vf_channel_set_trace(struct vf_channel *channel, struct vf_trace *trace); /* borrowed */
 /*
  * Peer neither takes nor sends anything for so long: -ETIMEDOUT. 0 = never. Sets the limit of a frame,
  * too, to VF_FRAME_STALLS times that: a peer that sends a byte now and then does not stall.

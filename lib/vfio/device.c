@@ -439,6 +439,26 @@ void vf_device_session_end(struct vferry_device *d)
 	d->role = 0;
 }
 
+static void change_trace(struct vferry_device *d, const struct vf_trace *from, struct vf_trace *to)
+{
+	pthread_mutex_lock(&d->mig_lock);
+	pthread_mutex_lock(&d->log_lock);
+	if (!from || d->trace == from)
+		d->trace = to;
+	pthread_mutex_unlock(&d->log_lock);
+	pthread_mutex_unlock(&d->mig_lock);
+}
+
+void vf_device_set_trace(struct vferry_device *d, struct vf_trace *trace)
+{
+	change_trace(d, NULL, trace);
+}
+
+void vf_device_drop_trace(struct vferry_device *d, const struct vf_trace *trace)
+{
+	change_trace(d, trace, NULL);
+}
+
 int vf_device_abort_load(struct vferry_device *d, struct vferry_error *err)
 {
 	struct vf_config_effects fx;

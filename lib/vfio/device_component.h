@@ -21,6 +21,8 @@
 #include <vferry/device.h>
 #include <vferry/error.h>
 
+struct vf_trace;
+
 enum vf_device_component_index {
 	VF_DEVICE_COMPONENT_PCI = 0,	/* "pci/ADDR": sections CONFIG and CONFIG_FINAL */
 	VF_DEVICE_COMPONENT_VFIO = 1,	/* "vfio/ADDR": the stream */
@@ -46,6 +48,12 @@ int vf_device_components(struct vferry_device *device,
 int vf_device_session_begin(struct vferry_device *device, enum vf_device_role role,
 			    struct vferry_error *err);
 void vf_device_session_end(struct vferry_device *device);
+/*
+ * Whose points migration calls pass from now on; borrowed. vf_device_drop_trace() ends that, unless it
+ * is another's by then: when it returns nobody uses @trace any more.
+ */
+void vf_device_set_trace(struct vferry_device *device, struct vf_trace *trace);
+void vf_device_drop_trace(struct vferry_device *device, const struct vf_trace *trace);
 
 /*
  * Destination, load failed or aborted: reset, so that nothing half loaded is left, config space as

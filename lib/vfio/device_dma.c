@@ -208,8 +208,10 @@ static int log_start_locked(struct vferry_device *d, struct vferry_error *err)
 		ranges[i] = (struct vf_vfio_dma_log_range) { block->gpa, block->bytes };
 	}
 	log->page_bytes = VF_PAGE_BYTES;
-	r = d->backend->ops->dma_log_start(d->backend, VF_PAGE_BYTES, ranges, (uint32_t) count,
-					   &log->page_bytes, err);
+	r = vf_device_trace(d, VF_TRACE_DEVICE_LOG_START, 0, 0);
+	if (r == 0)
+		r = d->backend->ops->dma_log_start(d->backend, VF_PAGE_BYTES, ranges,
+						   (uint32_t) count, &log->page_bytes, err);
 	free(ranges);
 	if (r < 0)
 		return r;
@@ -254,7 +256,8 @@ static void log_stop_locked(struct vferry_device *d)
 	if (!d->log.on)
 		return;
 	d->log.on = false;
-	(void) d->backend->ops->dma_log_stop(d->backend, NULL);
+	if (!vf_device_trace(d, VF_TRACE_DEVICE_LOG_STOP, 0, 0))
+		(void) d->backend->ops->dma_log_stop(d->backend, NULL);
 	free_shadows_locked(&d->log);
 }
 
@@ -289,6 +292,14 @@ static int failed_report(struct vferry_device *d, int r, struct vferry_error *er
 				vferry_errno_name(r));
 }
 
+static int report(struct vferry_device *d, uint64_t gpa, uint64_t bytes, uint64_t unit,
+		  uint64_t *words)
+{
+	int r = vf_device_trace(d, VF_TRACE_DEVICE_LOG_REPORT, gpa, bytes);
+
+	return r ? r : d->backend->ops->dma_log_report(d->backend, gpa, bytes, unit, words, NULL);
+}
+
 /* One block, whole, into its shadow. */
 static int fetch_shadow_locked(struct vferry_device *d, size_t index, struct vferry_error *err)
 {
@@ -299,15 +310,13 @@ static int fetch_shadow_locked(struct vferry_device *d, size_t index, struct vfe
 	int r;
 
 	if (scale == 1) {
-		r = d->backend->ops->dma_log_report(d->backend, block->gpa, block->bytes, unit,
-						    shadow->words, NULL);
+		r = report(d, block->gpa, block->bytes, unit, shadow->words);
 		goto out;
 	}
 	r = vf_bitmap_init(&coarse, vf_div_up(block->bytes, unit));
 	if (r == 0)
 		r = block->bytes % unit ? -EINVAL :
-		    d->backend->ops->dma_log_report(d->backend, block->gpa, block->bytes, unit,
-						    coarse.words, NULL);
+		    report(d, block->gpa, block->bytes, unit, coarse.words);
 	if (r == 0)
 		for (uint64_t bit = vf_bitmap_next_set(&coarse, 0, coarse.bits); bit < coarse.bits;
 		     bit = vf_bitmap_next_set(&coarse, bit + 1, coarse.bits))
@@ -344,8 +353,7 @@ static int collect_direct_locked(struct vferry_device *d, uint64_t gpa, uint64_t
 	for (uint64_t done = 0; done < bytes;) {
 		uint64_t part = vf_min_u64(bytes - done, REPORT_BYTES);
 		uint64_t *at = words + done / VF_PAGE_BYTES / 64;
-		int r = d->backend->ops->dma_log_report(d->backend, gpa + done, part,
-							VF_PAGE_BYTES, at, NULL);
+		int r = report(d, gpa + done, part, VF_PAGE_BYTES, at);
 
 		if (r < 0) {
 			set_words(at, part / VF_PAGE_BYTES);

@@ -32,6 +32,7 @@
 #include <vferry/device.h>
 
 #include "base/bitmap.h"
+#include "base/trace.h"
 #include "component/irq.h"
 #include "vfio/backend.h"
 #include "vfio/config.h"
@@ -134,7 +135,19 @@ struct vferry_device {
 	pthread_mutex_t log_lock;
 	struct vf_device_log log;
 	atomic_uint log_failures;
+
+	/* The session's, NULL outside one. Changed under mig_lock and log_lock: other threads than the
+	 * session's use it with one of them. */
+	struct vf_trace *_Atomic trace;
 };
+
+/* Return: what the call that follows is to fail with; 0. */
+static inline int vf_device_trace(struct vferry_device *d, enum vf_trace_point point, uint64_t a,
+				  uint64_t b)
+{
+	return vf_trace(atomic_load_explicit(&d->trace, memory_order_acquire), point, d->vfio_name, a,
+			b, 0);
+}
 
 /* Opens over a backend, which is taken also on failure. */
 int vf_device_open_backend(struct vf_backend *take_backend, const char *uri,

@@ -46,8 +46,10 @@ static bool is_precopy(uint32_t state)
 static int read_back_locked(struct vferry_device *d, struct vferry_error *err)
 {
 	uint32_t state = VF_VFIO_STATE_ERROR;
-	int r = d->backend->ops->get_state(d->backend, &state, err);
+	int r = vf_device_trace(d, VF_TRACE_DEVICE_STATE, 0, 0);
 
+	if (r == 0)
+		r = d->backend->ops->get_state(d->backend, &state, err);
 	if (r == 0 && state >= VF_VFIO_STATE__COUNT)
 		r = vferry_error_set(err, -EPROTO, "device-state", d->vfio_name,
 				     "the device says it is in state %u, which is none", state);
@@ -63,6 +65,11 @@ static bool opens_stream(uint32_t target)
 	       is_precopy(target);
 }
 
+static enum vf_trace_point point_of(uint32_t target)
+{
+	return VF_TRACE_DEVICE_STOP + (target - VF_VFIO_STATE_STOP);
+}
+
 static int set_locked(struct vferry_device *d, uint32_t target, struct vferry_error *err)
 {
 	struct vferry_error why = VFERRY_ERROR_INIT;
@@ -74,7 +81,9 @@ static int set_locked(struct vferry_device *d, uint32_t target, struct vferry_er
 					"the device is lost; it must be reset from outside");
 	if (d->state == target)
 		return 0;
-	r = d->backend->ops->set_state(d->backend, target, &why);
+	r = vf_device_trace(d, point_of(target), from, 0);
+	if (r == 0)
+		r = d->backend->ops->set_state(d->backend, target, &why);
 	if (r == 0) {
 		d->state = target;
 		return 0;
@@ -127,8 +136,10 @@ static int reset_locked(struct vferry_device *d, struct vferry_error *err)
 {
 	const struct vf_backend_ops *ops = d->backend->ops;
 	struct vferry_error why = VFERRY_ERROR_INIT;
-	int r = ops->reset(d->backend, &why);
+	int r = vf_device_trace(d, VF_TRACE_DEVICE_RESET, 0, 0);
 
+	if (r == 0)
+		r = ops->reset(d->backend, &why);
 	if (r < 0 && d->mig_flags) {
 		vferry_error_clear(&why);
 		(void) ops->set_state(d->backend, VF_VFIO_STATE_RUNNING, NULL);
@@ -315,7 +326,9 @@ int64_t vf_migration_read(struct vferry_device *d, void *buffer, size_t size,
 						"the device is in %s and gives no data",
 						vf_migration_state_name(d->state)) :
 			       0;
-	n = d->backend->ops->data_read(d->backend, buffer, size, &why);
+	n = vf_device_trace(d, VF_TRACE_DEVICE_DATA_READ, size, 0);
+	if (n == 0)
+		n = d->backend->ops->data_read(d->backend, buffer, size, &why);
 	/* Did a reset end that stream meanwhile? Then neither bytes nor failure count. One that is still
 	 * under way has not been counted yet: wait for it before a failure is believed. */
 	if (n < 0) {
@@ -343,13 +356,15 @@ int vf_migration_remaining(struct vferry_device *d, struct vferry_remaining *ret
 
 	(void) err;	/* what cannot be had is unknown, not an error */
 	if ((d->features & VFERRY_DEVICE_PRECOPY_INFO) && is_precopy(d->state) &&
-	    d->generation == d->resets && ops->precopy_info(d->backend, &info, NULL) == 0) {
+	    d->generation == d->resets && !vf_device_trace(d, VF_TRACE_DEVICE_PRECOPY_INFO, 0, 0) &&
+	    ops->precopy_info(d->backend, &info, NULL) == 0) {
 		left.precopy_known = true;
 		left.initial_bytes = info.initial_bytes;
 		left.dirty_bytes = info.dirty_bytes;
 		left.reinit = (info.flags & VF_VFIO_PRECOPY_INFO_REINIT) != 0;
 	}
 	if ((d->features & VFERRY_DEVICE_DATA_SIZE) &&
+	    !vf_device_trace(d, VF_TRACE_DEVICE_DATA_SIZE, 0, 0) &&
 	    ops->data_size(d->backend, &bytes, NULL) == 0) {
 		left.stop_copy_known = true;
 		left.stop_copy_bytes = bytes;
@@ -380,7 +395,9 @@ int vf_migration_write(struct vferry_device *d, const void *data, size_t size,
 		return vferry_error_set(err, -ENODATA, "device-data", d->vfio_name,
 					"the device is in %s and takes no data",
 					vf_migration_state_name(d->state));
-	r = d->backend->ops->data_write(d->backend, data, size, &why);
+	r = vf_device_trace(d, VF_TRACE_DEVICE_DATA_WRITE, size, 0);
+	if (r == 0)
+		r = d->backend->ops->data_write(d->backend, data, size, &why);
 	if (r < 0)
 		return vferry_error_set(err, r, "device-data", d->vfio_name,
 					"the device refused its state: %s%s%s", vferry_errno_name(r),

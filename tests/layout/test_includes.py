@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 RULES = {k: v for k, v in json.loads((pathlib.Path(__file__).parent / "rules.json").read_text()).items()
          if k != "comment"}
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<(vferry/[^>]+)>)', re.M)
-GENERATED = {"vf_config.h"}
+GENERATED = {"vf_config.h", "base/trace_points.h"}
 
 
 def target_of(source, name):
