@@ -25,7 +25,8 @@
 enum {
 	OPT_ACCEL = 1, OPT_CPUS, OPT_MEMORY, OPT_HUGETLB, OPT_GIC, OPT_GUEST, OPT_GUEST_ARGS, OPT_KERNEL,
 	OPT_INITRD, OPT_APPEND, OPT_DEVICE, OPT_PEERS, OPT_CONTROL, OPT_INCOMING, OPT_PAUSED,
-	OPT_GUEST_TIME, OPT_RECORD_DIR, OPT_FILES, OPT_HOOK, OPT_SANDBOX, OPT_JSON,
+	OPT_GUEST_TIME, OPT_RECORD_DIR, OPT_FILES, OPT_HOOK, OPT_SANDBOX, OPT_TRACE,
+	OPT_TRACE_FAILED, OPT_JSON,
 };
 
 static const struct tool_option options[] = {
@@ -53,6 +54,9 @@ static const struct tool_option options[] = {
 	{ "hook", "FILE", "program told before the switchover, after commit or roll-back; several: "
 	  "`migrate` may name them", OPT_HOOK },
 	{ "sandbox", "on|off|log", "give up what is not needed (on)", OPT_SANDBOX },
+	{ "trace", "FILE", "every event of its migrations, as a line of JSON", OPT_TRACE },
+	{ "trace-failed", "FILE|none", "the last events of a migration that failed (CONTROL.trace)",
+	  OPT_TRACE_FAILED },
 	{ "json", NULL, "lines on standard output are JSON", OPT_JSON },
 	{ 0 }
 };
@@ -68,6 +72,8 @@ struct run {
 	struct machine_device_options devices[MACHINE_DEVICES_MAX];
 	char *device_words[MACHINE_DEVICES_MAX];	/* owned; what devices[] points into */
 	const char *control_path;
+	const char *trace_failed;	/* as given; NULL: the default */
+	const char *trace_file;
 	const char *kvm_only;		/* an option that needs the kvm machine */
 	char *hooks[HOOK_PROGRAMS_MAX];	/* owned; the first is the default */
 	size_t hook_count;
@@ -209,12 +215,43 @@ static int take(void *user, int id, const char *value)
 			: sandbox_allow(&r->sandbox, value, SANDBOX_WRITE | SANDBOX_SOCKET);
 	case OPT_SANDBOX:
 		return sandbox_mode_parse(value, &r->sandbox.mode);
+	case OPT_TRACE:
+		r->trace_file = value;
+		return 0;
+	case OPT_TRACE_FAILED:
+		r->trace_failed = value;
+		return 0;
 	case OPT_JSON:
 		r->json = true;
 		return 0;
 	default:
 		return take_machine(&r->vm_options.machine, id, value);
 	}
+}
+
+/* Told to others, who may be elsewhere, so it is absolute. False: too long, or nowhere. */
+static bool make_absolute(const char *path, const char *suffix, char *to, size_t size)
+{
+	char here[PATH_MAX] = "";
+
+	if (path[0] != '/' && !getcwd(here, sizeof(here)))
+		return false;
+	return (size_t) snprintf(to, size, "%s%s%s%s", here, here[0] ? "/" : "", path, suffix) < size;
+}
+
+/* Traces of failures go beside the control socket, where whoever asks what happened is at home. */
+static int open_trace(struct run *r, struct vferry_error *err)
+{
+	struct vm_trace_options wanted = {
+		.actions = getenv("VFERRY_TRACE"), .file = r->trace_file,
+	};
+	const char *failed = r->trace_failed ? r->trace_failed : r->control_path;
+	char path[2 * PATH_MAX];
+
+	if (failed && strcmp(failed, "none") &&
+	    make_absolute(failed, r->trace_failed ? "" : ".trace", path, sizeof(path)))
+		wanted.failed = path;
+	return vm_trace_new(&wanted, &r->vm_options.trace, err);
 }
 
 /* ---- what the VM tells ---- */
@@ -356,6 +393,9 @@ static int enter_sandbox(struct run *r, struct vferry_error *err)
 			return ret;
 		r->vm_options.hook_runner = r->hook_runner;
 	}
+	ret = open_trace(r, err);
+	if (ret)
+		return ret;
 	r->sandbox.role = SANDBOX_MACHINE;
 	ret = allow_paths(r);
 	if (ret)
@@ -403,6 +443,7 @@ static int run(struct run *r, int signal_fd)
 		control_flush(r->control.control, FLUSH_MS);
 		r->control.control = control_free(r->control.control);
 	}
+	r->vm_options.trace = vm_trace_free(r->vm_options.trace);
 	r->hook_runner = hook_runner_free(r->hook_runner);
 	return code;
 }

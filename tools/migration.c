@@ -89,6 +89,8 @@ void migration_print_end(FILE *to, struct json_object *state)
 	migration_print_why(to, state);
 	if (qmp_bool(state, "x-vferry-device-lost"))
 		fprintf(to, "a device lost its state and was reset\n");
+	if (qmp_string(state, "x-vferry-trace", NULL))
+		fprintf(to, "what led to it is in %s\n", qmp_string(state, "x-vferry-trace", ""));
 	if (!strcmp(outcome, "unknown"))
 		fprintf(to, "start neither side; see `vferry resolve --help`\n");
 }

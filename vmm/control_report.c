@@ -281,6 +281,8 @@ struct json_object *vm_control_query_migrate(struct vm *vm)
 			add_string(to, "x-vferry-error-phase", m.status.error.phase);
 	}
 	add_reasons(to, m.session);
+	if (m.trace)
+		add_string(to, "x-vferry-trace", m.trace);
 	if (m.incoming)
 		add_socket_address(to, vm_incoming_uri(vm));
 	else

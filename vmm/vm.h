@@ -21,6 +21,7 @@
 #include <vferry/session.h>
 
 #include "machine.h"
+#include "vm_trace.h"
 
 #define VM_URI_BYTES 4200
 #define VM_HOOK_BYTES 1024
@@ -75,6 +76,7 @@ struct vm_options {
 	/* No program can be started here: hooks are run by this process, if there is one. Borrowed. */
 	bool sandboxed;
 	struct hook_runner *hook_runner;
+	struct vm_trace *trace;		/* what its migrations tell; borrowed; or NULL */
 	const struct vm_callbacks *callbacks;	/* borrowed */
 	void *user;
 };
@@ -120,6 +122,7 @@ struct vm_migration {
 	bool incoming;
 	bool check;
 	struct vferry_status status;
+	const char *trace;		/* file that tells of its failure; NULL: none; borrowed */
 };
 
 /* The migration under way, or else the last one. Return: 0; -ENOENT there was none. */

@@ -165,6 +165,8 @@ int vm_side_new(struct vm *vm, bool incoming, const struct vm_parameters *parame
 	if (!ret)
 		ret = vferry_session_set_parameters(side->session, &p, err);
 	if (!ret)
+		ret = vm_trace_add_session(vm->options.trace, side->session);
+	if (!ret)
 		ret = machine_add_to_session(vm->machine, side->session, err);
 	if (!ret)
 		ret = add_component(side, err);
@@ -416,6 +418,27 @@ static void log_end(struct vm *vm, struct vm_side *side, const struct vferry_sta
 	free(reasons);
 }
 
+static bool is_failure(enum vferry_outcome outcome)
+{
+	return outcome == VFERRY_OUTCOME_FAILED || outcome == VFERRY_OUTCOME_UNKNOWN ||
+	       outcome == VFERRY_OUTCOME_FAILED_AFTER;
+}
+
+/* How it came to this, for whoever is to find out. */
+static void keep_trace(struct vm *vm, struct vm_side *side, enum vferry_outcome outcome)
+{
+	struct vm_trace *trace = vm->options.trace;
+	int ret;
+
+	if (!trace || side->trace_path || !is_failure(outcome))
+		return;
+	ret = vm_trace_write_failure(trace, side->session, &side->trace_path);
+	if (ret && ret != -ENOENT)
+		vm_log(vm, "what led to it cannot be written down: %s", vferry_errno_name(ret));
+	else if (!ret)
+		vm_log(vm, "what led to it is in %s", side->trace_path);
+}
+
 static void check_side(struct vm *vm, struct vm_side *side)
 {
 	struct vferry_status status;
@@ -430,6 +453,7 @@ static void check_side(struct vm *vm, struct vm_side *side)
 			log_end(vm, side, &status);
 			vm_log(vm, "the outcome of the migration is unknown: the machine stays stopped "
 				   "here; see `vferry resolve`");
+			keep_trace(vm, side, status.outcome);
 		}
 		side->unknown = true;
 		return;
@@ -437,6 +461,7 @@ static void check_side(struct vm *vm, struct vm_side *side)
 	side->ended = true;
 	vm_tell(vm, VM_NEWS_MIGRATION, status.state, NULL);
 	log_end(vm, side, &status);
+	keep_trace(vm, side, status.outcome);
 	if (side->incoming)
 		end_incoming(vm, &status);
 	else
@@ -456,7 +481,8 @@ int vm_get_migration(struct vm *vm, struct vm_migration *ret)
 	if (!vm->last)
 		return -ENOENT;
 	*ret = (struct vm_migration) { .session = vm->last->session, .incoming = vm->last->incoming,
-				       .check = vm->last->check };
+				       .check = vm->last->check,
+				       .trace = vm->last->trace_path };
 	vferry_session_get_status(vm->last->session, &ret->status);
 	return 0;
 }
