@@ -14,7 +14,8 @@ import time
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PEER = pathlib.Path(os.environ.get("VFERRY_BUILD", ROOT / "build")) / "tests/interop/vfio_user_peer"
+PEER = (pathlib.Path(os.environ.get("VFERRY_BUILD", ROOT / "build")).resolve()
+        / "tests/interop/vfio_user_peer")
 
 
 @pytest.fixture
