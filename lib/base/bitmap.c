@@ -125,12 +125,6 @@ static void or_word(struct vf_bitmap *map, uint64_t word, uint64_t value)
 		(void) __atomic_fetch_or(&map->words[word], value, __ATOMIC_RELEASE);
 }
 
-void vf_bitmap_set_atomic(struct vf_bitmap *map, uint64_t bit)
-{
-	assert(bit < map->bits);
-	or_word(map, bit / 64, 1ull << (bit % 64));
-}
-
 void vf_bitmap_set_range_atomic(struct vf_bitmap *map, uint64_t first, uint64_t count)
 {
 	uint64_t end = first + count;

@@ -34,8 +34,7 @@ uint64_t vf_bitmap_count(const struct vf_bitmap *map, uint64_t first, uint64_t c
 /* Gives never-touched memory back: all bits clear. */
 void vf_bitmap_clear_all(struct vf_bitmap *map);
 
-/* Sets one bit with relaxed ordering plus a release; cheap when it is already set. */
-void vf_bitmap_set_atomic(struct vf_bitmap *map, uint64_t bit);
+/* Sets bits, with release; cheap when they are set already. */
 void vf_bitmap_set_range_atomic(struct vf_bitmap *map, uint64_t first, uint64_t count);
 /* ORs @count words in at word @first_word. */
 void vf_bitmap_or_words_atomic(struct vf_bitmap *map, uint64_t first_word, const uint64_t *words,

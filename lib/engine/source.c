@@ -702,26 +702,17 @@ const char *vf_source_event_name(enum vf_source_event_kind kind)
 	return (size_t) kind < VF_SRC_EVENT__COUNT ? names[kind] : NULL;
 }
 
+static const char *state_name(uint32_t state)
+{
+	return vf_source_state_name((enum vf_source_state) state);
+}
+
 int vf_source_table_text(char *to, size_t size)
 {
 	size_t len = 0;
 
-	for (size_t i = 0; i < VF_ARRAY_COUNT(table); i++) {
-		for (uint32_t pass = 0; pass < 2; pass++) {
-			uint32_t states = pass ? table[i].to : table[i].in;
-
-			for (int n = 0; n < VF_SRC_STATE__COUNT; n++) {
-				if (states & 1u << n)
-					len += (size_t) snprintf(len < size ? to + len : NULL,
-						len < size ? size - len : 0, "%s ",
-						vf_source_state_name((enum vf_source_state) n));
-			}
-			len += (size_t) snprintf(len < size ? to + len : NULL,
-						 len < size ? size - len : 0, "%s%s%s",
-						 pass ? "" : "+ ",
-						 pass ? "" : vf_source_event_name(table[i].on),
-						 pass ? "\n" : " -> ");
-		}
-	}
+	for (size_t i = 0; i < VF_ARRAY_COUNT(table); i++)
+		len = vf_table_row_text(to, size, len, table[i].in,
+					vf_source_event_name(table[i].on), table[i].to, state_name);
 	return (int) len;
 }

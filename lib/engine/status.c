@@ -2,6 +2,7 @@
 /* status.c - names of states, outcomes and actions; see status.h. */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/checked.h"
 #include "engine/status.h"
@@ -102,4 +103,34 @@ struct vf_action *vf_actions_add(struct vf_actions *actions, enum vf_action_kind
 	action = &actions->list[actions->count++];
 	*action = (struct vf_action) { .kind = kind };
 	return action;
+}
+
+static size_t append(char *to, size_t size, size_t len, const char *word)
+{
+	bool room = len < size;
+
+	return len + (size_t) snprintf(room ? to + len : NULL, room ? size - len : 0, "%s ", word);
+}
+
+static size_t append_states(char *to, size_t size, size_t len, uint32_t states,
+			    const char *(*state_name)(uint32_t state))
+{
+	for (uint32_t n = 0; n < 32; n++) {
+		if (states & 1u << n)
+			len = append(to, size, len, state_name(n));
+	}
+	return len;
+}
+
+size_t vf_table_row_text(char *to, size_t size, size_t len, uint32_t in, const char *event,
+			 uint32_t out, const char *(*state_name)(uint32_t state))
+{
+	len = append_states(to, size, len, in, state_name);
+	len = append(to, size, len, "+");
+	len = append(to, size, len, event);
+	len = append(to, size, len, "->");
+	len = append_states(to, size, len, out, state_name);
+	if (len && len <= size)
+		to[len - 1] = '\n';
+	return len;
 }

@@ -107,4 +107,11 @@ const char *vf_action_name(enum vf_action_kind kind);	/* "SEND_COMMIT"; NULL */
 /* For the two machines. */
 struct vf_action *vf_actions_add(struct vf_actions *actions, enum vf_action_kind kind);
 
+/*
+ * Appends "STATE ... + EVENT -> STATE ...\n" to the @len bytes that are in @to; @in and @out are sets of
+ * states. Return: the length it has, or would have if @size were enough.
+ */
+size_t vf_table_row_text(char *to, size_t size, size_t len, uint32_t in, const char *event,
+			 uint32_t out, const char *(*state_name)(uint32_t state));
+
 #endif

@@ -185,7 +185,6 @@ struct vferry_reasons {
 };
 
 int vf_reasons_init(struct vferry_reasons *r);
-void vf_reasons_done(struct vferry_reasons *r);
 /* All reasons in one error, for the status. */
 void vf_reasons_summary(const struct vf_refuse *list, struct vferry_error *err);
 

@@ -257,11 +257,6 @@ int vf_reasons_init(struct vferry_reasons *r)
 	return r->list.reasons ? 0 : -ENOMEM;
 }
 
-void vf_reasons_done(struct vferry_reasons *r)
-{
-	vf_refuse_done(&r->list);
-}
-
 void vferry_reasons_add(struct vferry_reasons *reasons, const char *id, const char *object,
 			const char *fmt, ...)
 {

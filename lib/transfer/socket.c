@@ -492,11 +492,6 @@ struct vf_listener *vf_listener_free(struct vf_listener *listener)
 	return NULL;
 }
 
-int vf_listener_fd(const struct vf_listener *listener)
-{
-	return listener->fd;
-}
-
 const char *vf_listener_uri(const struct vf_listener *listener)
 {
 	return listener->uri;
