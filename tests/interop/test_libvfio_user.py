@@ -111,8 +111,9 @@ def test_their_client_migrates_our_device(samples, servers, tmp_path, monkeypatc
     (tmp_path / "client").symlink_to(samples / "client")
     (tmp_path / "server").symlink_to(PEER)
     source = servers.start(PEER, "serve")
-    done = subprocess.run([str(tmp_path / "client"), str(source)], capture_output=True, text=True,
-                          timeout=60)
+    # `timeout` ends its children as well: the destination server, and the guest that it plays.
+    done = subprocess.run(["timeout", "--signal=KILL", "60", str(tmp_path / "client"), str(source)],
+                          capture_output=True, text=True)
     # The process we started has become the destination server; what it says is its verdict.
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{servers.logs()}"
     assert done.stdout.count("INTx triggered") == 2, done.stdout + done.stderr
