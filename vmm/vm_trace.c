@@ -40,7 +40,7 @@ struct vm_trace {
 	FILE *file;			/* NULL = none */
 	int failed_fd;			/* -1 = none */
 	char *failed;			/* owned; its name */
-	bool failed_is_empty;		/* and may go at the end */
+	bool failed_is_ours;		/* made here, and nothing was written yet: goes at the end */
 };
 
 /* ---- reading actions ---- */
@@ -218,10 +218,13 @@ static int open_failed(struct vm_trace *trace, const char *path)
 	trace->failed = strdup(path);
 	if (!trace->failed)
 		return -ENOMEM;
-	trace->failed_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	/* Only what was made here may be removed at the end. */
+	trace->failed_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	trace->failed_is_ours = trace->failed_fd >= 0;
+	if (!trace->failed_is_ours && errno == EEXIST)
+		trace->failed_fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (trace->failed_fd < 0 || fstat(trace->failed_fd, &st))
 		return -errno;
-	trace->failed_is_empty = !st.st_size;
 	return S_ISREG(st.st_mode) ? 0 : -EINVAL;
 }
 
@@ -272,7 +275,7 @@ struct vm_trace *vm_trace_free(struct vm_trace *trace)
 	if (trace->file)
 		(void) fclose(trace->file);
 	if (trace->failed_fd >= 0) {
-		if (trace->failed_is_empty)
+		if (trace->failed_is_ours)
 			(void) unlink(trace->failed);
 		(void) close(trace->failed_fd);
 	}
@@ -319,7 +322,7 @@ int vm_trace_write_failure(struct vm_trace *trace, struct vferry_session *sessio
 	ret = vferry_session_dump_trace(session, VFERRY_TRACE_JSON, &text);
 	if (ret)
 		return ret;
-	trace->failed_is_empty = false;
+	trace->failed_is_ours = false;
 	ret = write_all(trace->failed_fd, text);
 	free(text);
 	if (!ret)

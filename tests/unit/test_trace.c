@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -301,6 +302,7 @@ static void failure_is_written(void **state)
 	unsigned told = 0;
 	char path[64];
 	struct stat st;
+	int fd;
 
 	(void) state;
 	(void) snprintf(path, sizeof(path), "/tmp/vferry-trace-%d", (int) getpid());
@@ -324,8 +326,20 @@ static void failure_is_written(void **state)
 	assert_non_null(top);
 	(void) json_object_put(top);
 	(void) unlink(path);
-	options.failed = "/dev/null";
-	assert_int_equal(vm_trace_new(&options, &trace, NULL), -EINVAL);
+	/* What was there already is never removed, and nothing but a regular file is written to. */
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(vm_trace_new(&options, &trace, NULL), -ENXIO);
+	assert_int_equal(access(path, F_OK), 0);
+	(void) unlink(path);
+	assert_int_equal(symlink("/nowhere/x", path), 0);
+	assert_int_equal(vm_trace_new(&options, &trace, NULL), -ELOOP);
+	(void) unlink(path);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	(void) close(fd);
+	assert_int_equal(vm_trace_new(&options, &trace, NULL), 0);
+	(void) vm_trace_free(trace);
+	assert_int_equal(unlink(path), 0);
 	options = (struct vm_trace_options) { .actions = "send-commit=stop" };
 	assert_int_equal(vm_trace_new(&options, &trace, NULL), 0);
 	assert_int_equal(vm_trace_write_failure(trace, session, &written), -ENOENT);
