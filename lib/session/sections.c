@@ -105,7 +105,7 @@ int vf_sections_copy(struct vf_sections *s, uint32_t component, uint32_t id, uin
 
 	(void) pthread_mutex_lock(&s->lock);
 	slot = find(s, component, id);
-	if (!slot || !slot->arrived)
+	if (!slot || !slot->body)
 		ret = -ENODATA;
 	else if (slot->bytes && !(copy = malloc(slot->bytes)))
 		ret = -ENOMEM;

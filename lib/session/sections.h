@@ -52,7 +52,10 @@ int vf_sections_put(struct vf_sections *s, uint32_t component, uint32_t id, uint
 /* The slot if it was announced (arrived or not); NULL. Borrowed. */
 const struct vf_section_slot *vf_sections_find(struct vf_sections *s, uint32_t component,
 					       uint32_t id);
-/* A copy of the body, for the caller to free (NULL if it is empty). -ENODATA: did not arrive. */
+/*
+ * A copy of the body, for the caller to free (NULL if it is empty). -ENODATA: none ever arrived. One
+ * that is forgotten is still read, by a step that had it as its input and will be run again.
+ */
 int vf_sections_copy(struct vf_sections *s, uint32_t component, uint32_t id, uint8_t **ret_body,
 		     size_t *ret_bytes, uint16_t *ret_version);
 /* All sections of @component count as not arrived: what comes next is meant. */
