@@ -275,15 +275,18 @@ int vf_stream_sink_wait_room(struct vf_stream_sink *s, size_t bytes)
 	return ret;
 }
 
-/* The next item, waiting for it. NULL: cancelled. The caller frees it. */
-static struct item *take(struct vf_stream_sink *s)
+/* The next item, which the caller frees; @wait: until there is one. -ECANCELED; -EAGAIN. */
+static int take(struct vf_stream_sink *s, bool wait, struct item **ret)
 {
 	struct item *item;
+	int error = 0;
 
 	(void) pthread_mutex_lock(&s->lock);
-	while (!s->first && !s->cancelled)
+	while (wait && !s->first && !s->cancelled)
 		(void) pthread_cond_wait(&s->changed, &s->lock);
 	item = s->cancelled ? NULL : s->first;
+	if (!item)
+		error = s->cancelled ? -ECANCELED : -EAGAIN;
 	if (item) {
 		s->first = item->next;
 		if (!s->first)
@@ -292,7 +295,8 @@ static struct item *take(struct vf_stream_sink *s)
 		(void) pthread_cond_broadcast(&s->changed);
 	}
 	(void) pthread_mutex_unlock(&s->lock);
-	return item;
+	*ret = item;
+	return error;
 }
 
 static int load_chunk(struct vf_stream_sink *s, const struct item *item, uint64_t *bytes,
@@ -368,18 +372,18 @@ static int load_mark(struct vf_stream_sink *s, const struct vf_stream_mark *mark
 	return 0;
 }
 
-static int load_until(struct vf_stream_sink *s, uint32_t until, uint64_t *ret_bytes,
+static int load_until(struct vf_stream_sink *s, uint32_t until, bool wait, uint64_t *ret_bytes,
 		      struct vferry_error *err)
 {
 	uint64_t bytes = 0;
 	bool reached = false;
 
 	while (!reached) {
-		struct item *item = take(s);
-		int ret;
+		struct item *item;
+		int ret = take(s, wait, &item);
 
-		if (!item)
-			return -ECANCELED;
+		if (ret)
+			return ret;
 		if (item->type == VF_FRAME_STREAM_DATA)
 			ret = load_chunk(s, item, &bytes, err);
 		else if (item->type == VF_FRAME_STREAM_RESTART)
@@ -394,18 +398,34 @@ static int load_until(struct vf_stream_sink *s, uint32_t until, uint64_t *ret_by
 	return VF_SINK_DONE;
 }
 
-int vf_stream_sink_load_data(struct vf_stream_sink *s, uint64_t *ret_bytes, struct vferry_error *err)
+static int load_data(struct vf_stream_sink *s, bool wait, uint64_t *ret_bytes,
+		     struct vferry_error *err)
 {
-	int ret = load_until(s, VF_MARK_STOPPED, ret_bytes, err);
+	int ret = load_until(s, VF_MARK_STOPPED, wait, ret_bytes, err);
 
 	if (ret == VF_SINK_DONE)
 		s->stopped = true;
 	return ret;
 }
 
+int vf_stream_sink_load_data(struct vf_stream_sink *s, uint64_t *ret_bytes, struct vferry_error *err)
+{
+	return load_data(s, true, ret_bytes, err);
+}
+
 int vf_stream_sink_load_last(struct vf_stream_sink *s, uint64_t *ret_bytes, struct vferry_error *err)
 {
-	return load_until(s, VF_MARK_END, ret_bytes, err);
+	return load_until(s, VF_MARK_END, true, ret_bytes, err);
+}
+
+int vf_stream_sink_try_data(struct vf_stream_sink *s, uint64_t *ret_bytes, struct vferry_error *err)
+{
+	return load_data(s, false, ret_bytes, err);
+}
+
+int vf_stream_sink_try_last(struct vf_stream_sink *s, uint64_t *ret_bytes, struct vferry_error *err)
+{
+	return load_until(s, VF_MARK_END, false, ret_bytes, err);
 }
 
 void vf_stream_sink_cancel(struct vf_stream_sink *s)

@@ -61,6 +61,11 @@ int vf_stream_sink_load_data(struct vf_stream_sink *s, uint64_t *ret_bytes,
 			     struct vferry_error *err);
 int vf_stream_sink_load_last(struct vf_stream_sink *s, uint64_t *ret_bytes,
 			     struct vferry_error *err);
+/* The same for who has no thread to wait on: -EAGAIN: all that is queued is loaded, call again. */
+int vf_stream_sink_try_data(struct vf_stream_sink *s, uint64_t *ret_bytes,
+			    struct vferry_error *err);
+int vf_stream_sink_try_last(struct vf_stream_sink *s, uint64_t *ret_bytes,
+			    struct vferry_error *err);
 void vf_stream_sink_cancel(struct vf_stream_sink *s);
 /* After both steps: what was loaded, to hold against the manifest. */
 void vf_stream_sink_get_totals(struct vf_stream_sink *s, uint32_t *ret_generation,
