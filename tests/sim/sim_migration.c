@@ -1,268 +1,336 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sim_migration.c - whole migrations in virtual time.
+ * sim_migration.c - whole migrations in virtual time: many runs, and what they reached.
  *
- * Both sides' state machines, their plans and the convergence policies are wired to a made-up link
- * (delay, several channels, cuts), a made-up guest (dirty rate, resets of its devices) and made-up
- * trouble (failing steps, hooks and records, crashes, a person who cancels). Everything follows
- * from the seed. After every event the invariants are checked; steps are judged by order_world.c.
+ *   sim_migration [-v] [SEED [COUNT]]
  *
- * sim_migration [-v] [SEED [COUNT]]: without arguments a few thousand seeds, and then the proof
- * that the checks can fail: a rule is taken out, and a session that resumes when it must not is let
- * loose.
+ * Without arguments: a few thousand seeds; runs in which each allocation in turn fails; and the
+ * proof that the checks can fail, by rules taken out and mistakes put in. All outcomes, states and
+ * kinds of trouble must have been reached. A seed that fails is printed, and runs to the same
+ * failure again; -v shows it.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "sim.h"
+#include "wire/frame.h"
 
-static void check(struct sim *s)
-{
-	bool src_runs = s->src_vcpus || s->src_devices, dst_runs = s->dst_vcpus || s->dst_devices;
-
-	if (src_runs && dst_runs)
-		wrong(s, "both sides run");
-	if (dst_runs && !vf_handover_may_run(s->dst.handover))
-		wrong(s, "the destination runs what is not its own");
-	if (src_runs && !vf_handover_may_run(s->src.handover))
-		wrong(s, "the source runs what it gave away");
-	if (s->committed && src_runs && !s->may_resume)
-		wrong(s, "the source runs after COMMIT");
-	for (int i = 0; i < PLANS; i++) {
-		/* What is thrown away anyway need not be in order to its end. */
-		if (s->exec[i].world.failure && !s->exec[i].failed)
-			wrong(s, s->exec[i].world.failure);
-	}
-}
-
-static void check_end(struct sim *s)
-{
-	switch (s->src.outcome) {
-	case VF_OUTCOME_CHECKED:
-	case VF_OUTCOME_REFUSED:
-	case VF_OUTCOME_FAILED:
-	case VF_OUTCOME_CANCELLED:
-		if (!s->src_vcpus || s->src_devices != s->machine->devices)
-			wrong(s, "failed before COMMIT, and the source does not run");
-		if (s->dst_vcpus)
-			wrong(s, "both sides run at the end");
-		break;
-	case VF_OUTCOME_DONE:
-		if (s->dst_alive && !s->dst_vcpus && s->dst.outcome != VF_OUTCOME_LOST)
-			wrong(s, "done, and nobody runs it");
-		break;
-	case VF_OUTCOME_LOST:
-		break;
-	default:
-		wrong(s, "no outcome at the end");
-	}
-	if (!s->finished)
-		wrong(s, "it never finished");
-	if (s->throttle && s->src_vcpus)
-		wrong(s, "the guest stays throttled");
-}
-
-static uint64_t maybe(struct sim *s, unsigned percent, uint64_t most_ns)
-{
-	return rng_percent(&s->rng, percent) ? some(s, 1, most_ns) : 0;
-}
-
-static void draw(struct sim *s)
-{
-	static const uint64_t horizons[] = { 20 * MS, 200 * MS, 1500 * MS };
-	uint64_t horizon = horizons[rng_below(&s->rng, 3)];
-	size_t machine_count, policy_count;
-	const struct world_machine *machines = world_machines(&machine_count);
-	const struct vf_policy *policies = vf_policies(&policy_count);
-
-	s->machine = &machines[rng_below(&s->rng, machine_count)];
-	s->rate = some(s, 100, 10000) * VF_MIB;
-	s->dirty_rate = rng_percent(&s->rng, 70) ? s->rate / some(s, 2, 50) : s->rate * 2;
-	s->working_set = some(s, 1, 512) * VF_MIB;
-	s->delay_ns = some(s, MS / 100, 5 * MS);
-	s->config = (struct vf_source_config) {
-		.policy = &policies[rng_below(&s->rng, policy_count)],
-		.max_downtime_ns = some(s, 20, 300) * MS,
-		.pause_budget_ns = rng_percent(&s->rng, 40) ? some(s, 5, 500) * MS : 0,
-		.timeout_ns = some(s, 100, 3000) * MS,
-		.answer_timeout_ns = rng_percent(&s->rng, 30) ? some(s, 1, 30) * MS : 0,
-		.check = rng_percent(&s->rng, 3),
-		.hold = rng_percent(&s->rng, 15),
-	};
-	for (int i = 0; i < VF_HOOK__COUNT; i++)
-		s->config.hooks[i] = rng_percent(&s->rng, 30);
-	s->faults = (struct faults) {
-		.cut_ns = maybe(s, 10, horizon), .cancel_ns = maybe(s, 10, horizon),
-		.crash_ns = maybe(s, 3, horizon), .reset_ns = maybe(s, 40, horizon),
-		.hook_fails = rng_percent(&s->rng, 10), .record_fails = rng_percent(&s->rng, 8),
-		.refuses = rng_percent(&s->rng, 3), .manifest_bad = rng_percent(&s->rng, 3),
-		.more_cuts = (unsigned) rng_below(&s->rng, 4),
-	};
-	for (size_t i = 0; i < VF_ARRAY_COUNT(s->faults.traps); i++) {
-		static const enum kind kinds[] = { EV_CUT, EV_CUT, EV_SRC, EV_CRASH_DST };
-		bool destination = rng_percent(&s->rng, 50);
-
-		if (!rng_percent(&s->rng, 35))
-			continue;
-		s->faults.traps[i] = (struct trap) {
-			.kind = kinds[rng_below(&s->rng, VF_ARRAY_COUNT(kinds))],
-			.destination = destination,
-			.state = (uint32_t) rng_below(&s->rng, destination ? VF_DST_STATE__COUNT :
-								     VF_SRC_STATE__COUNT),
-			.delay_ns = some(s, 0, rng_percent(&s->rng, 50) ? MS / 10 :
-								    3 * s->delay_ns),
-		};
-	}
-	for (int i = 0; i < PLANS; i++)
-		s->faults.step_fails[i] = rng_percent(&s->rng, 20) ? 30 : 0;
-}
-
-static void begin(struct sim *s)
-{
-	vf_source_init(&s->src, &s->config);
-	vf_destination_init(&s->dst);
-	for (int i = 0; i < s->machine->devices; i++)
-		(void) vf_source_add_stream(&s->src, (uint32_t) i, 0);
-	s->link_up = s->dst_alive = s->src_vcpus = true;
-	s->src_devices = s->machine->devices;
-	local_dst(s, 0, VF_DST_LISTENING);
-	local_src(s, 1000, VF_SRC_START, 0);
-	if (s->faults.cut_ns)
-		post(s, s->faults.cut_ns, (struct event) { .kind = EV_CUT });
-	if (s->faults.cancel_ns)
-		local_src(s, s->faults.cancel_ns, VF_SRC_CANCEL, 0);
-	if (s->faults.crash_ns)
-		post(s, s->faults.crash_ns, (struct event) { .kind = EV_CRASH_DST });
-	if (s->faults.reset_ns)
-		post(s, s->faults.reset_ns, (struct event) { .kind = EV_RESET_DEVICE });
-}
+#define SEEDS 5000
+#define SEEDS_ENOUGH 500	/* so many reach everything */
+#define SEEDS_FOR_MISTAKE 3000
+#define PROGRESS_SECONDS 10
 
 struct tally {
+	uint64_t runs, events;
 	unsigned outcome[VF_OUTCOME__COUNT];
-	unsigned src[VF_SRC_STATE__COUNT], dst[VF_DST_STATE__COUNT], restarts;
+	unsigned src[VF_SRC_STATE__COUNT], dst[VF_DST_STATE__COUNT];
+	unsigned fault[FAULT__COUNT];
+	uint64_t handover, frames[2], failed_classes[PLANS], tried_classes[PLANS];
+	uint64_t src_events[VF_SRC_STATE__COUNT], dst_events[VF_DST_STATE__COUNT];
+	uint64_t pages_sent, pages_compared, device_bytes;
 	size_t most_queued;
-	uint64_t events;
 };
 
-/* One migration. Return: what went wrong, or NULL. */
-static const char *simulate(uint64_t seed, const struct vferry_order_rule *rules,
-			    size_t rule_count, bool bad_session, bool verbose,
-			    struct tally *tally)
+static void add(struct tally *t, const struct sim *s)
 {
-	static struct sim sim;
-	struct sim *s = &sim;
-
-	*s = (struct sim) { .seed = seed, .rng = { seed }, .verbose = verbose,
-			    .bad_session = bad_session };
-	draw(s);
-	if (verbose)
-		printf("seed %llu: %s, policy %s\n", (unsigned long long) seed, s->machine->name,
-		       s->config.policy->name);
+	t->runs++;
+	t->events += s->total;
+	t->outcome[s->src.outcome]++;
+	t->handover |= s->seen_handover;
+	for (int i = 0; i < VF_SRC_STATE__COUNT; i++) {
+		t->src[i] += s->seen_src >> i & 1;
+		t->src_events[i] |= s->seen_src_events[i];
+	}
+	for (int i = 0; i < VF_DST_STATE__COUNT; i++) {
+		t->dst[i] += s->seen_dst >> i & 1;
+		t->dst_events[i] |= s->seen_dst_events[i];
+	}
+	for (int i = 0; i < FAULT__COUNT; i++)
+		t->fault[i] += s->count[i] != 0;
 	for (int i = 0; i < PLANS; i++) {
-		if (!make_exec(s, (enum which) i, rules, rule_count))
-			wrong(s, "no plan");
+		t->failed_classes[i] |= s->failed_classes[i];
+		for (size_t k = 0; k < s->exec[i].step_count; k++)
+			t->tried_classes[i] |= vf_class_bit(s->exec[i].steps[k].step_class);
 	}
-	if (!s->failure)
-		begin(s);
-	while (s->queued && !s->failure) {
-		struct event e = take(s);
-
-		s->now_ns = e.at_ns;
-		dispatch(s, &e);
-		check(s);
-		if (++s->total > MAX_TOTAL)
-			wrong(s, "it does not end");
-	}
-	if (!s->failure)
-		check_end(s);
-	for (int i = 0; i < PLANS; i++)
-		s->exec[i].plan = vf_plan_free(s->exec[i].plan);
-	if (tally) {
-		tally->outcome[s->src.outcome]++;
-		tally->restarts += s->restarts;
-		for (int i = 0; i < VF_SRC_STATE__COUNT; i++)
-			tally->src[i] += s->seen_src >> i & 1;
-		for (int i = 0; i < VF_DST_STATE__COUNT; i++)
-			tally->dst[i] += s->seen_dst >> i & 1;
-		tally->events += s->total;
-		if (s->most_queued > tally->most_queued)
-			tally->most_queued = s->most_queued;
-	}
-	return s->failure;
+	t->frames[SOURCE] |= s->seen_frames[SOURCE];
+	t->frames[DESTINATION] |= s->seen_frames[DESTINATION];
+	t->pages_sent += s->pages_normal;
+	t->pages_compared += s->pages_compared;
+	t->device_bytes += s->device_bytes;
+	if (s->most_queued > t->most_queued)
+		t->most_queued = s->most_queued;
 }
 
-static bool must_fail(const char *what, const struct vferry_order_rule *rules, size_t count,
-		      bool bad_session)
-{
-	for (uint64_t seed = 1; seed <= 3000; seed++) {
-		const char *failure = simulate(seed, rules, count, bad_session, false, NULL);
+/* ---- what was reached ---- */
 
-		if (failure) {
-			printf("%s: seed %llu: %s\n", what, (unsigned long long) seed, failure);
-			return true;
-		}
-	}
-	printf("%s: nobody noticed\n", what);
+static bool missing(const char *what, const char *name)
+{
+	printf("NEVER REACHED: %s %s\n", what, name ? name : "?");
 	return false;
+}
+
+static bool print_states(const struct tally *t)
+{
+	bool all = true;
+
+	printf("ended as:");
+	for (int i = VF_OUTCOME_DONE; i < VF_OUTCOME__COUNT; i++)
+		printf("  %s %u", vf_outcome_name((enum vf_outcome) i), t->outcome[i]);
+	printf("\nsource was in:");
+	for (int i = VF_SRC_SETUP; i < VF_SRC_STATE__COUNT; i++)
+		printf("  %s %u", vf_source_state_name((enum vf_source_state) i), t->src[i]);
+	printf("\ndestination was in:");
+	for (int i = VF_DST_SETUP; i < VF_DST_STATE__COUNT; i++)
+		printf("  %s %u", vf_destination_state_name((enum vf_destination_state) i),
+		       t->dst[i]);
+	printf("\n");
+	for (int i = VF_OUTCOME_DONE; i < VF_OUTCOME__COUNT; i++)
+		if (!t->outcome[i] && i != VF_OUTCOME_UNKNOWN)	/* nobody leaves it at that */
+			all = missing("outcome", vf_outcome_name((enum vf_outcome) i));
+	for (int i = VF_SRC_SETUP; i < VF_SRC_STATE__COUNT; i++)
+		if (!t->src[i])
+			all = missing("source", vf_source_state_name((enum vf_source_state) i));
+	for (int i = VF_DST_SETUP; i < VF_DST_STATE__COUNT; i++)
+		if (!t->dst[i])
+			all = missing("destination",
+				      vf_destination_state_name((enum vf_destination_state) i));
+	for (int i = 0; i <= VF_HO_DST_LOST; i++) {
+		const char *name = vf_handover_state_name((enum vf_handover_state) i);
+
+		if (name && !(t->handover >> i & 1))
+			all = missing("hand-over", name);
+	}
+	return all;
+}
+
+static bool print_faults(const struct tally *t)
+{
+	bool all = true;
+
+	printf("runs with:");
+	for (int i = 0; i < FAULT__COUNT; i++)
+		printf("%s  %s %u", i && i % 9 == 0 ? "\n          " : "",
+		       fault_name((enum fault) i), t->fault[i]);
+	printf("\n");
+	for (int i = 0; i < FAULT__COUNT; i++)
+		if (!t->fault[i])
+			all = missing("fault", fault_name((enum fault) i));
+	return all;
+}
+
+/* Every step of every kind of machine failed once, every frame was sent. */
+static bool print_classes(const struct tally *t)
+{
+	uint64_t never[PLANS] = {
+		[LOAD] = vf_class_bit(VFERRY_LOAD_PREPARED) | vf_class_bit(VFERRY_LOAD_COMMIT),
+		[UNDO] = vf_class_bit(VFERRY_UNDO_VCPU_RUN),
+	};
+	static const char *const phases[PLANS] = { "failing to save", "failing to load",
+						   "failing to undo" };
+	unsigned failed = 0, tried = 0, rows = 0, frames = 0;
+	bool all = true;
+
+	for (int i = 0; i < PLANS; i++) {
+		uint64_t left = t->tried_classes[i] & ~t->failed_classes[i] & ~never[i];
+
+		failed += (unsigned) __builtin_popcountll(t->failed_classes[i]);
+		tried += (unsigned) __builtin_popcountll(t->tried_classes[i] & ~never[i]);
+		for (int n = 0; n < 64; n++)
+			if (left >> n & 1)
+				all = missing(phases[i], vferry_step_class_name(i * 64 + n));
+	}
+	for (int i = 0; i < VF_SRC_STATE__COUNT; i++)
+		rows += (unsigned) __builtin_popcountll(t->src_events[i]);
+	for (int i = 0; i < VF_DST_STATE__COUNT; i++)
+		rows += (unsigned) __builtin_popcountll(t->dst_events[i]);
+	for (uint16_t i = 1; i < 64; i++) {
+		const char *name = vf_frame_type_name(i);
+
+		if (!name || i == VF_FRAME_KEEPALIVE)
+			continue;
+		if ((t->frames[SOURCE] | t->frames[DESTINATION]) >> i & 1)
+			frames++;
+		else
+			all = missing("frame", name);
+	}
+	printf("%u of %u kinds of steps failed, %u kinds of frames, %u pairs of state and event\n",
+	       failed, tried, frames, rows);
+	return all;
 }
 
 /* A simulation that never gets somewhere does not test that it is right there: false then. */
 static bool print_tally(const struct tally *t)
 {
-	bool all = t->restarts;
+	bool all = print_states(t);
 
-	printf("ended as:");
-	for (int i = VF_OUTCOME_DONE; i < VF_OUTCOME__COUNT; i++) {
-		printf("  %s %u", vf_outcome_name((enum vf_outcome) i), t->outcome[i]);
-		all &= i == VF_OUTCOME_UNKNOWN || t->outcome[i];
+	all &= print_faults(t);
+	all &= print_classes(t);
+	printf("%llu runs, %llu events, at most %zu queued; %llu pages sent; compared before the "
+	       "destination may run: %llu pages, %llu bytes of device state\n",
+	       (unsigned long long) t->runs, (unsigned long long) t->events, t->most_queued,
+	       (unsigned long long) t->pages_sent, (unsigned long long) t->pages_compared,
+	       (unsigned long long) t->device_bytes);
+	return all && t->pages_compared && t->device_bytes;
+}
+
+/* ---- runs ---- */
+
+static struct sim sim;	/* large; used again and again */
+
+static const char *run(struct sim settings, const struct vferry_order_rule *rules, size_t rule_count)
+{
+	sim = settings;
+	return simulate(&sim, rules, rule_count);
+}
+
+static bool run_seeds(uint64_t first, uint64_t count, bool verbose, struct tally *tally)
+{
+	size_t rule_count;
+	const struct vferry_order_rule *rules = vferry_order_rules(&rule_count);
+	time_t told = time(NULL);
+
+	for (uint64_t seed = first; seed < first + count; seed++) {
+		const char *failure = run((struct sim) { .seed = seed, .verbose = verbose }, rules,
+					  rule_count);
+
+		add(tally, &sim);
+		if (failure) {
+			printf("seed %llu: %s\n(see it with: sim_migration -v %llu)\n",
+			       (unsigned long long) seed, failure, (unsigned long long) seed);
+			return false;
+		}
+		if (count > SEEDS && time(NULL) >= told + PROGRESS_SECONDS) {
+			told = time(NULL);
+			printf("%llu of %llu seeds\n", (unsigned long long) (seed - first + 1),
+			       (unsigned long long) count);
+			(void) fflush(stdout);
+		}
 	}
-	printf("\nsource was in:");
-	for (int i = VF_SRC_SETUP; i < VF_SRC_STATE__COUNT; i++) {
-		printf("  %s %u", vf_source_state_name((enum vf_source_state) i), t->src[i]);
-		all &= t->src[i] > 0;
+	return true;
+}
+
+/* Does the seed give a whole migration of this machine, if nothing goes wrong? */
+static bool is_whole(uint64_t seed, const struct world_machine *machine)
+{
+	size_t rule_count;
+	const struct vferry_order_rule *rules = vferry_order_rules(&rule_count);
+
+	return !run((struct sim) { .seed = seed, .quiet_world = true }, rules, rule_count) &&
+	       sim.machine == machine && sim.src.outcome == VF_OUTCOME_DONE;
+}
+
+/* The first allocation of a run fails, then the second, and so on until there is none left. */
+static bool run_out_of_memory(const struct world_machine *machine)
+{
+	size_t rule_count;
+	const struct vferry_order_rule *rules = vferry_order_rules(&rule_count);
+	unsigned side[2] = { 0 };
+	uint64_t seed = 1, n;
+
+	while (!is_whole(seed, machine))
+		seed++;
+	for (n = 1; ; n++) {
+		const char *failure = run((struct sim) { .seed = seed, .quiet_world = true,
+							 .force_memory = n }, rules, rule_count);
+
+		if (failure) {
+			printf("seed %llu, allocation %llu fails: %s\n", (unsigned long long) seed,
+			       (unsigned long long) n, failure);
+			return false;
+		}
+		side[SOURCE] += sim.count[FAULT_SOURCE_MEMORY];
+		side[DESTINATION] += sim.count[FAULT_DESTINATION_MEMORY];
+		if (!sim.count[FAULT_SOURCE_MEMORY] && !sim.count[FAULT_DESTINATION_MEMORY])
+			break;
 	}
-	printf("\ndestination was in:");
-	for (int i = VF_DST_SETUP; i < VF_DST_STATE__COUNT; i++) {
-		printf("  %s %u", vf_destination_state_name((enum vf_destination_state) i),
-		       t->dst[i]);
-		all &= t->dst[i] > 0;
+	printf("%s: each of %u allocations of the source and %u of the destination failed once\n",
+	       machine->name, side[SOURCE], side[DESTINATION]);
+	return side[SOURCE] && side[DESTINATION];
+}
+
+/* ---- the checks can fail ---- */
+
+static bool is_noticed(const char *what, const char *text, enum mutation mutation,
+		       const struct vferry_order_rule *rules, size_t count)
+{
+	for (uint64_t seed = 1; seed <= SEEDS_FOR_MISTAKE; seed++) {
+		const char *failure = run((struct sim) { .seed = seed, .mutation = mutation }, rules,
+					  count);
+
+		if (failure && !strcmp(failure, text)) {
+			printf("%s: seed %llu: %s\n", what, (unsigned long long) seed, failure);
+			return true;
+		}
 	}
-	printf("\n%u devices restarted, %llu events, at most %zu queued\n", t->restarts,
-	       (unsigned long long) t->events, t->most_queued);
+	printf("%s: NOBODY NOTICED\n", what);
+	return false;
+}
+
+static bool mistakes_are_noticed(void)
+{
+	static const struct {
+		enum mutation mutation;
+		const char *what, *text;
+	} mistakes[] = {
+		{ MUTATION_RESUMES, "a source that resumes by itself",
+		  "the source runs what it gave away" },
+		{ MUTATION_TAKES_LATE, "a page dirtied after it was read is not sent again",
+		  "a page of the destination is not the source's" },
+		{ MUTATION_OVERTAKES, "an older copy of a page overtakes a newer on another channel",
+		  "a page of the destination is not the source's" },
+		{ MUTATION_FORGETS_LOG, "the last report of a device's DMA is not asked for",
+		  "a page of the destination is not the source's" },
+		{ MUTATION_ZERO_LOST, "a page that became zero is not sent",
+		  "a page of the destination is not the source's" },
+		{ MUTATION_DROPS_CHUNK, "a chunk of device state is dropped",
+		  "a device's state on the destination is not the source's" },
+		{ MUTATION_KEEPS_STATE, "a device that was reset keeps its older state",
+		  "a device's state on the destination is not the source's" },
+		{ MUTATION_OLD_SECTION, "a register is saved before its last change",
+		  "a component of the destination is not as the source's" },
+	};
+	size_t rule_count, kept = 0;
+	const struct vferry_order_rule *rules = vferry_order_rules(&rule_count);
+	struct vferry_order_rule less[128];
+	bool all = true;
+
+	for (size_t i = 0; i < rule_count; i++) {
+		if (strcmp(rules[i].id, "load-irqchip-before-connect"))
+			less[kept++] = rules[i];
+	}
+	all &= kept + 1 == rule_count;
+	all &= is_noticed("a rule taken out", "the ITS is not there: software for ever",
+			  MUTATION_NONE, less, kept);
+	for (size_t i = 0; i < VF_ARRAY_COUNT(mistakes); i++)
+		all &= is_noticed(mistakes[i].what, mistakes[i].text, mistakes[i].mutation, rules,
+				  rule_count);
 	return all;
 }
 
 int main(int argc, char **argv)
 {
-	size_t rule_count, kept = 0;
-	const struct vferry_order_rule *rules = vferry_order_rules(&rule_count);
-	struct vferry_order_rule less[128];
-	struct tally tally = { 0 };
+	static struct tally tally;
+	const struct world_machine *machines;
+	size_t machine_count;
 	bool verbose = argc > 1 && !strcmp(argv[1], "-v");
 	int at = 1 + verbose;
 	uint64_t first = argc > at ? strtoull(argv[at], NULL, 0) : 1;
-	uint64_t count = argc > at + 1 ? strtoull(argv[at + 1], NULL, 0) : argc > at ? 1 : 3000;
+	uint64_t count = argc > at + 1 ? strtoull(argv[at + 1], NULL, 0) : argc > at ? 1 : SEEDS;
 
-	for (uint64_t seed = first; seed < first + count; seed++) {
-		const char *failure = simulate(seed, rules, rule_count, false, verbose, &tally);
-
-		if (failure) {
-			printf("seed %llu: %s\n(see it with: sim_migration -v %llu)\n",
-			       (unsigned long long) seed, failure, (unsigned long long) seed);
-			return 1;
-		}
-	}
-	if (!print_tally(&tally) && argc == 1)
+	if (!run_seeds(first, count, verbose, &tally))
+		return 1;
+	if (count < SEEDS_ENOUGH)
+		return 0;
+	if (!print_tally(&tally))
 		return 1;
 	if (argc > 1)
 		return 0;
-	for (size_t i = 0; i < rule_count; i++) {
-		if (strcmp(rules[i].id, "load-irqchip-before-connect"))
-			less[kept++] = rules[i];
+	machines = world_machines(&machine_count);
+	for (size_t i = 0; i < machine_count; i++) {
+		if (!run_out_of_memory(&machines[i]))
+			return 1;
 	}
-	if (kept + 1 != rule_count || !must_fail("a rule taken out", less, kept, false) ||
-	    !must_fail("a source that resumes by itself", rules, rule_count, true))
-		return 1;
-	return 0;
+	return mistakes_are_noticed() ? 0 : 1;
 }

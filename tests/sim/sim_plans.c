@@ -1,127 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* sim_plans.c - the guest's memory, and the steps of the three plans, judged by order_world.c. */
+/*
+ * sim_plans.c - the steps of the three plans: what may start, starts; most take a made-up time.
+ *
+ * As session/executor.c, without threads: a failed step keeps others from starting, those that run
+ * come to their end. Every beginning and end is told to the judge of the order (order_world.h).
+ */
 #include <errno.h>
 #include <string.h>
 
 #include "sim.h"
-
-/* ---- the guest ---- */
-
-static uint64_t dirty_now(struct sim *s)
-{
-	uint64_t ns = s->now_ns - s->dirty_since_ns;
-	uint64_t rate = s->dirty_rate * (100 - s->throttle) / 100;
-	uint64_t more = s->src_vcpus ? rate / 1000 * (ns / 1000) / 1000 : 0;
-
-	return vf_min_u64(s->working_set, s->dirty_bytes + more);
-}
-
-void settle_dirty(struct sim *s)
-{
-	s->dirty_bytes = dirty_now(s);
-	s->dirty_since_ns = s->now_ns;
-}
-
-/* ---- plans ---- */
-
-static bool needs_input(enum vferry_step_class c)
-{
-	return VFERRY_PHASE_OF(c) == VFERRY_PHASE_LOAD && c != VFERRY_LOAD_DEVICE_RESUMING &&
-	       c != VFERRY_LOAD_IRQCHIP_CREATE && c != VFERRY_LOAD_DEVICE_VALIDATE &&
-	       c != VFERRY_LOAD_IRQ_ROUTES && c != VFERRY_LOAD_IRQ_CONNECT &&
-	       c != VFERRY_LOAD_DEVICE_RUN_P2P && c != VFERRY_LOAD_DEVICE_RUN &&
-	       c != VFERRY_LOAD_VCPU_RUN && c != VFERRY_LOAD_PREPARED && c != VFERRY_LOAD_COMMIT;
-}
-
-static bool is_sessions(enum vferry_step_class c)
-{
-	return c == VFERRY_LOAD_PREPARED || c == VFERRY_LOAD_COMMIT;
-}
-
-bool make_exec(struct sim *s, enum which which, const struct vferry_order_rule *rules,
-	       size_t rule_count)
-{
-	struct exec *x = &s->exec[which];
-	struct vferry_error err = VFERRY_ERROR_INIT;
-
-	*x = (struct exec) { .threads = 1 + (unsigned) rng_below(&s->rng, 4) };
-	x->step_count = world_steps(s->machine, (enum vferry_phase) which, x->steps,
-				    WORLD_MAX_STEPS);
-	world_init(&x->world, s->machine, (enum vferry_phase) which);
-	if (vf_plan_new((enum vferry_phase) which, rules, rule_count, &x->plan))
-		return false;
-	for (size_t i = 0; i < x->step_count; i++) {
-		const struct world_step *step = &x->steps[i];
-		uint32_t component = (uint32_t) i;
-
-		for (size_t k = 0; k < i; k++) {
-			if (!strcmp(x->steps[k].component, step->component)) {
-				component = (uint32_t) k;
-				break;
-			}
-		}
-		if (vf_plan_add(x->plan, &(struct vf_plan_step) {
-			.component = component, .step_class = step->step_class,
-			.component_name = step->component, .device = step->device,
-			.name = step->name, .needs_input = needs_input(step->step_class),
-			.declared_ns = VF_NS_UNKNOWN }, &err) < 0)
-			return false;
-	}
-	return !vf_plan_seal(x->plan, &err);
-}
-
-void pump(struct sim *s, enum which which)
-{
-	struct exec *x = &s->exec[which];
-	uint32_t ready[WORLD_MAX_STEPS];
-
-	while (x->active && !x->aborted && !x->failed && vf_plan_running(x->plan) < x->threads) {
-		size_t n = vf_plan_ready(x->plan, ready, WORLD_MAX_STEPS), keep = 0;
-		const struct world_step *step;
-		uint32_t pick;
-
-		for (size_t i = 0; i < n; i++) {
-			if (!is_sessions(x->steps[ready[i]].step_class))
-				ready[keep++] = ready[i];
-		}
-		if (!keep)
-			break;
-		pick = rng_percent(&s->rng, 50) ? ready[0] : ready[rng_below(&s->rng, keep)];
-		step = &x->steps[pick];
-		if (vf_plan_start(x->plan, pick, 0, s->now_ns)) {
-			wrong(s, "a ready step could not be started");
-			return;
-		}
-		say(s, "%s begins %s:%s", which == LOAD ? "destination" : "source", step->component,
-		    step->name);
-		world_begin(&x->world, step);
-		if (which == LOAD && step->step_class >= VFERRY_LOAD_DEVICE_RUN_P2P) {
-			if (step->step_class == VFERRY_LOAD_VCPU_RUN)
-				s->dst_vcpus = true;
-			else if (step->device)
-				s->dst_devices++;
-		}
-		if (which == UNDO && step->step_class == VFERRY_UNDO_DEVICE_RUN_P2P)
-			s->src_devices++;
-		if (which == UNDO && step->step_class == VFERRY_UNDO_VCPU_RUN) {
-			settle_dirty(s);
-			s->src_vcpus = true;
-		}
-		post(s, some(s, 1000, rng_percent(&s->rng, 5) ? 20 * MS : MS / 2), (struct event) {
-			.kind = EV_STEP, .a = which, .b = pick });
-	}
-}
-
-void input(struct sim *s, enum vferry_step_class c, uint32_t index)
-{
-	struct exec *x = &s->exec[LOAD];
-
-	for (size_t i = 0; i < x->step_count; i++) {
-		if (x->steps[i].step_class == c &&
-		    (x->steps[i].index < 0 || (uint32_t) x->steps[i].index == index))
-			vf_plan_input(x->plan, (uint32_t) i);
-	}
-}
 
 /* Which load steps the section of a save step feeds. */
 static const struct feed {
@@ -131,8 +18,6 @@ static const struct feed {
 	{ VFERRY_SAVE_CONFIG_EARLY, VFERRY_LOAD_VECTOR_ALLOC },
 	{ VFERRY_SAVE_CONFIG, VFERRY_LOAD_CONFIG_RESTAGE },
 	{ VFERRY_SAVE_CONFIG, VFERRY_LOAD_CONFIG_ARM },
-	{ VFERRY_SAVE_DEVICE_DATA, VFERRY_LOAD_DEVICE_DATA_LAST },
-	{ VFERRY_SAVE_RAM_LAST, VFERRY_LOAD_RAM },
 	{ VFERRY_SAVE_CPU, VFERRY_LOAD_CPU_ID },
 	{ VFERRY_SAVE_CPU, VFERRY_LOAD_CPU_SREGS },
 	{ VFERRY_SAVE_CPU, VFERRY_LOAD_CPU_REGS },
@@ -150,85 +35,433 @@ static const struct feed {
 	{ VFERRY_SAVE_OTHER, VFERRY_LOAD_OTHER },
 };
 
-/* A device's bytes keep to one channel; everything else takes any. */
-static void send_section(struct sim *s, const struct world_step *step)
+bool feeds_any(enum vferry_step_class from)
 {
-	uint32_t index = step->index < 0 ? 0 : (uint32_t) step->index;
-	uint32_t channel = step->device ? index : (uint32_t) rng_below(&s->rng, CHANNELS);
-
 	for (size_t i = 0; i < VF_ARRAY_COUNT(feeds); i++) {
-		if (feeds[i].from != step->step_class)
-			continue;
-		s->sent++;
-		transmit(s, false, channel, MSG_SECTION, step->step_class, index);
-		return;
+		if (feeds[i].from == from)
+			return true;
+	}
+	return false;
+}
+
+static bool needs_input(enum vferry_step_class c)
+{
+	if (c == VFERRY_LOAD_RAM || c == VFERRY_LOAD_PREPARED || c == VFERRY_LOAD_COMMIT)
+		return true;
+	for (size_t i = 0; i < VF_ARRAY_COUNT(feeds); i++) {
+		if (feeds[i].to == c)
+			return true;
+	}
+	return false;
+}
+
+/* Components count in the order in which the save plan names them first. */
+void name_components(struct sim *s)
+{
+	struct world_step steps[WORLD_MAX_STEPS];
+	size_t count = world_steps(s->machine, VFERRY_PHASE_SAVE, steps, WORLD_MAX_STEPS);
+
+	for (size_t i = 0; i < count; i++) {
+		if (component_index(s, steps[i].component) == s->component_count)
+			s->components[s->component_count++] = steps[i].component;
+		if (steps[i].step_class == VFERRY_SAVE_DEVICE_DATA)
+			s->streams[steps[i].index] = component_index(s, steps[i].component);
 	}
 }
 
-static void check_load_ready(struct sim *s)
+uint32_t component_index(const struct sim *s, const char *name)
 {
-	struct exec *x = &s->exec[LOAD];
-	uint64_t before = vf_class_bit(VFERRY_LOAD_PREPARED) - 1;
+	uint32_t i;
 
-	if (!x->active || x->aborted || x->failed || s->ready_said ||
-	    !vf_plan_classes_done(x->plan, before))
-		return;
-	s->ready_said = true;
-	DST(s, LOAD_READY);
+	for (i = 0; i < s->component_count && strcmp(s->components[i], name); i++)
+		;
+	return i;
 }
 
-void check_manifest(struct sim *s)
+uint32_t stream_component(const struct sim *s, uint32_t device)
 {
-	if (!s->manifest_here || s->received < s->manifest)
+	return s->streams[device];
+}
+
+/* ---- making and freeing ---- */
+
+static int add_steps(struct exec *x, enum which which)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < x->step_count && ret >= 0; i++) {
+		const struct world_step *step = &x->steps[i];
+		uint32_t component = (uint32_t) i;
+
+		for (size_t k = 0; k < i; k++) {
+			if (!strcmp(x->steps[k].component, step->component)) {
+				component = (uint32_t) k;
+				break;
+			}
+		}
+		ret = vf_plan_add(x->plan, &(struct vf_plan_step) {
+			.component = component, .step_class = step->step_class,
+			.component_name = step->component, .device = step->device,
+			.name = step->name,
+			.needs_input = which == LOAD && needs_input(step->step_class),
+			.declared_ns = x->declared_ns }, NULL);
+	}
+	return ret < 0 ? ret : vf_plan_seal(x->plan, NULL);
+}
+
+/* One step that fails for sure; seeds that follow one another take one after the other. */
+static int draw_doomed(struct sim *s, enum which which, const struct exec *x)
+{
+	uint32_t step = (uint32_t) (s->seed % x->step_count);
+	enum vferry_step_class c = x->steps[step].step_class;
+
+	if (!rng_percent(&s->rng, s->faults.step_fails[which] ? 80 : 0) ||
+	    c == VFERRY_LOAD_PREPARED || c == VFERRY_LOAD_COMMIT || c == VFERRY_UNDO_VCPU_RUN)
+		return -1;
+	return (int) step;
+}
+
+bool make_plan(struct sim *s, enum which which)
+{
+	struct exec *x = &s->exec[which];
+
+	*x = (struct exec) { .doomed = -1 };
+	/* The steps that load state wait, each on a thread of its own. */
+	x->threads = 1 + (unsigned) rng_below(&s->rng, 4);
+	if (which == LOAD)
+		x->threads += (unsigned) s->machine->devices;
+	x->declared_ns = rng_percent(&s->rng, 50) ? some(s, 1000, MS / 2) : VF_NS_UNKNOWN;
+	x->step_count = world_steps(s->machine, (enum vferry_phase) which, x->steps,
+				    WORLD_MAX_STEPS);
+	x->doomed = draw_doomed(s, which, x);
+	world_init(&x->world, s->machine, (enum vferry_phase) which);
+	if (vf_plan_new((enum vferry_phase) which, s->rules, s->rule_count, &x->plan) ||
+	    add_steps(x, which))
+		return false;
+	vf_plan_allow(x->plan, 0);
+	return true;
+}
+
+void free_plans(struct sim *s)
+{
+	for (int i = SAVE; i < PLANS; i++)
+		s->exec[i].plan = vf_plan_free(s->exec[i].plan);
+}
+
+/* ---- beginning ---- */
+
+static const char *side_name(enum which which)
+{
+	return which == LOAD ? "destination" : "source";
+}
+
+static void step_begins(struct sim *s, enum which which, uint32_t index)
+{
+	const struct world_step *step = &s->exec[which].steps[index];
+	unsigned device = step->index < 0 ? 0 : (unsigned) step->index;
+
+	say(s, "%s begins %s:%s", side_name(which), step->component, step->name);
+	guest_settle(s);
+	world_begin(&s->exec[which].world, step);
+	switch (step->step_class) {
+	case VFERRY_SAVE_DEVICE_DATA:
+		pump_drain(s, device, index);
 		return;
-	s->manifest_here = false;
-	if (s->faults.manifest_bad)
-		DST(s, MANIFEST_BAD);
-	else
-		DST(s, MANIFEST_OK);
+	case VFERRY_SAVE_RAM_LAST:
+		s->last_step = (int) index;
+		s->in_last_round = true;
+		if (send_round(s, s->last_round))
+			end_step(s, SAVE, index, true);
+		return;
+	case VFERRY_LOAD_DEVICE_DATA:
+	case VFERRY_LOAD_DEVICE_DATA_LAST:
+		s->device[DESTINATION][device].load_step = (int) index;
+		s->device[DESTINATION][device].load_last =
+			step->step_class == VFERRY_LOAD_DEVICE_DATA_LAST;
+		post(s, some(s, 1000, MS / 4), (struct event) { .kind = EV_LOAD, .a = device });
+		return;
+	case VFERRY_LOAD_DEVICE_RUN_P2P:
+		s->device[DESTINATION][device].running = true;
+		break;
+	case VFERRY_LOAD_VCPU_RUN:
+		s->vcpus[DESTINATION] = true;
+		break;
+	case VFERRY_UNDO_DEVICE_RUN_P2P:
+		s->device[SOURCE][device].running = true;
+		break;
+	case VFERRY_UNDO_VCPU_RUN:
+		s->vcpus[SOURCE] = true;
+		break;
+	default:
+		break;
+	}
+	post(s, some(s, 1000, rng_percent(&s->rng, 5) ? 20 * MS : MS / 2), (struct event) {
+		.kind = EV_STEP, .a = which, .b = index });
+}
+
+void pump(struct sim *s, enum which which)
+{
+	struct exec *x = &s->exec[which];
+	uint32_t ready[WORLD_MAX_STEPS];
+
+	while (x->active && !x->aborted && !x->failed && vf_plan_running(x->plan) < x->threads) {
+		size_t n = vf_plan_ready(x->plan, ready, WORLD_MAX_STEPS);
+		uint32_t pick;
+
+		if (!n)
+			break;
+		pick = rng_percent(&s->rng, 50) ? ready[0] : ready[rng_below(&s->rng, n)];
+		if (vf_plan_start(x->plan, pick, 0, s->now_ns)) {
+			wrong(s, "a ready step could not be started");
+			return;
+		}
+		step_begins(s, which, pick);
+	}
+}
+
+/* ---- input ---- */
+
+void input(struct sim *s, enum vferry_step_class c, uint32_t index)
+{
+	struct exec *x = &s->exec[LOAD];
+
+	for (size_t i = 0; i < x->step_count && x->plan; i++) {
+		if (x->steps[i].step_class == c &&
+		    (x->steps[i].index < 0 || (uint32_t) x->steps[i].index == index))
+			vf_plan_input(x->plan, (uint32_t) i);
+	}
+}
+
+/* Steps behind a device's first state wait until its load step has seen that it began anew. */
+static bool is_held(const struct sim *s, enum vferry_step_class to, uint32_t index)
+{
+	return (to == VFERRY_LOAD_CONFIG_RESTAGE || to == VFERRY_LOAD_CONFIG_ARM) &&
+	       s->device[DESTINATION][index].restarts;
 }
 
 void section_arrived(struct sim *s, enum vferry_step_class from, uint32_t index)
 {
 	for (size_t i = 0; i < VF_ARRAY_COUNT(feeds); i++) {
-		if (feeds[i].from == from)
+		if (feeds[i].from == from && !is_held(s, feeds[i].to, index))
 			input(s, feeds[i].to, index);
 	}
 }
 
-/* The session's own step: begins and ends in one moment. */
-void session_step(struct sim *s, enum vferry_step_class c)
-{
-	struct exec *x = &s->exec[LOAD];
+/* ---- ends ---- */
 
-	for (uint32_t i = 0; i < x->step_count; i++) {
-		if (x->steps[i].step_class != c)
+static bool may_fail(const struct sim *s, enum which which, uint32_t index)
+{
+	enum vferry_step_class c = s->exec[which].steps[index].step_class;
+
+	return c != VFERRY_LOAD_PREPARED && c != VFERRY_LOAD_COMMIT && c != VFERRY_UNDO_VCPU_RUN;
+}
+
+static bool draw_failure(struct sim *s, enum which which, uint32_t index)
+{
+	struct exec *x = &s->exec[which];
+	enum vferry_step_class c = x->steps[index].step_class;
+	enum fault kind = FAULT_SAVE_STEP;
+
+	if (x->doomed >= 0 ? x->doomed != (int) index :
+			     rng_below(&s->rng, 1000) >= s->faults.step_fails[which] ||
+				     !may_fail(s, which, index))
+		return false;
+	if (which == UNDO)
+		kind = FAULT_UNDO_STEP;
+	else if (which == LOAD)
+		kind = c > VFERRY_LOAD_COMMIT ? FAULT_RUN_STEP : FAULT_LOAD_STEP;
+	fault(s, kind);
+	s->failed_classes[which] |= vf_class_bit(c);
+	return true;
+}
+
+/* The body that feeds the step must be there: a copy is what a step reads. */
+static bool has_body(struct sim *s, const struct world_step *step)
+{
+	for (size_t i = 0; i < VF_ARRAY_COUNT(feeds); i++) {
+		uint32_t id = 1 + feeds[i].from + 64 * (step->index < 0 ? 0 : (uint32_t) step->index);
+		uint8_t *body = NULL;
+		uint16_t version;
+		size_t bytes;
+
+		if (feeds[i].to != step->step_class)
 			continue;
-		if (vf_plan_start(x->plan, i, 0, s->now_ns)) {
-			wrong(s, "PREPARED or COMMIT before its time");
-			return;
+		for (size_t k = 0; k < s->sections.count; k++) {
+			if (s->sections.slots[k].id != id)
+				continue;
+			if (vf_sections_copy(&s->sections, s->sections.slots[k].component, id, &body,
+					     &bytes, &version))
+				return false;
+			world_free(body);
+			return true;
 		}
-		world_begin(&x->world, &x->steps[i]);
-		vf_plan_done(x->plan, i, 0, s->now_ns);
-		world_end(&x->world, &x->steps[i]);
+	}
+	return true;
+}
+
+void step_time_over(struct sim *s, enum which which, uint32_t index)
+{
+	struct exec *x = &s->exec[which];
+	const struct world_step *step = &x->steps[index];
+	bool failed = draw_failure(s, which, index);
+	int ret = 0;
+
+	if (!failed && which == LOAD && step->step_class < VFERRY_LOAD_PREPARED && !x->aborted)
+		failed = !has_body(s, step);
+	if (!failed && which == SAVE && feeds_any(step->step_class)) {
+		guest_settle(s);
+		/* A reset of the device goes first: what follows it would be forgotten. */
+		if (step->step_class == VFERRY_SAVE_CONFIG)
+			ret = follow_generation(s, (unsigned) step->index);
+		ret = ret ? ret : send_section(s, step);
+	}
+	if (!failed && !ret && which == LOAD && step->step_class == VFERRY_LOAD_RAM)
+		destination_ram_complete(s);
+	if (!failed && !ret && which == LOAD && step->step_class == VFERRY_LOAD_PREPARED)
+		ret = destination_check_manifest(s);
+	if (!failed && !ret && which == SAVE && step->step_class == VFERRY_SAVE_VCPU_STOP)
+		ret = send_switchover(s);
+	end_step(s, which, index, failed || ret);
+}
+
+static void save_step_ended(struct sim *s, const struct world_step *step)
+{
+	struct exec *x = &s->exec[SAVE];
+
+	guest_step_ends(s, step);
+	if (step->step_class == VFERRY_SAVE_VCPU_STOP) {
+		for (int i = 0; i < s->machine->devices; i++)
+			s->device[SOURCE][i].precopying = false;
+		SRC(s, MACHINE_STOPPED);
+	}
+	if (step->step_class == VFERRY_SAVE_CONFIG_EARLY && !x->aborted &&
+	    vf_plan_classes_done(x->plan, vf_class_bit(VFERRY_SAVE_CONFIG_EARLY)))
+		source_configs_sent(s);
+}
+
+/* The session stops what it started. */
+static void stop_destination(struct sim *s)
+{
+	s->vcpus[DESTINATION] = false;
+	for (int i = 0; i < s->machine->devices; i++)
+		s->device[DESTINATION][i].running = false;
+}
+
+static void step_failed(struct sim *s, enum which which, const struct world_step *step)
+{
+	struct exec *x = &s->exec[which];
+	bool first = !x->failed;
+
+	say(s, "FAILS: %s:%s", step->component, step->name);
+	if (which == UNDO) {
+		s->device_lost |= step->device != NULL;
+		return;
+	}
+	x->failed = true;
+	if (!first || x->aborted)
+		return;
+	if (which == SAVE) {
+		SRC(s, SAVE_FAILED);
+	} else if (s->dst.handover == VF_HO_DST_LOADING) {
+		DST(s, LOAD_FAILED);
+	} else {
+		stop_destination(s);
+		DST(s, RUN_FAILED);
 	}
 }
 
-void try_restart(struct sim *s, uint32_t device)
+static void plan_ended(struct sim *s, enum which which)
+{
+	struct exec *x = &s->exec[which];
+
+	if (!x->active || x->aborted || x->failed || !vf_plan_all_done(x->plan))
+		return;
+	if (which == SAVE) {
+		world_finish(&x->world);
+		x->active = false;
+		SRC(s, SAVE_DONE);
+	} else if (which == UNDO) {
+		x->active = false;
+		SRC(s, UNDO_DONE, .device_lost = s->device_lost);
+	}
+}
+
+void end_step(struct sim *s, enum which which, uint32_t index, bool failed)
+{
+	struct exec *x = &s->exec[which];
+	const struct world_step *step = &x->steps[index];
+
+	world_end(&x->world, step);
+	if (failed) {
+		vf_plan_fail(x->plan, index, which == UNDO, s->now_ns);
+		step_failed(s, which, step);
+	} else {
+		vf_plan_done(x->plan, index, 0, s->now_ns);
+		if (which == SAVE)
+			save_step_ended(s, step);
+	}
+	begin_undo(s);
+	pump(s, which);
+	plan_ended(s, which);
+	if (which == LOAD)
+		load_check_idle(s);
+}
+
+/* All that is allowed is done: the destination's session hears of it once. */
+void load_check_idle(struct sim *s)
+{
+	struct exec *x = &s->exec[LOAD];
+	bool loading = s->dst.handover == VF_HO_DST_LOADING;
+	uint64_t classes = loading ? vf_class_bit(VFERRY_LOAD_COMMIT) - 1 : UINT64_MAX;
+
+	if (!x->active || x->aborted || x->failed || x->ready_said || vf_plan_running(x->plan) ||
+	    !vf_plan_classes_done(x->plan, classes))
+		return;
+	x->ready_said = true;
+	if (loading) {
+		DST(s, LOAD_READY);
+		DST(s, MANIFEST_OK);
+	} else {
+		x->active = false;
+		world_finish(&x->world);
+		DST(s, RUN_DONE);
+	}
+}
+
+/* What runs comes to its end; then everything is put back. */
+void begin_undo(struct sim *s)
+{
+	struct exec *undo = &s->exec[UNDO];
+
+	if (!s->undo_wanted || vf_plan_running(s->exec[SAVE].plan))
+		return;
+	s->undo_wanted = false;
+	s->taken_back = undo->active = true;
+	vf_plan_allow(undo->plan, UINT64_MAX);
+	vf_ram_tracking_stop(s->ram[SOURCE]);
+	for (int i = 0; i < s->machine->devices; i++)
+		s->device[SOURCE][i].running = false;
+	pump(s, UNDO);
+}
+
+/* ---- a device begins anew ---- */
+
+void restart_device(struct sim *s, uint32_t device)
 {
 	static const char *const key[WORLD_MAX_DEVICES] = { "00:04.0", "00:05.0" };
 	struct exec *x = &s->exec[LOAD];
 	struct world_device *d = &x->world.device[device];
-	int r;
+	uint32_t step = (uint32_t) s->device[DESTINATION][device].load_step;
 
-	if (!x->active || x->aborted || x->failed)
-		return;
-	r = vf_plan_restart_device(x->plan, key[device], NULL);
-	s->restart_pending[device] = r == -EBUSY;
-	if (r == -EBUSY)
-		return;
-	if (r < 0) {
-		wrong(s, "a device could not be restarted");
+	s->device[DESTINATION][device].load_step = -1;
+	s->device[DESTINATION][device].restarts--;
+	vf_plan_done(x->plan, step, 0, s->now_ns);
+	world_end(&x->world, &x->steps[step]);
+	if (vf_plan_restart_device(x->plan, key[device], NULL) < 0) {
+		/* As executor.c: nothing starts any more. */
+		say(s, "device %u cannot begin anew", device);
+		x->failed = true;
+		DST(s, LOAD_FAILED);
 		return;
 	}
 	for (size_t i = 0; i < x->step_count; i++) {
@@ -241,96 +474,14 @@ void try_restart(struct sim *s, uint32_t device)
 			x->world.fallible++;
 	}
 	d->resuming = d->staged = d->data = false;
-	s->restarts++;
-	s->load_generation[device]++;
-}
+	/* Sections that came since the restart feed its steps again. */
+	for (size_t i = 0; i < s->sections.count; i++) {
+		const struct vf_section_slot *slot = &s->sections.slots[i];
+		enum vferry_step_class from = (enum vferry_step_class) ((slot->id - 1) % 64);
 
-void begin_undo(struct sim *s)
-{
-	struct exec *save = &s->exec[SAVE], *undo = &s->exec[UNDO];
-
-	if (!s->undo_wanted || vf_plan_running(save->plan))
-		return;
-	s->undo_wanted = false;
-	undo->active = true;
-	s->src_devices = 0;
-	pump(s, UNDO);
-}
-
-static void end_save_step(struct sim *s, const struct world_step *step)
-{
-	if (step->step_class == VFERRY_SAVE_VCPU_STOP) {
-		settle_dirty(s);
-		s->src_vcpus = false;
-		transmit(s, false, 0, MSG_BEGAN, 0, 0);
-		SRC(s, MACHINE_STOPPED);
+		if ((from == VFERRY_SAVE_CONFIG_EARLY || from == VFERRY_SAVE_CONFIG) &&
+		    (slot->id - 1) / 64 == device && slot->arrived)
+			section_arrived(s, from, device);
 	}
-	if (step->step_class == VFERRY_SAVE_DEVICE_STOP) {
-		s->src_devices--;
-		transmit(s, false, (uint32_t) step->index, MSG_DATA, (uint32_t) step->index, 0);
-	}
-	send_section(s, step);
-	if (step->step_class == VFERRY_SAVE_CONFIG_EARLY)
-		transmit(s, false, (uint32_t) step->index, MSG_INITIAL, (uint32_t) step->index,
-		     s->generation[step->index]);
-}
-
-void end_step(struct sim *s, enum which which, uint32_t index)
-{
-	struct exec *x = &s->exec[which];
-	const struct world_step *step = &x->steps[index];
-	bool fails = rng_below(&s->rng, 1000) < s->faults.step_fails[which];
-
-	if (which == LOAD && !s->dst_alive)
-		return;
-	if (fails && which == UNDO && step->step_class != VFERRY_UNDO_DEVICE_RUN)
-		fails = false;	/* only a device can be lost there */
-	world_end(&x->world, step);
-	if (fails) {
-		say(s, "FAILS: %s:%s", step->component, step->name);
-		s->device_lost |= which == UNDO;
-		x->failed = which != UNDO;
-		vf_plan_fail(x->plan, index, which == UNDO, s->now_ns);
-		if (which == SAVE)
-			SRC(s, SAVE_FAILED);
-		else if (which == LOAD && x->aborted)
-			return;
-		else if (which == LOAD && step->step_class > VFERRY_LOAD_COMMIT) {
-			/* The session stops what it started. */
-			s->dst_vcpus = false;
-			s->dst_devices = 0;
-			DST(s, RUN_FAILED);
-		} else if (which == LOAD) {
-			DST(s, LOAD_FAILED);
-		}
-	} else {
-		vf_plan_done(x->plan, index, 0, s->now_ns);
-		if (which == SAVE)
-			end_save_step(s, step);
-	}
-	if (which == LOAD) {
-		for (uint32_t d = 0; d < (uint32_t) s->machine->devices; d++) {
-			if (s->restart_pending[d])
-				try_restart(s, d);
-		}
-	}
-	begin_undo(s);
-	pump(s, which);
-	if (which == SAVE && x->active && !x->aborted && vf_plan_all_done(x->plan) && !fails) {
-		world_finish(&x->world);
-		x->active = false;
-		SRC(s, SAVE_DONE);
-	}
-	if (which == UNDO && vf_plan_all_done(x->plan) && x->active) {
-		x->active = false;
-		SRC(s, UNDO_DONE, .device_lost = s->device_lost);
-	}
-	if (which == LOAD && x->active && !x->aborted && !x->failed) {
-		check_load_ready(s);
-		if (vf_plan_all_done(x->plan)) {
-			x->active = false;
-			world_finish(&x->world);
-			DST(s, RUN_DONE);
-		}
-	}
+	pump(s, LOAD);
 }
