@@ -41,4 +41,10 @@ bench: all
 	@ninja -C $(BUILD) --quiet $(BENCH_PROGRAMS:%=bench/bench-%)
 	@bench/run $(BUILD)
 
-.PHONY: all bench check check-asan check-tsan demo docs install tidy
+# Whole migrations in virtual time (docs/testing.md): SEEDS of them, FIRST is the first seed.
+FIRST ?= 1
+SEEDS ?= 1000000
+soak-sim: all
+	@scripts/soak-sim $(BUILD)/tests/sim/sim_migration $(FIRST) $(SEEDS)
+
+.PHONY: all bench check check-asan check-tsan demo docs install soak-sim tidy
