@@ -145,6 +145,9 @@ bool vf_plan_classes_done(const struct vf_plan *plan, uint64_t classes);
  */
 int vf_plan_restart_device(struct vf_plan *plan, const char *device, struct vferry_error *err);
 
+/* May steps of this class run while it is known that their device will begin anew? */
+bool vf_class_before_restart(enum vferry_step_class step_class);
+
 /** vf_plan_why_waiting() - one sentence: what @step still waits for. Writes and NUL-ends. */
 void vf_plan_why_waiting(const struct vf_plan *plan, uint32_t step, char *to, size_t size);
 

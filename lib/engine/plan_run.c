@@ -257,6 +257,12 @@ bool vf_plan_classes_done(const struct vf_plan *plan, uint64_t classes)
 	return true;
 }
 
+bool vf_class_before_restart(enum vferry_step_class step_class)
+{
+	return VFERRY_PHASE_OF(step_class) == VFERRY_PHASE_LOAD &&
+	       (vf_class_bit(step_class) & (RESTARTABLE | SURVIVES_RESTART));
+}
+
 static bool is_restartable(const struct vf_plan *plan, const struct step *step, uint32_t device)
 {
 	return plan->phase == VFERRY_PHASE_LOAD && step->device == device &&

@@ -142,6 +142,11 @@ static void load_restarted(void *user, const char *device)
 {
 	struct vf_destination_side *side = user;
 
+	(void) pthread_mutex_lock(&side->lock);
+	for (uint32_t i = 0; i < side->machine.component_count; i++)
+		if (side->by_remote[i]->restarts_due && !strcmp(side->by_remote[i]->device, device))
+			side->by_remote[i]->restarts_due--;
+	(void) pthread_mutex_unlock(&side->lock);
 	for (uint32_t i = 0; i < side->machine.component_count; i++) {
 		struct vf_session_component *c = side->by_remote[i];
 

@@ -121,6 +121,8 @@ int vf_destination_receive(struct vf_destination_side *side);
 /* To whoever asked, and to the source if it is still there. */
 void vf_destination_answer(struct vf_destination_side *side, bool ran);
 /* Marks the input of every load step that waits for this section. */
+/* A RESTART of @c's stream is on its way to the load step. */
+void vf_destination_count_restart(struct vf_destination_side *side, struct vf_session_component *c);
 void vf_destination_section_arrived(struct vf_destination_side *side,
 				    const struct vf_session_component *c, uint32_t section);
 

@@ -187,6 +187,20 @@ static int deliver_rest(struct vf_destination_side *side, uint8_t *body, struct 
 	return ret;
 }
 
+/* Before anything is delivered: in a file, sections do not wait for what lies in front of them. */
+static int count_restarts(struct vf_destination_side *side, struct vferry_error *err)
+{
+	struct vf_file_cursor cursor = { 0 };
+	struct vf_file_frame frame;
+	int ret;
+
+	while ((ret = vf_file_reader_next(side->file, &cursor, &frame, err)) > 0)
+		if (frame.frame.type == VF_FRAME_STREAM_RESTART &&
+		    frame.frame.component < side->machine.component_count)
+			vf_destination_count_restart(side, side->by_remote[frame.frame.component]);
+	return ret;
+}
+
 static int load_file(struct vf_destination_side *side, uint8_t *body, struct vferry_error *err)
 {
 	int ret = bind_to_file(side, body, err);
@@ -200,7 +214,9 @@ static int load_file(struct vf_destination_side *side, uint8_t *body, struct vfe
 	side->switchover_ns = vf_now_ns();
 	(void) pthread_mutex_unlock(&side->lock);
 	vf_session_post_kind(side->session, VF_DST_SWITCHOVER_BEGAN);
-	ret = start_feeders(side);
+	ret = count_restarts(side, err);
+	if (!ret)
+		ret = start_feeders(side);
 	if (!ret && side->session->ram) {
 		ret = -pthread_create(&side->pages_thread, NULL, pages_main, side);
 		side->pages_exists = !ret;

@@ -87,14 +87,36 @@ void vf_destination_answer(struct vf_destination_side *side, bool ran)
 
 /* ---- frames ---- */
 
+void vf_destination_count_restart(struct vf_destination_side *side, struct vf_session_component *c)
+{
+	(void) pthread_mutex_lock(&side->lock);
+	c->restarts_due++;
+	(void) pthread_mutex_unlock(&side->lock);
+}
+
+static bool restart_due(struct vf_destination_side *side, const char *device)
+{
+	bool due = false;
+
+	(void) pthread_mutex_lock(&side->lock);
+	for (uint32_t i = 0; i < side->machine.component_count; i++)
+		due |= side->by_remote[i]->restarts_due && !strcmp(side->by_remote[i]->device, device);
+	(void) pthread_mutex_unlock(&side->lock);
+	return due;
+}
+
+/* A device that will begin anew: what is behind its first state is fed when it has. */
 void vf_destination_section_arrived(struct vf_destination_side *side,
 				    const struct vf_session_component *c, uint32_t section)
 {
+	bool due = c->device[0] && restart_due(side, c->device);
+
 	for (uint32_t i = 0; i < vf_plan_count(side->plan); i++) {
 		struct vf_plan_view view;
 
 		vf_executor_get(side->executor, i, &view);
 		if (view.step.component == c->index && view.step.step < VF_OWN_FIRST &&
+		    (!due || vf_class_before_restart(view.step.step_class)) &&
 		    vf_destination_feeding(side->session, c, &c->desc.steps[view.step.step]) == section)
 			vf_executor_input(side->executor, i);
 	}
@@ -157,11 +179,13 @@ static int on_stream(struct vf_destination_side *side, const struct vf_frame *fr
 	side->stream_bytes += frame->length;
 	(void) pthread_mutex_unlock(&side->lock);
 	/* What was staged before the reset is void: stage waits for the section that follows. */
-	if (frame->type == VF_FRAME_STREAM_RESTART && !side->file)
+	if (frame->type == VF_FRAME_STREAM_RESTART && !side->file) {
+		vf_destination_count_restart(side, c);
 		for (uint32_t i = 0; i < side->machine.component_count; i++)
 			if (side->by_remote[i]->device[0] &&
 			    !strcmp(side->by_remote[i]->device, c->device))
 				vf_sections_forget(&side->sections, i);
+	}
 	return vf_stream_sink_put(c->stream_sink, frame, body, place, err);
 }
 

@@ -49,6 +49,7 @@ struct vf_session_component {
 	uint32_t remote;		/* destination: index on the wire, VF_NO_COMPONENT */
 	struct vf_stream_source *stream_source;
 	struct vf_stream_sink *stream_sink;
+	uint32_t restarts_due;		/* destination's lock: RESTARTs its load step has not seen */
 };
 
 struct vf_event {

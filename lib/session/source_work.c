@@ -182,6 +182,18 @@ static int run_own_save_step(struct vf_source_side *side, const struct vf_plan_v
 	return -EINVAL;
 }
 
+/* Told after the config space of the stopped device, a reset would make that void. */
+static int follow_streams(struct vf_source_side *side, const char *device, struct vferry_error *err)
+{
+	struct vferry_session *s = side->session;
+	int ret = 0;
+
+	for (size_t i = 0; i < s->component_count && !ret; i++)
+		if (s->components[i].stream_source && !strcmp(s->components[i].device, device))
+			ret = vf_stream_source_follow(s->components[i].stream_source, err);
+	return ret;
+}
+
 static int run_save_step(void *user, const struct vf_plan_view *view, uint64_t *ret_bytes,
 			 struct vferry_error *err)
 {
@@ -191,6 +203,12 @@ static int run_save_step(void *user, const struct vf_plan_view *view, uint64_t *
 	if (view->step.step >= VF_OWN_FIRST)
 		return run_own_save_step(side, view, ret_bytes, err);
 	c = &side->session->components[view->step.component];
+	if (view->step.step_class == VFERRY_SAVE_CONFIG && c->device[0]) {
+		int ret = follow_streams(side, c->device, err);
+
+		if (ret)
+			return ret;
+	}
 	return vf_step_run_save(side->session, c, &c->desc.steps[view->step.step],
 				vf_source_send_section, ret_bytes, err);
 }

@@ -33,6 +33,7 @@ struct vf_stream_source {
 	pthread_t thread;
 	bool thread_exists;
 
+	pthread_mutex_t follow_lock;	/* before `lock`: one at a time begins a generation */
 	pthread_mutex_t lock;		/* everything below */
 	pthread_cond_t changed;
 	bool precopying;		/* pre-copy began: acknowledgement may be awaited */
@@ -79,6 +80,7 @@ int vf_stream_source_new(uint32_t component, const char *name, const struct vfer
 		free(s);
 		return -ENOMEM;
 	}
+	(void) pthread_mutex_init(&s->follow_lock, NULL);
 	(void) pthread_mutex_init(&s->lock, NULL);
 	(void) pthread_condattr_init(&attr);
 	(void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -96,6 +98,7 @@ struct vf_stream_source *vf_stream_source_free(struct vf_stream_source *s)
 	(void) vf_stream_source_stop(s, NULL);
 	(void) pthread_cond_destroy(&s->changed);
 	(void) pthread_mutex_destroy(&s->lock);
+	(void) pthread_mutex_destroy(&s->follow_lock);
 	free(s->own_buffer);
 	free(s);
 	return NULL;
@@ -211,11 +214,22 @@ static int begin_generation(struct vf_stream_source *s, uint32_t generation,
 
 static int follow_generation(struct vf_stream_source *s, struct vferry_error *err)
 {
-	uint32_t generation = s->generation;
+	uint32_t generation;
+	int ret = 0;
 
-	if (s->stream->generation)
-		generation = s->stream->generation(s->stream_user);
-	return generation == s->generation ? 0 : begin_generation(s, generation, err);
+	if (!s->stream->generation)
+		return 0;
+	(void) pthread_mutex_lock(&s->follow_lock);
+	generation = s->stream->generation(s->stream_user);
+	if (generation != s->generation)
+		ret = begin_generation(s, generation, err);
+	(void) pthread_mutex_unlock(&s->follow_lock);
+	return ret;
+}
+
+int vf_stream_source_follow(struct vf_stream_source *s, struct vferry_error *err)
+{
+	return follow_generation(s, err);
 }
 
 /* The component's answer, kept for whoever asks while the pump runs. */

@@ -56,6 +56,11 @@ int vf_stream_source_start(struct vf_stream_source *s, struct vferry_error *err)
 void vf_stream_source_request_stop(struct vf_stream_source *s);
 /* Ends pre-copy; returns when the thread is gone. Its failure, if any, is returned. */
 int vf_stream_source_stop(struct vf_stream_source *s, struct vferry_error *err);
+/*
+ * After the device-stop step, on any thread: a reset in the last moment before it is told now, so that
+ * the config space of the stopped device comes behind it.
+ */
+int vf_stream_source_follow(struct vf_stream_source *s, struct vferry_error *err);
 /* After the device-stop step: all that is left, with both marks. */
 int vf_stream_source_drain(struct vf_stream_source *s, uint64_t *ret_bytes,
 			   struct vferry_error *err);
