@@ -10,7 +10,8 @@
 
 enum {
 	OPT_CONTROL = 1, OPT_CHECK, OPT_MAX_DOWNTIME, OPT_PAUSE_BUDGET, OPT_BANDWIDTH, OPT_CHANNELS,
-	OPT_COMPRESSION, OPT_POLICY, OPT_TIMEOUT, OPT_VERIFY, OPT_TLS, OPT_HOOK, OPT_DETACH, OPT_JSON,
+	OPT_COMPRESSION, OPT_POLICY, OPT_TIMEOUT, OPT_STALL_TIMEOUT, OPT_VERIFY, OPT_TLS,
+	OPT_HOOK, OPT_DETACH, OPT_JSON,
 };
 
 static const struct tool_option migrate_options[] = {
@@ -25,6 +26,8 @@ static const struct tool_option migrate_options[] = {
 	{ "compression", "none|lz4|zstd", "of pages (none)", OPT_COMPRESSION },
 	{ "policy", "throttle|continue|give-up", "if it does not converge (throttle)", OPT_POLICY },
 	{ "timeout", "SECONDS", "give up after so long (0: never)", OPT_TIMEOUT },
+	{ "stall-timeout", "SECONDS", "give up a destination that is silent for so long (30)",
+	  OPT_STALL_TIMEOUT },
 	{ "verify", NULL, "compare a digest of all memory, outside the pause", OPT_VERIFY },
 	{ "tls-creds", "DIR", "not there yet", OPT_TLS },
 	{ "hook", "FILE", "program told before the switchover, after commit or roll-back", OPT_HOOK },
@@ -134,6 +137,8 @@ static int take(void *user, int id, const char *value)
 		return add_word(r, "x-vferry-policy", value, policies);
 	case OPT_TIMEOUT:
 		return add_number(r, "x-vferry-timeout", value, 0, 1000000);
+	case OPT_STALL_TIMEOUT:
+		return add_number(r, "x-vferry-stall-timeout", value, 1, 1000000);
 	case OPT_VERIFY:
 		json_object_object_add(r->parameters, "x-vferry-verify",
 				       json_object_new_boolean(true));

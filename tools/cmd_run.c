@@ -26,7 +26,7 @@ enum {
 	OPT_ACCEL = 1, OPT_CPUS, OPT_MEMORY, OPT_HUGETLB, OPT_GIC, OPT_GUEST, OPT_GUEST_ARGS, OPT_KERNEL,
 	OPT_INITRD, OPT_APPEND, OPT_DEVICE, OPT_PEERS, OPT_CONTROL, OPT_INCOMING, OPT_PAUSED,
 	OPT_GUEST_TIME, OPT_RECORD_DIR, OPT_FILES, OPT_HOOK, OPT_SANDBOX, OPT_TRACE,
-	OPT_TRACE_FAILED, OPT_JSON,
+	OPT_TRACE_FAILED, OPT_STALL_TIMEOUT, OPT_JSON,
 };
 
 static const struct tool_option options[] = {
@@ -57,6 +57,8 @@ static const struct tool_option options[] = {
 	{ "trace", "FILE", "every event of its migrations, as a line of JSON", OPT_TRACE },
 	{ "trace-failed", "FILE|none", "the last events of a migration that failed (CONTROL.trace)",
 	  OPT_TRACE_FAILED },
+	{ "stall-timeout", "SECONDS", "a peer that is silent for so long is given up (30)",
+	  OPT_STALL_TIMEOUT },
 	{ "json", NULL, "lines on standard output are JSON", OPT_JSON },
 	{ 0 }
 };
@@ -186,6 +188,16 @@ static int take_hook(struct run *r, const char *value)
 	return 0;
 }
 
+static int take_seconds(const char *value, uint64_t *ret_ns)
+{
+	uint64_t seconds;
+	int ret = tool_number(value, 1, 1000000, &seconds);
+
+	if (!ret)
+		*ret_ns = seconds * 1000000000;
+	return ret;
+}
+
 static int take(void *user, int id, const char *value)
 {
 	struct run *r = user;
@@ -221,6 +233,8 @@ static int take(void *user, int id, const char *value)
 	case OPT_TRACE_FAILED:
 		r->trace_failed = value;
 		return 0;
+	case OPT_STALL_TIMEOUT:
+		return take_seconds(value, &r->vm_options.stall_timeout_ns);
 	case OPT_JSON:
 		r->json = true;
 		return 0;

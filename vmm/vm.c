@@ -429,6 +429,8 @@ int vm_new(const struct vm_options *options, struct vm **ret_vm, struct vferry_e
 	};
 	vm->parameters.session = (struct vferry_parameters) VFERRY_PARAMETERS_INIT;
 	vm->parameters.session.channels = 2;
+	if (options->stall_timeout_ns)
+		vm->parameters.session.stall_timeout_ns = options->stall_timeout_ns;
 	if (options->hook)
 		(void) snprintf(vm->parameters.hook, sizeof(vm->parameters.hook), "%s", options->hook);
 	vm->end = &vm->first;

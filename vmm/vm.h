@@ -77,6 +77,7 @@ struct vm_options {
 	bool sandboxed;
 	struct hook_runner *hook_runner;
 	struct vm_trace *trace;		/* what its migrations tell; borrowed; or NULL */
+	uint64_t stall_timeout_ns;	/* of both directions; 0 = the library's default */
 	const struct vm_callbacks *callbacks;	/* borrowed */
 	void *user;
 };

@@ -475,7 +475,7 @@ static void tick(void *user)
 	(void) pthread_mutex_unlock(&side->lock);
 	check_setup(side);
 	if (accepted)
-		(void) vf_destination_send(side, VF_FRAME_KEEPALIVE, VF_NO_COMPONENT, NULL, 0);
+		(void) vf_channel_keepalive(side->channels[0]);
 }
 
 int vf_destination_listen(struct vf_destination_side *side, struct vferry_error *err)
@@ -497,7 +497,7 @@ int vf_destination_listen(struct vf_destination_side *side, struct vferry_error 
 	(void) pthread_mutex_unlock(&s->lock);
 	ret = vf_destination_accept_start(side);
 	if (!ret)
-		ret = vf_ticker_start(&side->ticker, s->parameters.stall_timeout_ns / 4, tick, side);
+		ret = vf_ticker_start(&side->ticker, VF_KEEPALIVE_NS, tick, side);
 	return ret ? vferry_error_set(err, ret, "no-thread", NULL, "cannot start a thread: %s",
 				      vferry_errno_name(ret)) : 0;
 }

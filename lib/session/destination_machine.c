@@ -357,11 +357,11 @@ int vf_destination_check_manifest(struct vf_destination_side *side, struct vferr
 
 		if (i < side->channel_count)
 			vf_channel_get_stats(side->channels[i], &stats);
-		if (stats.received_frames < m->channels[i].frames)
+		if (stats.received_content < m->channels[i].frames)
 			ret = vferry_error_set(err, -EBADMSG, "manifest-channel", NULL,
 					       "channel %u: %" PRIu64 " frames were sent, %" PRIu64
 					       " came", i, m->channels[i].frames,
-					       stats.received_frames);
+					       stats.received_content);
 	}
 	return ret;
 }

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "session/irq_plan.h"
 #include "session/session_internal.h"
+#include "session/ticker.h"
 #include "vfio/device_component.h"
 #include "wire/frame.h"
 
@@ -240,6 +241,10 @@ int vferry_session_set_parameters(struct vferry_session *s, const struct vferry_
 		return vferry_error_set(err, -EINVAL, "bad-parameter", NULL,
 					"channels must be 1..%d, compression and policy known ones",
 					VF_MAX_CHANNELS);
+	if (p->stall_timeout_ns && p->stall_timeout_ns < VF_STALL_LEAST_NS)
+		return vferry_error_set(err, -EINVAL, "bad-parameter", NULL,
+					"a stall timeout is 1 s or more: a peer that is well is heard "
+					"four times a second");
 	if (p->record_dir && !(dir = strdup(p->record_dir)))
 		return -ENOMEM;
 	free(s->record_dir);

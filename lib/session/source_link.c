@@ -264,7 +264,7 @@ int vf_source_send_manifest(struct vf_source_side *side, struct vferry_error *er
 
 		vf_channel_get_stats(side->channels[i], &stats);
 		channels[i] = (struct vf_channel_count) {
-			.frames = stats.sent_frames, .bytes = stats.sent_bytes,
+			.frames = stats.sent_content, .bytes = stats.sent_bytes,
 		};
 	}
 	m.sections = side->sections;
@@ -695,8 +695,7 @@ static void tick(void *user)
 
 	check_setup(side);
 	for (unsigned i = 0; i < side->channel_count; i++)
-		(void) vf_channel_send(side->channels[i], VF_FRAME_KEEPALIVE, VF_FRAME_OPTIONAL,
-				       VF_NO_COMPONENT, NULL, 0, NULL);
+		(void) vf_channel_keepalive(side->channels[i]);
 }
 
 int vf_source_link_start(struct vf_source_side *side, struct vferry_error *err)
@@ -705,8 +704,7 @@ int vf_source_link_start(struct vf_source_side *side, struct vferry_error *err)
 
 	side->return_exists = !ret;
 	if (!ret)
-		ret = vf_ticker_start(&side->ticker, side->session->parameters.stall_timeout_ns / 4,
-				      tick, side);
+		ret = vf_ticker_start(&side->ticker, VF_KEEPALIVE_NS, tick, side);
 	return ret ? vferry_error_set(err, ret, "no-thread", NULL, "cannot start a thread: %s",
 				      vferry_errno_name(ret)) : 0;
 }

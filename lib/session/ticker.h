@@ -2,6 +2,9 @@
 /*
  * ticker.h - a thread that calls a function every so often, and can be stopped at once. Both sides
  * keep the link awake with it: a peer that is silent for too long counts as dead.
+ *
+ * How long is too long is each side's own choice (vferry_parameters.stall_timeout_ns), of which the
+ * other knows nothing; so signs of life come at a fixed pace, four of them in the shortest timeout.
  */
 #ifndef VF_SESSION_TICKER_H
 #define VF_SESSION_TICKER_H
@@ -9,6 +12,9 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#define VF_KEEPALIVE_NS 250000000ull
+#define VF_STALL_LEAST_NS (4 * VF_KEEPALIVE_NS)
 
 struct vf_ticker {
 	void (*tick)(void *user);	/* on the ticker's thread */

@@ -28,6 +28,7 @@ struct vf_channel {
 	struct vf_limiter *limiter;	/* borrowed, may be NULL */
 	struct vf_trace *trace;		/* borrowed, may be NULL */
 	bool down;			/* atomic; shut down by this side */
+	uint64_t stall_ns;		/* atomic; the stall timeout, to be named; 0 = none */
 	uint64_t frame_limit_ns;	/* atomic; a frame that began must be here within; 0 = none */
 
 	pthread_mutex_t send_lock;	/* protects the two below, and the order on the wire */
@@ -44,6 +45,7 @@ struct vf_channel {
 
 	/* Atomic, relaxed. */
 	uint64_t sent_bytes, sent_frames, received_bytes, received_frames, last_received_ns;
+	uint64_t sent_content, received_content;	/* frames other than keepalives */
 };
 
 int vf_channel_new(const struct vf_transport_ops *ops, void *take_transport, const char *name,
@@ -95,6 +97,7 @@ int vf_channel_set_stall_timeout(struct vf_channel *channel, uint64_t ns)
 	if (vf_mul_u64(ns, VF_FRAME_STALLS, &limit))
 		limit = 0;
 	vf_channel_set_frame_limit(channel, limit);
+	__atomic_store_n(&channel->stall_ns, ns, __ATOMIC_RELAXED);
 	return channel->ops->set_stall_timeout(channel->transport, ns);
 }
 
@@ -139,7 +142,10 @@ static int failure(const struct vf_channel *channel, int ret, const char *doing,
 					"%s: this side shut the channel down", doing);
 	if (ret == -ETIMEDOUT)
 		return vferry_error_set(err, ret, "channel-stalled", channel->name,
-					"%s: the peer did not move for too long", doing);
+					"%s: nothing moved for %llu ms, the stall timeout", doing,
+					(unsigned long long) (__atomic_load_n(&channel->stall_ns,
+									      __ATOMIC_RELAXED) /
+							      VF_MS_NS));
 	if (ret == -ETIME)
 		return vferry_error_set(err, -ETIMEDOUT, "channel-slow", channel->name,
 					"%s: a frame was not whole within its time", doing);
@@ -212,6 +218,29 @@ static int trace_sending(const struct vf_channel *channel, const struct vf_outgo
 			frame_count);
 }
 
+static int send_locked(struct vf_channel *channel, struct vf_outgoing *frames, size_t frame_count,
+		       struct iovec *iov, size_t iov_count, bool guest, struct vferry_error *err)
+{
+	int ret = channel->send_error;
+
+	if (!ret)
+		ret = trace_sending(channel, frames, frame_count);
+	if (!ret) {
+		for (size_t i = 0; i < frame_count; i++) {
+			frames[i].frame.sequence = channel->send_sequence + i;
+			vf_frame_encode(&frames[i].frame, frames[i].header);
+		}
+		ret = send_all_locked(channel, iov, iov_count, guest);
+		channel->send_sequence += frame_count;
+	}
+	if (ret)
+		return channel->send_error = failure(channel, ret, "sending", err);
+	count(&channel->sent_frames, frame_count);
+	for (size_t i = 0; i < frame_count; i++)
+		count(&channel->sent_content, frames[i].frame.type != VF_FRAME_KEEPALIVE);
+	return 0;
+}
+
 int vf_channel_send_vector(struct vf_channel *channel, struct vf_outgoing *frames,
 			   size_t frame_count, struct iovec *iov, size_t iov_count, bool guest,
 			   struct vferry_error *err)
@@ -233,21 +262,7 @@ int vf_channel_send_vector(struct vf_channel *channel, struct vf_outgoing *frame
 	if (ret)
 		return vferry_error_set(err, ret, "channel-cancelled", channel->name, "cancelled");
 	(void) pthread_mutex_lock(&channel->send_lock);
-	ret = channel->send_error;
-	if (!ret)
-		ret = trace_sending(channel, frames, frame_count);
-	if (!ret) {
-		for (size_t i = 0; i < frame_count; i++) {
-			frames[i].frame.sequence = channel->send_sequence + i;
-			vf_frame_encode(&frames[i].frame, frames[i].header);
-		}
-		ret = send_all_locked(channel, iov, iov_count, guest);
-		channel->send_sequence += frame_count;
-	}
-	if (ret)
-		ret = channel->send_error = failure(channel, ret, "sending", err);
-	else
-		count(&channel->sent_frames, frame_count);
+	ret = send_locked(channel, frames, frame_count, iov, iov_count, guest, err);
 	(void) pthread_mutex_unlock(&channel->send_lock);
 	return ret;
 }
@@ -266,6 +281,22 @@ int vf_channel_send(struct vf_channel *channel, enum vf_frame_type type, uint16_
 	out.frame.length = (uint32_t) vf_min_u64(length, UINT32_MAX);
 	out.frame.body_crc = length <= VF_FRAME_MAX_BYTES ? vf_crc32c(0, body, length) : 0;
 	return vf_channel_send_vector(channel, &out, 1, iov, 2, false, err);
+}
+
+int vf_channel_keepalive(struct vf_channel *channel)
+{
+	struct vf_outgoing out = {
+		.frame = { .type = VF_FRAME_KEEPALIVE, .flags = VF_FRAME_OPTIONAL,
+			   .component = VF_NO_COMPONENT },
+	};
+	struct iovec iov = { .iov_base = out.header, .iov_len = sizeof(out.header) };
+	int ret;
+
+	if (pthread_mutex_trylock(&channel->send_lock))
+		return 0;
+	ret = send_locked(channel, &out, 1, &iov, 1, false, NULL);
+	(void) pthread_mutex_unlock(&channel->send_lock);
+	return ret;
 }
 
 /* ---- receiving ---- */
@@ -393,6 +424,7 @@ static int recv_one_header(struct vf_channel *channel, uint32_t max_length, stru
 	channel->recv_type = frame.type;
 	channel->recv_left = frame.length;
 	count(&channel->received_frames, 1);
+	count(&channel->received_content, frame.type != VF_FRAME_KEEPALIVE);
 	*ret_frame = frame;
 	return 1;
 }
@@ -479,6 +511,8 @@ void vf_channel_get_stats(const struct vf_channel *channel, struct vf_channel_st
 		.sent_frames = __atomic_load_n(&channel->sent_frames, __ATOMIC_RELAXED),
 		.received_bytes = __atomic_load_n(&channel->received_bytes, __ATOMIC_RELAXED),
 		.received_frames = __atomic_load_n(&channel->received_frames, __ATOMIC_RELAXED),
+		.sent_content = __atomic_load_n(&channel->sent_content, __ATOMIC_RELAXED),
+		.received_content = __atomic_load_n(&channel->received_content, __ATOMIC_RELAXED),
 		.last_received_ns = __atomic_load_n(&channel->last_received_ns, __ATOMIC_RELAXED),
 	};
 }

@@ -107,6 +107,12 @@ int vf_channel_send_vector(struct vf_channel *channel, struct vf_outgoing *frame
 			   size_t frame_count, struct iovec *iov, size_t iov_count, bool guest,
 			   struct vferry_error *err);
 
+/*
+ * A sign of life, unless somebody is sending at this moment: who sends is alive, and may be waiting for
+ * a slow peer, for which the other channels should not have to wait. Return: as vf_channel_send().
+ */
+int vf_channel_keepalive(struct vf_channel *channel);
+
 /* ---- receiving ---- */
 
 /*
@@ -148,6 +154,8 @@ struct vf_channel_stats {
 	uint64_t sent_frames;
 	uint64_t received_bytes;
 	uint64_t received_frames;
+	uint64_t sent_content;		/* of the frames those that are no keepalives */
+	uint64_t received_content;
 	uint64_t last_received_ns;	/* CLOCK_MONOTONIC; 0 = never */
 };
 

@@ -173,7 +173,7 @@ struct vf_manifest {
 	uint32_t stream_count;
 	struct vf_manifest_stream *streams;
 	uint32_t channel_count;
-	struct vf_channel_count *channels;	/* frames in front of the last ROUND_END, each channel */
+	struct vf_channel_count *channels;	/* what was sent on each; KEEPALIVE is no frame here */
 };
 
 struct vf_report_step {

@@ -12,8 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -391,6 +393,7 @@ static void test_stall(void **state)
 	} while (!ret);
 	assert_int_equal(ret, -ETIMEDOUT);
 	assert_string_equal(err.id, "channel-stalled");
+	assert_non_null(strstr(err.message, " 60 ms"));
 	assert_int_equal(vf_channel_send(channel, VF_FRAME_COMMIT, 0, 0, "", 0, NULL), -ETIMEDOUT);
 	assert_int_equal(vf_channel_recv_header(channel, 100, &frame, NULL), -ETIMEDOUT);
 	assert_true(vf_now_ns() - start >= 120 * VF_MS_NS);
@@ -418,6 +421,49 @@ static void *send_many(void *arg)
 	} while (!ret);
 	free(body);
 	return (void *) (intptr_t) ret;
+}
+
+/* A sign of life is content to nobody, and never waits for a peer that is slow to take something else. */
+static void test_keepalive(void **state)
+{
+	struct vf_channel *a, *b, *slow;
+	struct vf_channel_stats stats;
+	struct vf_frame frame;
+	uint8_t *body;
+	pthread_t sender;
+	int fd = make_half(&slow), queued = 0, before = -1;
+
+	(void) state;
+	make_pair(&a, &b);
+	assert_int_equal(vf_channel_keepalive(a), 0);
+	assert_int_equal(vf_channel_send(a, VF_FRAME_COMMIT, 0, VF_NO_COMPONENT, NULL, 0, NULL), 0);
+	assert_int_equal(vf_channel_recv(b, 100, &frame, &body, NULL), 1);
+	assert_int_equal(frame.type, VF_FRAME_KEEPALIVE);
+	assert_int_equal(frame.length, 0);
+	assert_int_equal(vf_channel_recv(b, 100, &frame, &body, NULL), 1);
+	vf_channel_get_stats(a, &stats);
+	assert_int_equal(stats.sent_frames, 2);
+	assert_int_equal(stats.sent_content, 1);
+	vf_channel_get_stats(b, &stats);
+	assert_int_equal(stats.received_frames, 2);
+	assert_int_equal(stats.received_content, 1);
+	(void) vf_channel_free(a);
+	(void) vf_channel_free(b);
+
+	/* Somebody is in the midst of a frame: what is queued grows no more, and the frame is not whole. */
+	assert_int_equal(pthread_create(&sender, NULL, send_many, slow), 0);
+	while (!queued || queued != before) {
+		struct timespec ts = { .tv_nsec = 20 * (long) VF_MS_NS };
+
+		before = queued;
+		(void) nanosleep(&ts, NULL);
+		assert_int_equal(ioctl(fd, FIONREAD, &queued), 0);
+	}
+	assert_int_equal(vf_channel_keepalive(slow), 0);	/* returns */
+	vf_channel_shutdown(slow);
+	assert_int_equal(pthread_join(sender, NULL), 0);
+	close(fd);
+	(void) vf_channel_free(slow);
 }
 
 static void test_shutdown_wakes(void **state)
@@ -575,6 +621,7 @@ int main(void)
 		cmocka_unit_test(test_body_must_be_read_whole),
 		cmocka_unit_test(test_too_long_a_frame_is_not_sent),
 		cmocka_unit_test(test_stall),
+		cmocka_unit_test(test_keepalive),
 		cmocka_unit_test(test_shutdown_wakes),
 		cmocka_unit_test(test_many_senders),
 		cmocka_unit_test(test_limiter),

@@ -589,6 +589,26 @@ static void check_changes_nothing(void **state)
 	machine_done(&to);
 }
 
+/* Shorter than signs of life are apart, it would give up a peer that is well. */
+static void a_stall_timeout_is_a_second_or_more(void **state)
+{
+	struct vferry_parameters p = VFERRY_PARAMETERS_INIT;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct machine m;
+
+	(void) state;
+	machine_init(&m, true);
+	machine_session(&m, &machine_ops, NULL);
+	p.stall_timeout_ns = SECOND;
+	assert_int_equal(vferry_session_set_parameters(m.session, &p, &err), 0);
+	p.stall_timeout_ns = 0;
+	assert_int_equal(vferry_session_set_parameters(m.session, &p, &err), 0);
+	p.stall_timeout_ns = SECOND - 1;
+	assert_int_equal(vferry_session_set_parameters(m.session, &p, &err), -EINVAL);
+	assert_non_null(strstr(err.message, "1 s"));
+	machine_done(&m);
+}
+
 static void nobody_listens(void **state)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
@@ -1117,6 +1137,7 @@ int main(void)
 		cmocka_unit_test(a_failing_undo_is_not_passed_off_as_running),
 		cmocka_unit_test(differences_are_refused),
 		cmocka_unit_test(check_changes_nothing),
+		cmocka_unit_test(a_stall_timeout_is_a_second_or_more),
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(cancel_in_pre_switchover),
 		cmocka_unit_test(continue_from_pre_switchover),
