@@ -489,7 +489,7 @@ static void on_round_finished(struct vf_source_side *side, const struct vf_event
 	struct vf_source_event e = { .kind = VF_SRC_ROUND_DONE, .error = &err };
 	int ret = (int) event->number;
 
-	if (side->pages && !ret)	/* the sender is free again once its callback returned */
+	if (side->pages)	/* free again once its callback returned; knows what it failed with */
 		ret = vf_page_sender_wait(side->pages, 0, &err);
 	if (ret)
 		(void) vferry_error_set(&err, ret, "ram-failed", "ram", "sending pages: %s",
