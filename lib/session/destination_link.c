@@ -254,6 +254,9 @@ static int on_manifest(struct vf_destination_side *side, const struct vf_frame *
 	vf_manifest_done(&side->manifest);
 	side->manifest = manifest;
 	side->manifest_there = true;
+	/* What is left to come is COMMIT or CANCEL. A link that was silent may still bring it. */
+	for (unsigned i = 0; i < side->channel_count; i++)
+		vf_channel_be_patient(side->channels[i]);
 	(void) pthread_mutex_unlock(&side->lock);
 	own_step_input(side, VF_OWN_PREPARED);
 	return 0;

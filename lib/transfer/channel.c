@@ -28,6 +28,7 @@ struct vf_channel {
 	struct vf_limiter *limiter;	/* borrowed, may be NULL */
 	struct vf_trace *trace;		/* borrowed, may be NULL */
 	bool down;			/* atomic; shut down by this side */
+	bool patient;			/* atomic; silence between two frames is no failure */
 	uint64_t stall_ns;		/* atomic; the stall timeout, to be named; 0 = none */
 	uint64_t frame_limit_ns;	/* atomic; a frame that began must be here within; 0 = none */
 
@@ -104,6 +105,11 @@ int vf_channel_set_stall_timeout(struct vf_channel *channel, uint64_t ns)
 void vf_channel_set_frame_limit(struct vf_channel *channel, uint64_t ns)
 {
 	__atomic_store_n(&channel->frame_limit_ns, ns, __ATOMIC_RELAXED);
+}
+
+void vf_channel_be_patient(struct vf_channel *channel)
+{
+	__atomic_store_n(&channel->patient, true, __ATOMIC_RELAXED);
 }
 
 void vf_channel_locate(const struct vf_channel *channel, unsigned index, struct vferry_error *err)
@@ -323,9 +329,13 @@ static int recv_all(struct vf_channel *channel, struct iovec *iov, size_t iov_co
 		int64_t n = vf_trace(channel->trace, VF_TRACE_LINK_READ, channel->name,
 				     iov_bytes(iov, iov_count), 0, 0);
 
-		if (!n)
+		if (!n) {
 			n = channel->ops->recv(channel->transport, iov,
 					       vf_min_u64(iov_count, IOV_AT_ONCE), guest);
+			if (n == -ETIMEDOUT && !channel->recv_began_ns &&
+			    __atomic_load_n(&channel->patient, __ATOMIC_RELAXED))
+				continue;
+		}
 		if (n < 0)
 			return (int) n;
 		if (!n)

@@ -83,6 +83,12 @@ int vf_channel_set_stall_timeout(struct vf_channel *channel, uint64_t ns);
 /* From its first byte to its last a frame may take so long: else -ETIMEDOUT. 0 = for ever. */
 void vf_channel_set_frame_limit(struct vf_channel *channel, uint64_t ns);
 
+/*
+ * From now on the receiver waits for the next frame for as long as it takes, in a call under way, too. A
+ * frame that began, and sending, keep their limits. At any time, from any thread.
+ */
+void vf_channel_be_patient(struct vf_channel *channel);
+
 /* ---- sending ---- */
 
 /*

@@ -423,6 +423,43 @@ static void *send_many(void *arg)
 	return (void *) (intptr_t) ret;
 }
 
+static void *wait_and_send(void *arg)
+{
+	struct timespec ts = { .tv_nsec = 150 * (long) VF_MS_NS };
+
+	(void) nanosleep(&ts, NULL);
+	assert_int_equal(vf_channel_send(arg, VF_FRAME_COMMIT, 0, VF_NO_COMPONENT, NULL, 0, NULL), 0);
+	return NULL;
+}
+
+/* Silence is borne, but not within a frame. */
+static void test_patience(void **state)
+{
+	uint8_t header[VF_FRAME_HEADER_BYTES] = { 0x56 };
+	struct vf_channel *a, *b, *half;
+	struct vf_frame frame;
+	pthread_t sender;
+	int fd = make_half(&half);
+
+	(void) state;
+	make_pair(&a, &b);
+	assert_int_equal(vf_channel_set_stall_timeout(b, 20 * VF_MS_NS), 0);
+	vf_channel_be_patient(b);
+	assert_int_equal(pthread_create(&sender, NULL, wait_and_send, a), 0);
+	assert_int_equal(vf_channel_recv_header(b, 100, &frame, NULL), 1);
+	assert_int_equal(pthread_join(sender, NULL), 0);
+	(void) vf_channel_free(a);
+	assert_int_equal(vf_channel_recv_header(b, 100, &frame, NULL), 0);
+	(void) vf_channel_free(b);
+
+	assert_int_equal(vf_channel_set_stall_timeout(half, 20 * VF_MS_NS), 0);
+	vf_channel_be_patient(half);
+	assert_int_equal(write(fd, header, 1), 1);
+	assert_int_equal(vf_channel_recv_header(half, 100, &frame, NULL), -ETIMEDOUT);
+	close(fd);
+	(void) vf_channel_free(half);
+}
+
 /* A sign of life is content to nobody, and never waits for a peer that is slow to take something else. */
 static void test_keepalive(void **state)
 {
@@ -621,6 +658,7 @@ int main(void)
 		cmocka_unit_test(test_body_must_be_read_whole),
 		cmocka_unit_test(test_too_long_a_frame_is_not_sent),
 		cmocka_unit_test(test_stall),
+		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_keepalive),
 		cmocka_unit_test(test_shutdown_wakes),
 		cmocka_unit_test(test_many_senders),
