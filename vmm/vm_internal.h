@@ -46,7 +46,7 @@ struct vm_side {
 	bool touched;			/* incoming: loading began */
 	uint64_t turned_away_next;	/* which connection turned away is told next */
 	bool file;			/* to or from a file */
-	bool unknown;			/* its outcome was, and that was told */
+	bool unknown;			/* its outcome is, or was, and that was told */
 	const char *trace_path;		/* where what led to its failure was written */
 	bool ended;			/* its outcome was dealt with; an unknown one may still change */
 	char hook[VM_HOOK_BYTES];

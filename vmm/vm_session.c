@@ -414,7 +414,7 @@ static void log_end(struct vm *vm, struct vm_side *side, const struct vferry_sta
 	if (status->error.code && !count)
 		log_error(vm, what, &status->error);
 	if (status->device_lost)
-		vm_log(vm, "a device lost its state and was reset");
+		vm_log(vm, "a device lost its state; `vferry status` tells which");
 	free(reasons);
 }
 
@@ -445,8 +445,17 @@ static void check_side(struct vm *vm, struct vm_side *side)
 
 	vferry_session_get_status(side->session, &status);
 	tell_turned_away(vm, side, &status);
-	if (side->ended || status.outcome == VFERRY_OUTCOME_PENDING)
+	if (side->ended)
 		return;
+	if (status.outcome == VFERRY_OUTCOME_PENDING) {
+		if (status.error.code && !side->unknown) {
+			log_end(vm, side, &status);
+			vm_log(vm, "the machine is here, and prepared: it waits for the source to ask, or "
+				   "for `vferry resolve`");
+		}
+		side->unknown = side->unknown || status.error.code;
+		return;
+	}
 	if (status.outcome == VFERRY_OUTCOME_UNKNOWN) {
 		/* Status and run state say it; `resolve` ends it. */
 		if (!side->unknown) {

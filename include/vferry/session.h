@@ -207,6 +207,7 @@ struct vferry_status {
 	char uri[128];			/* where a destination listens, with the real port */
 	uint64_t turned_away;		/* connections to a destination that were no channel of its source */
 	struct vferry_error turned_away_error;	/* of the last one */
+	/* Why it ended as it did. Before that: a prepared destination lost the source, and waits. */
 	struct vferry_error error;
 };
 

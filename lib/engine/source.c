@@ -486,7 +486,8 @@ static void on_resolved(struct vf_source *s, const struct vf_source_event *e,
 	}
 	s->error = (struct vferry_error) VFERRY_ERROR_INIT;
 	keep_error(s, e->error, -ECANCELED, "aborted",
-		   "The destination gave the machine up after the hand-over; it runs on here.");
+		   "The destination gave the machine up after the hand-over (its log says why); it "
+		   "runs on here.");
 	hand_over(s, VF_HO_ABORTED);
 	go_back(s, VF_OUTCOME_FAILED, out);
 }

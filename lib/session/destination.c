@@ -80,11 +80,26 @@ static int step_ram_complete(struct vf_destination_side *side, struct vferry_err
 	return ret;
 }
 
-/* The last check: everything that was sent is here, and RAM is the same if that was asked for. */
+static int check_devices(struct vf_destination_side *side, struct vferry_error *err)
+{
+	struct vferry_session *s = side->session;
+	int ret = 0;
+
+	for (size_t i = 0; i < s->device_count && !ret; i++)
+		ret = vf_device_is_loaded(s->devices[i], err);
+	return ret;
+}
+
+/*
+ * The last check: everything that was sent is here, devices that were loaded long ago are still there,
+ * and RAM is the same if that was asked for.
+ */
 static int step_prepared(struct vf_destination_side *side, struct vferry_error *err)
 {
 	int ret = vf_destination_check_manifest(side, err);
 
+	if (!ret)
+		ret = check_devices(side, err);
 	if (ret || !side->machine.verify || !side->session->ram)
 		return ret;
 	if (!side->digest_there)
@@ -447,6 +462,27 @@ static void on_idle(struct vf_destination_side *side)
 	feed(side, &event);
 }
 
+/* It stays, and somebody has to know why, long before it ends. */
+static void note_holding(struct vf_destination_side *side, const struct vferry_error *why)
+{
+	struct vferry_session *s = side->session;
+
+	(void) pthread_mutex_lock(&s->lock);
+	s->status.error = *why;
+	(void) pthread_mutex_unlock(&s->lock);
+	vf_session_notify(s);
+}
+
+/* Time may have passed since PREPARED. A device that is gone by now is not what was promised. */
+static void on_commit(struct vf_destination_side *side, struct vf_destination_event *commit)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct vf_destination_event broken = { .kind = VF_DST_LOAD_FAILED, .error = &err };
+	bool promised = side->machine_state.handover == VF_HO_DST_PREPARED && !side->file;
+
+	feed(side, promised && check_devices(side, &err) ? &broken : commit);
+}
+
 static void on_event(struct vf_destination_side *side, const struct vf_event *e)
 {
 	struct vf_destination_event event = {
@@ -462,12 +498,17 @@ static void on_event(struct vf_destination_side *side, const struct vf_event *e)
 	case VF_DST_OWN_IDLE:
 		on_idle(side);
 		return;
+	case VF_DST_COMMIT:
+		on_commit(side, &event);
+		return;
 	case VF_DST_OWN_STEP_FAILED:
 		event.kind = side->machine_state.handover == VF_HO_DST_LOADING ? VF_DST_LOAD_FAILED
 									       : VF_DST_RUN_FAILED;
 		break;
 	}
 	feed(side, &event);
+	if (e->kind == VF_DST_LINK_LOST && side->machine_state.state == VF_DST_HOLDING)
+		note_holding(side, &e->error);
 }
 
 /* ---- life ---- */

@@ -48,6 +48,8 @@ int vf_device_components(struct vferry_device *device,
 int vf_device_session_begin(struct vferry_device *device, enum vf_device_role role,
 			    struct vferry_error *err);
 void vf_device_session_end(struct vferry_device *device);
+/* Asks a loaded device for its state. Return: 0 it is there, in STOP; negative errno: what was loaded is lost. */
+int vf_device_is_loaded(struct vferry_device *device, struct vferry_error *err);
 /*
  * Whose points migration calls pass from now on; borrowed. vf_device_drop_trace() ends that, unless it
  * is another's by then: when it returns nobody uses @trace any more.

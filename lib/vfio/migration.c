@@ -160,6 +160,22 @@ static int reset_locked(struct vferry_device *d, struct vferry_error *err)
 	return 0;
 }
 
+int vf_device_is_loaded(struct vferry_device *d, struct vferry_error *err)
+{
+	int r = 0;
+
+	if (!d->mig_flags)
+		return 0;
+	pthread_mutex_lock(&d->mig_lock);
+	r = read_back_locked(d, err);
+	if (r == 0 && d->state != VF_VFIO_STATE_STOP)
+		r = vferry_error_set(err, -EIO, "device-state", d->vfio_name,
+				     "the device was loaded and is in %s now",
+				     vf_migration_state_name(d->state));
+	pthread_mutex_unlock(&d->mig_lock);
+	return r;
+}
+
 int vf_migration_guest_reset(struct vferry_device *d, struct vferry_error *err)
 {
 	int r;
