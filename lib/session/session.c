@@ -20,7 +20,7 @@
 
 /* ---- life ---- */
 
-static void init_condition(pthread_cond_t *cond)
+void vf_session_init_condition(pthread_cond_t *cond)
 {
 	pthread_condattr_t attr;
 
@@ -52,7 +52,7 @@ int vferry_session_new(const struct vferry_machine_ops *ops, void *user,
 	s->status_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->status.outcome = VFERRY_OUTCOME_PENDING;
 	(void) pthread_mutex_init(&s->lock, NULL);
-	init_condition(&s->changed);
+	vf_session_init_condition(&s->changed);
 	if (!s->components || !s->events || s->cancel_fd < 0 || s->status_fd < 0 ||
 	    vf_trace_new(&s->trace)) {
 		(void) vferry_session_free(s);

@@ -115,6 +115,9 @@ struct vferry_session {
 
 /* ---- session.c ---- */
 
+/* Timed waits are by CLOCK_MONOTONIC. */
+void vf_session_init_condition(pthread_cond_t *cond);
+
 void vf_session_post(struct vferry_session *s, const struct vf_event *event);
 void vf_session_post_kind(struct vferry_session *s, uint32_t kind);
 void vf_session_post_error(struct vferry_session *s, uint32_t kind, const struct vferry_error *err);

@@ -354,6 +354,8 @@ static void carry_out(struct vf_source_side *side, const struct vf_actions *acti
 			continue;
 		(void) vferry_error_set(&err, ret, "failed", vf_action_name(actions->list[i].kind),
 					"%s", vferry_errno_name(ret));
+		if (actions->list[i].kind != VF_ACT_SEND_COMMIT && vf_source_peer_tells(side, &err))
+			return;
 		/* A message that did not go out is a lost link; the rest is a failed save. */
 		switch (actions->list[i].kind) {
 		case VF_ACT_SEND_MACHINE:
@@ -502,6 +504,8 @@ static void on_round_finished(struct vf_source_side *side, const struct vf_event
 		return;
 	if (ret) {
 		(void) vferry_error_set(&err, ret, "ram-failed", "ram", "%s", vferry_errno_name(ret));
+		if (vf_source_peer_tells(side, &err))
+			return;
 		e.kind = VF_SRC_SAVE_FAILED;
 		feed(side, &e);
 		return;
@@ -545,6 +549,12 @@ static void on_event(struct vf_source_side *side, const struct vf_event *event)
 		return;
 	case VF_SRC_OWN_STREAM_FAILED:
 		e.kind = VF_SRC_SAVE_FAILED;
+		if (vf_source_peer_tells(side, &event->error))
+			return;
+		break;
+	case VF_SRC_SAVE_FAILED:
+		if (vf_source_peer_tells(side, &event->error))
+			return;
 		break;
 	case VF_SRC_PEER_PREPARED:
 		(void) pthread_mutex_lock(&side->lock);
@@ -798,6 +808,7 @@ static void source_free(struct vferry_session *s)
 	(void) vf_plan_free(side->save_plan);
 	(void) vf_plan_free(side->undo_plan);
 	(void) vf_limiter_free(side->limiter);
+	(void) pthread_cond_destroy(&side->answers_ended_changed);
 	(void) pthread_mutex_destroy(&side->lock);
 	free(side->sections);
 	free(side->predicted);
@@ -857,6 +868,7 @@ int vf_source_side_new(struct vferry_session *s, struct vferry_error *err)
 	side->channel_count = s->target.kind == VF_URI_FD || s->target.kind == VF_URI_FILE
 				      ? 1 : s->parameters.channels;
 	(void) pthread_mutex_init(&side->lock, NULL);
+	vf_session_init_condition(&side->answers_ended_changed);
 	init_machine(side);
 	s->source = side;
 	ret = vf_limiter_new(s->parameters.bandwidth, &side->limiter);

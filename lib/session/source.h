@@ -56,6 +56,8 @@ struct vf_source_side {
 	char resolve_uri[256];
 
 	pthread_mutex_t lock;		/* everything below */
+	pthread_cond_t answers_ended_changed;
+	bool answers_ended;		/* the return path has told why, as its last word */
 	uint64_t described_ns;		/* MACHINE was sent, and ... */
 	bool answered;			/* ... accepted or refused */
 	struct vf_manifest_section *sections;	/* what was sent, newest of each */
@@ -93,6 +95,12 @@ int vf_source_file_finish(struct vf_source_side *side, struct vferry_error *err)
 
 /* Connects all channels and exchanges HELLO; measures round trip and rate. */
 int vf_source_connect(struct vf_source_side *side, struct vferry_error *err);
+/*
+ * A link that broke while something was sent: why, the peer may have told before, and the return path
+ * knows. Return: true: its last word is an event that is queued, and counts, so @err does not; false: it
+ * has nothing to tell. Only by the session thread, before COMMIT.
+ */
+bool vf_source_peer_tells(struct vf_source_side *side, const struct vferry_error *err);
 /* Starts the threads that read answers and keep the link awake. */
 int vf_source_link_start(struct vf_source_side *side, struct vferry_error *err);
 void vf_source_link_stop(struct vf_source_side *side);	/* shuts down, joins, frees channels */

@@ -23,6 +23,7 @@
 
 #define CONNECT_NS (10 * VF_SECOND_NS)
 #define CANCEL_NS VF_SECOND_NS		/* a peer that takes no CANCEL for so long is cut off */
+#define LAST_WORD_NS VF_SECOND_NS	/* what a peer said before it closed is here within */
 #define PROBE_BYTES (256u << 10)
 
 /* ---- sending ---- */
@@ -664,7 +665,30 @@ static void *return_main(void *user)
 	vf_channel_locate(side->channels[0], 0, &err);
 	vf_session_post_error(side->session, ret == -ETIMEDOUT ? VF_SRC_STALL : VF_SRC_LINK_LOST,
 			      &err);
+	(void) pthread_mutex_lock(&side->lock);
+	side->answers_ended = true;
+	(void) pthread_cond_broadcast(&side->answers_ended_changed);
+	(void) pthread_mutex_unlock(&side->lock);
 	return NULL;
+}
+
+bool vf_source_peer_tells(struct vf_source_side *side, const struct vferry_error *err)
+{
+	uint64_t until = vf_now_ns() + LAST_WORD_NS;
+	struct timespec ts = {
+		.tv_sec = (time_t) (until / VF_SECOND_NS), .tv_nsec = (long) (until % VF_SECOND_NS),
+	};
+	bool ended;
+
+	if (!side->return_exists || strcmp(err->id, "channel-lost"))
+		return false;
+	(void) pthread_mutex_lock(&side->lock);
+	while (!side->answers_ended &&
+	       pthread_cond_timedwait(&side->answers_ended_changed, &side->lock, &ts) != ETIMEDOUT)
+		;
+	ended = side->answers_ended;
+	(void) pthread_mutex_unlock(&side->lock);
+	return ended;
 }
 
 /* Signs of life are no answer. */
