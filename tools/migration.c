@@ -81,14 +81,22 @@ void migration_print_why(FILE *to, struct json_object *state)
 void migration_print_end(FILE *to, struct json_object *state)
 {
 	const char *outcome = qmp_string(state, "x-vferry-outcome", "pending");
+	const char *word = outcome;
 	char text[32];
 
-	fprintf(to, "%s after %s", !strcmp(outcome, "done") && qmp_bool(state, "x-vferry-check")
-				   ? "accepted (nothing was moved)" : outcome,
+	if (!strcmp(outcome, "pending"))
+		return;		/* it was not seen to end */
+	if (!strcmp(outcome, "done") && qmp_bool(state, "x-vferry-check"))
+		word = "accepted (nothing was moved)";
+	else if (!strcmp(outcome, "failed-after"))
+		word = "failed when the destination had taken it over,";
+	fprintf(to, "%s after %s", word,
 		tool_time_text(qmp_uint(state, "total-time", 0) * 1000000, text));
 	migration_print_why(to, state);
 	if (qmp_bool(state, "x-vferry-device-lost"))
-		fprintf(to, "a device lost its state and was reset\n");
+		fprintf(to, "a device lost its state; `vferry status` tells which\n");
+	if (!strcmp(outcome, "failed-after"))
+		fprintf(to, "the machine is at the destination, and only there\n");
 	if (qmp_string(state, "x-vferry-trace", NULL))
 		fprintf(to, "what led to it is in %s\n", qmp_string(state, "x-vferry-trace", ""));
 	if (!strcmp(outcome, "unknown"))
@@ -221,8 +229,9 @@ static int lost(struct follower *f, const struct vferry_error *err)
 		return f->powered_off
 			       ? tool_fail(f->usage, TOOL_CANCELLED, "the guest powered off")
 			       : migration_exit_code(f->state);
-	return tool_fail(f->usage, TOOL_UNKNOWN, "%s: how the migration ended is not known",
-			 err->code ? err->message : "no answer");
+	return tool_fail(f->usage, TOOL_UNKNOWN, "%s: how the migration ended is not known; `vferry "
+			 "status` tells what the destination has, and if it is prepared, `vferry resolve "
+			 "--fenced source` runs it there", err->code ? err->message : "no answer");
 }
 
 int migration_follow(const struct tool_usage *usage, struct qmp *qmp,
