@@ -80,6 +80,7 @@ class Process:
         """SIGTERM. Return: the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGCONT)
         return self.wait()
 
     def wait(self, timeout=WAIT):
@@ -93,6 +94,26 @@ class Process:
     def kill(self):
         self.process.kill()
         self.process.wait()
+
+    def stop(self):
+        """As if it hung, with all it has open, until cont()."""
+        self.process.send_signal(signal.SIGSTOP)
+        wait_for(f"{self.name} to be stopped", lambda: self._stat()[0] in "Tt")
+
+    def cont(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def _stat(self):
+        text = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
+        return text.rsplit(")", 1)[1].split()
+
+    def errors(self):
+        return self.err.read_text(errors="replace")
+
+    def footprint(self):
+        """How many descriptors and threads it has."""
+        proc = pathlib.Path(f"/proc/{self.process.pid}")
+        return len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir()))
 
 
 class QmpError(Exception):
@@ -166,6 +187,7 @@ class Machine(Process):
     def __init__(self, lab, name, devices, *args, memory="64M", guest="rate=20 working-set=8M",
                  incoming=None):
         self.control = lab.path / f"{name}.qmp"
+        self.files = [self.control]
         self.devices = devices
         command = ["run", "--memory", memory, "--control", self.control, "--guest-args",
                    f"{guest} {PATIENCE}"]
@@ -173,6 +195,8 @@ class Machine(Process):
             command += ["--device", f"vfio-user:{device.path}"]
         if incoming:
             command += ["--incoming", incoming]
+        if incoming and incoming.startswith("unix:"):
+            self.files.append(pathlib.Path(incoming[5:]))
         super().__init__(lab, name, *command, *args)
         self.qmp = Qmp(self.control)
         found = re.search(r"incoming=(\S+)", self.ready)
@@ -235,6 +259,7 @@ class Device(Process):
 
     def __init__(self, lab, name, *args, script=None):
         self.path = lab.path / f"{name}.sock"
+        self.files = [self.path]
         if script:
             file = lab.path / f"{name}.script"
             file.write_text(script)
@@ -300,8 +325,11 @@ class Lab:
                     broken.append(str(error))
                     continue
             if code in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGSYS) or \
-               "Sanitizer" in process.err.read_text(errors="replace"):
-                broken.append(f"{process.name} died ({code}): {process.err.read_text()[-3000:]}")
+               "Sanitizer" in process.errors():
+                broken.append(f"{process.name} died ({code}): {process.errors()[-3000:]}")
+            left = [str(p) for p in process.files if 0 <= code <= FAILED_AFTER and p.exists()]
+            if left:
+                broken.append(f"{process.name} ended with {code} and left {left}")
         shutil.rmtree(self.path, ignore_errors=True)
         assert not broken, "\n".join(broken)
 
@@ -309,24 +337,32 @@ class Lab:
 class Frame:
     """Numbers of lib/wire/frame.h."""
     HEADER = struct.Struct("<IHHIIQII")
-    PAGES, ROUND_END, ACCEPT, SWITCHOVER, MANIFEST, COMMIT = 5, 6, 3, 11, 12, 13
-    PREPARED, RUNNING, RESOLVE, RESOLVED = 17, 19, 21, 22
+    HELLO, MACHINE, ACCEPT, PAGES, ROUND_END, SECTION, STREAM_DATA = 1, 2, 3, 5, 6, 7, 8
+    SWITCHOVER, MANIFEST, COMMIT, PREPARED, RUNNING, RESOLVE, RESOLVED = 11, 12, 13, 17, 19, 21, 22
 
 
 class Proxy:
-    """Between the two sides: slow, or cutting or holding the link at a frame.
+    """Between the two sides: slow, or doing something to the link at a frame.
 
-    cut=TYPE: everything is closed when that frame comes, which is not passed on. after=True: it is
-    passed on first. hold=TYPE: that frame waits for release(). rate: bytes a second, from the source.
+    Of one of these frame types the nth frame counts, over all connections:
+    cut: everything is closed when it comes, and it is not passed on; after=True: it is passed on first.
+    freeze: likewise, but nothing is closed: nothing passes any more either way, as if a host or a switch
+    between had gone without a word, until thaw().
+    hold: it waits for release(), which passes it on, or for drop(), which cuts the link instead.
+    rate: bytes a second, from the source; its frames are not looked at then.
     """
 
-    def __init__(self, uri, rate=None, cut=None, after=False, hold=None):
+    def __init__(self, uri, rate=None, cut=None, after=False, freeze=None, hold=None, nth=1):
         assert uri.startswith("tcp:")
         host, port = uri[4:].rsplit(":", 1)
         self.target = (host, int(port))
-        self.rate, self.cut, self.after, self.hold = rate, cut, after, hold
+        self.rate, self.cut, self.after, self.frozen_by, self.hold = rate, cut, after, freeze, hold
+        self.left = nth
         self.released = threading.Event()
         self.happened = threading.Event()
+        self.flows = threading.Event()
+        self.flows.set()
+        self.dropped = False
         self.sockets, self.lock = [], threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.uri = f"tcp:127.0.0.1:{self.listener.getsockname()[1]}"
@@ -353,38 +389,76 @@ class Proxy:
             data += part
         return bytes(data)
 
-    def _send(self, sink, data, forward):
-        step = 16384 if self.rate and forward else len(data)
-        for at in range(0, len(data), step or 1):
-            sink.sendall(data[at:at + step])
-            if self.rate and forward:
-                time.sleep(min(step, len(data) - at) / self.rate)
+    def _send(self, sink, data):
+        self.flows.wait()
+        sink.sendall(data)
+
+    def _trickle(self, source, sink):
+        """Bytes, as they come: whoever sends gets rid of them at that pace, and not a frame at a time."""
+        while data := source.recv(8192):
+            sink.sendall(data)
+            time.sleep(len(data) / self.rate)
+        raise OSError("closed")
+
+    def _is_it(self, kind):
+        if kind not in (self.cut, self.frozen_by, self.hold):
+            return False
+        with self.lock:
+            self.left -= 1
+            return self.left == 0
+
+    def _pass(self, data, kind, sink):
+        """Return: whether it goes on."""
+        it = self._is_it(kind)
+        if it and self.after:
+            self._send(sink, data)
+        if it and kind == self.frozen_by:
+            self.flows.clear()
+        if it:
+            self.happened.set()
+        if it and kind == self.hold:
+            self.released.wait(WAIT)
+        if it and (kind == self.cut or self.dropped):
+            self.cut_all()
+            return False
+        if not (it and self.after):
+            self._send(sink, data)
+        return True
 
     def _pump(self, source, sink, forward):
         try:
+            if self.rate and forward:
+                self._trickle(source, sink)
             while True:
                 header = self._read(source, Frame.HEADER.size)
                 _, kind, _, _, length, *_ = Frame.HEADER.unpack(header)
-                body = self._read(source, length)
-                if kind == self.hold:
-                    self.happened.set()
-                    self.released.wait(WAIT)
-                if kind == self.cut and not self.happened.is_set():
-                    if self.after:
-                        self._send(sink, header + body, forward)
-                    self.happened.set()
-                    self.cut_all()
+                if not self._pass(header + self._read(source, length), kind, sink):
                     return
-                self._send(sink, header + body, forward)
         except OSError:
-            for one in (source, sink):
+            self.flows.wait()   # a frozen link does not tell that somebody is gone, either
+            # What the other way still has on it arrives; then it ends, too.
+            for one, how in ((source, socket.SHUT_RD), (sink, socket.SHUT_WR)):
                 try:
-                    one.shutdown(socket.SHUT_RDWR)
+                    one.shutdown(how)
                 except OSError:
                     pass
 
+    def wait(self):
+        """Until the frame has come."""
+        wait_for("a frame to come to the proxy", self.happened.is_set)
+
     def release(self):
         self.released.set()
+
+    def drop(self):
+        self.dropped = True
+        self.released.set()
+
+    def freeze(self):
+        self.flows.clear()
+
+    def thaw(self):
+        self.flows.set()
 
     def cut_all(self):
         with self.lock:
@@ -398,3 +472,4 @@ class Proxy:
         self.released.set()
         self.listener.close()
         self.cut_all()
+        self.thaw()
