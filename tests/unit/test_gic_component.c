@@ -280,6 +280,26 @@ static void test_round_trip(void **state)
 	round_trip(SOFT_GIC_V4_1);
 }
 
+/* Nobody has written to the controller yet: a guest that has just started, or does not use it. */
+static void test_guest_that_set_nothing_up(void **state)
+{
+	(void) state;
+	for (int kind = SOFT_GIC_V3; kind <= SOFT_GIC_V4_1; kind++) {
+		struct gic_machine *source = machine_create(kind, CPUS, true);
+		struct gic_machine *target = machine_create(kind, CPUS, true);
+		struct vferry_gic *from = gic_of(source, &ops, CPUS), *to = gic_of(target, &ops, CPUS);
+		struct sections *sections = calloc(1, sizeof(*sections));
+
+		save_all(from, sections);
+		load_all(to, sections);
+		free(sections);
+		vferry_gic_free(from);
+		vferry_gic_free(to);
+		machine_free(source);
+		machine_free(target);
+	}
+}
+
 static void test_forwarded_without_release_is_refused(void **state)
 {
 	struct gic_machine *m = machine_create(SOFT_GIC_V4_0, CPUS, true);
@@ -546,6 +566,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_guest_that_set_nothing_up),
 		cmocka_unit_test(test_forwarded_without_release_is_refused),
 		cmocka_unit_test(test_release_only_where_needed),
 		cmocka_unit_test(test_busy_vcpu),

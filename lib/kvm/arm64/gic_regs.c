@@ -165,17 +165,25 @@ int vf_gic_list_of_gic(const struct vf_gic_shape *shape, struct vf_gic_list *ret
 	return err;
 }
 
+/*
+ * How an ITS reads its commands from memory: cacheability and shareability of CBASER. They read as 0
+ * until the register is first written, and never after.
+ */
+#define CBASER_ATTRIBUTES (7ull << 59 | 7ull << 53 | 3ull << 10)
+
 /* CBASER before CREADR and CWRITER, which it zeroes; an enabled ITS drops writes to all bases. */
 int vf_gic_list_of_its(struct vf_gic_list *ret_list)
 {
 	static const uint32_t wide[] = { VF_GITS_CBASER, VF_GITS_CREADR, VF_GITS_CWRITER };
-	struct vf_gic_reg reg = { .group = VF_VGIC_GRP_ITS_REGS, .stage = VF_GIC_STAGE_ITS,
-		.verify = UINT64_MAX };
+	struct vf_gic_reg reg = { .group = VF_VGIC_GRP_ITS_REGS, .stage = VF_GIC_STAGE_ITS };
 	struct vf_gic_list list = { 0 };
 	int err = 0;
 
-	for (size_t i = 0; i < sizeof(wide) / sizeof(wide[0]) && !err; i++)
+	for (size_t i = 0; i < sizeof(wide) / sizeof(wide[0]) && !err; i++) {
+		reg.verify = wide[i] == VF_GITS_CBASER ? ~CBASER_ATTRIBUTES : UINT64_MAX;
 		err = add_one(&list, reg, wide[i]);
+	}
+	reg.verify = UINT64_MAX;
 	err = err ? err : add_row(&list, reg, VF_GITS_BASER(0), VF_GITS_BASER(8), 8);
 	err = err ? err : add_one(&list, reg, VF_GITS_IIDR);
 	reg.stage = VF_GIC_STAGE_ENABLE;
