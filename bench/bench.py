@@ -50,7 +50,7 @@ class Holder:
 class Bench:
     def __init__(self, build):
         self.tools = build / "bench"
-        self.vferry = build / "vferry"
+        self.vferry = build / "tools" / "vferry"
         self.mib = int(os.environ.get("BENCH_MEM") or 4096)
         self.reps = int(os.environ.get("BENCH_REPS") or 5)
         self.quiet_s = float(os.environ.get("BENCH_QUIET") or 15)

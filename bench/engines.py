@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 
 import system
+from qmp import Qmp, stamp_us
 from system import Failed, hear, hear_result, say
 
 DEVICE_SEED = 7
@@ -75,6 +76,36 @@ def migrate(bench, mix, transport, channels, memory="hugetlb", sample=False, dow
 def pause(bench):
     """Of a machine that has nothing to do; see bench-engine for what is measured."""
     return migrate(bench, "random", "tcp", 1)
+
+
+def start_machine(bench, children, control, *options):
+    """A `vferry run` whose guest sleeps: (process, where it listens, its control connection)."""
+    process = children.start([bench.vferry, "run", "--accel", "soft", "--guest", "idle", "--hugetlb",
+                              "--memory", f"{bench.mib}M", "--control", control, *options])
+    words = dict(word.split("=", 1) for word in hear(process).split()[1:])
+    qmp = Qmp(control)
+    qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+    return process, words.get("incoming"), qmp
+
+
+def pause_of_run(bench):
+    """The same between two `vferry run`: its event STOP to the other's event RESUME, as with QEMU."""
+    with set_up() as (children, folder):
+        _, uri, destination = start_machine(bench, children, f"{folder}/destination", "--incoming",
+                                            "tcp:127.0.0.1:0")
+        process, _, source = start_machine(bench, children, f"{folder}/source")
+        system.fill_guest(children, bench.tools, process.pid, bench.mib << 20, "random")
+        bench.quiet()
+        pids = [child.pid for child in children.processes if child.poll() is None]
+        cpu = sum(map(system.process_cpu, pids))
+        window = system.Window()
+        source.command("migrate", uri=uri)
+        source.await_migration()
+        destination.await_migration()
+        stop = source.await_event(lambda m: m["event"] == "STOP", 10)
+        resume = destination.await_event(lambda m: m["event"] == "RESUME", 10)
+        result = window.close(sum(map(system.process_cpu, pids)) - cpu)
+        return {**result, "pause_ms": (stamp_us(resume) - stamp_us(stop)) / 1e3}
 
 
 def bound(bench, mix, transport, channels, memory="hugetlb"):

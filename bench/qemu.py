@@ -5,89 +5,18 @@ A paused guest (or, for the pause, one that has nothing to boot and sleeps), TCG
 memory is filled from outside with the bytes that the other engines move.
 """
 import contextlib
-import json
 import os
-import select
 import socket
 import tempfile
 import time
 
 import system
+from qmp import Qmp, stamp_us
 from system import Failed
 
 PROGRAM = "qemu-system-x86_64"
-ENDED = ("completed", "failed", "cancelled")
 IDLE_AFTER_S = 4        # the firmware has found nothing to boot
 LOW_MIB = 16            # of a running guest: firmware's; and as much at the top
-
-
-class Qmp:
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        for _ in range(500):
-            try:
-                self.socket.connect(path)
-                break
-            except OSError:
-                time.sleep(0.02)
-        else:
-            raise Failed("QEMU opened no control socket")
-        self.buffer, self.events = b"", []
-        self._next(20)
-        self.command("qmp_capabilities")
-
-    def _next(self, timeout):
-        while b"\n" not in self.buffer:
-            if not select.select([self.socket], [], [], max(0, timeout))[0]:
-                return None
-            data = self.socket.recv(65536)
-            if not data:
-                raise Failed("QEMU closed its control socket")
-            self.buffer += data
-        line, self.buffer = self.buffer.split(b"\n", 1)
-        return {**json.loads(line), "heard": time.monotonic()}
-
-    def command(self, name, fds=(), **arguments):
-        text = {"execute": name}
-        if arguments:
-            text["arguments"] = {k.replace("_", "-"): v for k, v in arguments.items()}
-        socket.send_fds(self.socket, [json.dumps(text).encode() + b"\n"], list(fds))
-        while True:
-            message = self._next(60)
-            if message is None:
-                raise Failed(f"QEMU did not answer {name}")
-            if "event" in message:
-                self.events.append(message)
-            elif "error" in message:
-                raise Failed(f"QEMU: {name}: {message['error']['desc']}")
-            else:
-                return message["return"]
-
-    def await_event(self, wanted, timeout):
-        """The first event for which wanted() holds."""
-        until, seen = time.monotonic() + timeout, 0
-        while True:
-            for message in self.events[seen:]:
-                if wanted(message):
-                    return message
-            seen = len(self.events)
-            message = self._next(until - time.monotonic())
-            if message is None:
-                raise Failed("QEMU: the migration did not end in time")
-            if "event" in message:
-                self.events.append(message)
-
-    def await_migration(self, timeout=90):
-        """Returns when it was heard that the migration has ended."""
-        end = self.await_event(lambda m: m["event"] == "MIGRATION" and
-                               m["data"]["status"] in ENDED, timeout)
-        if end["data"]["status"] != "completed":
-            raise Failed(f"QEMU: migration {end['data']['status']}")
-        return end["heard"]
-
-
-def stamp_us(event):
-    return event["timestamp"]["seconds"] * 1_000_000 + event["timestamp"]["microseconds"]
 
 
 class Side:
@@ -117,21 +46,8 @@ class Side:
         self.qmp.command("migrate-set-capabilities", capabilities=capabilities)
         self.qmp.command("migrate-set-parameters", **parameters)
 
-    def address(self):
-        with open(f"/proc/{self.pid}/maps") as maps:
-            for line in maps:
-                span, permissions = line.split()[:2]
-                first, end = (int(x, 16) for x in span.split("-"))
-                if permissions.startswith("rw") and end - first == self.bytes:
-                    return first
-        raise Failed("QEMU's guest memory was not found")
-
     def fill(self, children, tools, mix, skip_mib=0):
-        skip = skip_mib << 20
-        fill = children.start([tools / "bench-memory", "fill", self.pid, self.address() + skip,
-                               self.bytes - 2 * skip, mix, 1])
-        if fill.wait():
-            raise Failed(system.last_words(fill))
+        system.fill_guest(children, tools, self.pid, self.bytes, mix, skip_mib)
 
     def cpu(self):
         return system.process_cpu(self.pid)

@@ -103,6 +103,26 @@ def process_pss_mib(pid):
     return 0.0
 
 
+def guest_address(pid, size):
+    """Where a process has its guest memory: the one writable mapping of that size."""
+    with open(f"/proc/{pid}/maps") as maps:
+        for line in maps:
+            span, permissions = line.split()[:2]
+            first, end = (int(x, 16) for x in span.split("-"))
+            if permissions.startswith("rw") and end - first == size:
+                return first
+    raise Failed(f"the guest memory of process {pid} was not found")
+
+
+def fill_guest(children, tools, pid, size, mix, skip_mib=0):
+    """Writes @mix into the @size bytes of guest memory of a process, but for @skip_mib at both ends."""
+    skip = skip_mib << 20
+    fill = children.start([tools / "bench-memory", "fill", pid, guest_address(pid, size) + skip,
+                           size - 2 * skip, mix, 1])
+    if fill.wait():
+        raise Failed(last_words(fill))
+
+
 def busy():
     """Seconds that the CPUs were busy since the machine started."""
     with open("/proc/stat") as stat:

@@ -105,6 +105,7 @@ RUNS = {
     "pause/vferry": engines.pause,
     "pause/qemu": qemu.pause,
     "memory/vferry-1": lambda b: engines.migrate(b, "random", "tcp", 1, sample=True),
+    "pause/vferry-run": engines.pause_of_run,
     "memory/vferry-2": lambda b: engines.migrate(b, "random", "tcp", 2, sample=True),
     "socket-1024/tcp": lambda b: engines.raw_socket(b, "tcp", 1024),
     "devices/1-1024": lambda b: engines.devices(b, 1, 1024),
@@ -153,13 +154,16 @@ def file_row(field, over_qemu):
 
 
 def judge_pause(j):
-    ours = j.figures.median("pause/vferry", "pause_ms")
     theirs = j.figures.median("pause/qemu", "pause_ms")
-    for label, run, value in (("vferry", "pause/vferry", ours), ("qemu", "pause/qemu", theirs)):
+    for label, run, who in (("vferry", "pause/vferry", "library"),
+                            ("vferry", "pause/vferry-run", "vferry run"),
+                            ("qemu", "pause/qemu", "told 10 ms")):
+        value = j.figures.median(run, "pause_ms")
         low, high = j.figures.spread(run, "pause_ms")
-        j.show(label, f"{value:.1f} ms [{low:.1f}-{high:.1f}]")
-    j.check("ms", ours, 5, False)
-    j.check("of QEMU's pause", ours / theirs, 0.5, False)
+        j.show(label, f"{value:.1f} ms [{low:.1f}-{high:.1f}] ({who})")
+        if label == "vferry":
+            j.check(f"ms ({who})", value, 5, False)
+            j.check(f"of QEMU's pause ({who})", value / theirs, 0.5, False)
 
 
 def judge_memory(j, bench):
