@@ -56,6 +56,7 @@ class Bench:
         self.quiet_s = float(os.environ.get("BENCH_QUIET") or 15)
         self.out = pathlib.Path(os.environ.get("BENCH_OUT") or build / "bench.json")
         self.file = f"/dev/shm/vferry-bench-{os.getpid()}"
+        self.file_mib = self.mib + self.mib // 256 + 16    # what each engine puts beside the pages
 
     def quiet(self):
         system.wait_quiet(self.quiet_s)

@@ -35,7 +35,6 @@
 #define UNIT_WORDS (UNIT_PAGES / 64)
 #define IOVS (UNIT_PAGES / 2 + 2)
 #define LAST_UNIT UINT64_MAX
-#define MFD_2MB (21u << 26)	/* memfd_create(2): log2 of the size */
 
 struct unit {
 	uint64_t number;
@@ -184,26 +183,12 @@ static void run(struct bound *b, void *(*work)(void *))
 		(void) pthread_join(threads[i], NULL);
 }
 
-static char *guest_memory(uint64_t bytes, bool hugetlb)
-{
-	int fd = memfd_create("bound", MFD_CLOEXEC | (hugetlb ? MFD_HUGETLB | MFD_2MB : 0));
-	char *memory;
-
-	if (fd < 0 || ftruncate(fd, (off_t) bytes))
-		bench_die("memfd");
-	memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (memory == MAP_FAILED)
-		bench_die("mmap (is the hugetlb pool large enough?)");
-	(void) close(fd);
-	return memory;
-}
-
 static void destination(struct bound *b, bool hugetlb, int answer)
 {
 	uint64_t cpu;
 
 	(void) munmap(b->memory, b->units * UNIT_BYTES);
-	b->memory = guest_memory(b->units * UNIT_BYTES, hugetlb);
+	b->memory = bench_guest_memory(b->units * UNIT_BYTES, hugetlb);
 	cpu = bench_cpu_ns();
 	run(b, destination_main);
 	cpu = bench_cpu_ns() - cpu;
@@ -262,7 +247,7 @@ int main(int argc, char **argv)
 	if (!b.channels || b.channels > CHANNELS_MAX)
 		return 1;
 	b.units = mib * BENCH_MIB / UNIT_BYTES;
-	b.memory = guest_memory(b.units * UNIT_BYTES, hugetlb);
+	b.memory = bench_guest_memory(b.units * UNIT_BYTES, hugetlb);
 	bench_fill(b.memory, b.units * UNIT_BYTES, mix, 1);
 	for (unsigned i = 0; i < b.channels; i++)
 		bench_socket_pair(transport, b.fds[i]);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -15,6 +16,7 @@
 #include "common.h"
 
 #define UNIX_BUFFER_BYTES (2 << 20)
+#define MFD_2MB (21u << 26)	/* memfd_create(2): log2 of the size */
 
 uint64_t bench_now_ns(void)
 {
@@ -106,4 +108,18 @@ void bench_socket_pair(const char *transport, int fds[2])
 		(void) setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 		(void) setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 	}
+}
+
+char *bench_guest_memory(uint64_t bytes, bool hugetlb)
+{
+	int fd = memfd_create("bench", MFD_CLOEXEC | (hugetlb ? MFD_HUGETLB | MFD_2MB : 0));
+	char *memory;
+
+	if (fd < 0 || ftruncate(fd, (off_t) bytes))
+		bench_die("memfd");
+	memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (memory == MAP_FAILED)
+		bench_die("mmap (is the hugetlb pool large enough?)");
+	(void) close(fd);
+	return memory;
 }

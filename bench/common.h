@@ -3,6 +3,7 @@
 #ifndef BENCH_COMMON_H
 #define BENCH_COMMON_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stddef.h>
 
@@ -29,5 +30,8 @@ __attribute__((noreturn)) void bench_die(const char *what);
  * @fds: [0] the sender's end, [1] the receiver's.
  */
 void bench_socket_pair(const char *transport, int fds[2]);
+
+/* Guest memory as others have it: a shared mapping of a memfd, fresh. */
+char *bench_guest_memory(uint64_t bytes, bool hugetlb);
 
 #endif

@@ -127,7 +127,7 @@ def save_and_restore(bench, mix):
         source = start_side(bench, children, "source", uri, bench.mib,
                             ["--memory", "hugetlb", "--mix", mix])
         hear(source)
-        system.whole_file(bench.file, bench.mib + 64)
+        system.whole_file(bench.file, bench.file_mib)
         bench.quiet()
         window = system.Window()
         say(source, uri)
@@ -147,6 +147,20 @@ def save_and_restore(bench, mix):
             raise Failed("the memory restored is not what was saved")
         return {**result, "save_ms": (saved["end_ns"] - saved["begin_ns"]) / 1e6,
                 "restore_ms": (restored["end_ns"] - restored["begin_ns"]) / 1e6}
+
+
+def file_bound(bench, threads):
+    with set_up() as (children, _):
+        system.whole_file(bench.file, bench.file_mib)
+        run = children.start([bench.tools / "bench-filebound", "--file", bench.file, "--mib", bench.mib,
+                              "--threads", threads])
+        hear(run)
+        bench.quiet()
+        cpu = system.process_cpu(run.pid)
+        window = system.Window()
+        say(run, "go")
+        result = hear_result(run)
+        return {**result, **window.close(result["cpu_s"] - cpu)}
 
 
 def start_devices(bench, children, folder, side, count, mib, script):

@@ -119,7 +119,7 @@ def save_and_restore(bench, mix):
         source = Side(children, folder, "source", bench.mib, "hugetlb", ["-S"])
         source.set()
         source.fill(children, bench.tools, mix)
-        system.whole_file(bench.file, bench.mib + 64)
+        system.whole_file(bench.file, bench.file_mib)
         bench.quiet()
         fd = os.open(bench.file, os.O_RDWR)
         try:

@@ -203,11 +203,13 @@ class HugePool:
 
 
 def whole_file(path, mib):
-    """A file all of whose space is there, so that writing over it allocates nothing."""
-    path = pathlib.Path(path)
-    if path.exists() and path.stat().st_blocks * 512 >= mib << 20:
-        return
+    """
+    A file all of whose space is there, so that writing over it allocates nothing. All of it is written
+    over once here: the kernel puts a page of a file on another list when it is touched for the second
+    time, which would be in the time of whoever writes first.
+    """
     block = b"\x5a" * (4 << 20)
-    with open(path, "wb") as f:
-        for _ in range((mib + 3) // 4):
-            f.write(block)
+    for _ in range(2):
+        with open(path, "r+b" if pathlib.Path(path).exists() else "w+b") as f:
+            for _ in range((mib + 3) // 4):
+                f.write(block)

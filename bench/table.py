@@ -102,10 +102,12 @@ RUNS = {
     **ram_runs("zero", "tcp"), **ram_runs("hole", "tcp", "shmem"),
     "save-random/vferry": lambda b: engines.save_and_restore(b, "random"),
     "save-random/qemu": lambda b: qemu.save_and_restore(b, "random"),
+    "save-random/bound-1": lambda b: engines.file_bound(b, 1),
+    "save-random/bound-2": lambda b: engines.file_bound(b, 2),
     "pause/vferry": engines.pause,
+    "pause/vferry-run": engines.pause_of_run,
     "pause/qemu": qemu.pause,
     "memory/vferry-1": lambda b: engines.migrate(b, "random", "tcp", 1, sample=True),
-    "pause/vferry-run": engines.pause_of_run,
     "memory/vferry-2": lambda b: engines.migrate(b, "random", "tcp", 2, sample=True),
     "socket-1024/tcp": lambda b: engines.raw_socket(b, "tcp", 1024),
     "devices/1-1024": lambda b: engines.devices(b, 1, 1024),
@@ -149,6 +151,7 @@ def file_row(field, over_qemu):
     def judge(j):
         ours, _ = j.best("vferry", ["save-random/vferry"], field)
         theirs, _ = j.best("qemu", ["save-random/qemu"], field)
+        j.best("bound", runs_of("save-random", "bound"), field)
         j.check("times as fast as QEMU", theirs / ours, over_qemu, True)
     return judge
 
