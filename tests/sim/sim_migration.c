@@ -2,17 +2,18 @@
 /*
  * sim_migration.c - whole migrations in virtual time: many runs, and what they reached.
  *
- *   sim_migration [-v] [SEED [COUNT]]
+ *   sim_migration [-v] [-m N] [SEED [COUNT]]
  *
  * Without arguments: a few thousand seeds; runs in which each allocation in turn fails; and the
  * proof that the checks can fail, by rules taken out and mistakes put in. All outcomes, states and
  * kinds of trouble must have been reached. A seed that fails is printed, and runs to the same
- * failure again; -v shows it.
+ * failure again; -v shows it. -m: without other trouble the allocation of number N fails.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "sim.h"
 #include "wire/frame.h"
@@ -185,15 +186,18 @@ static const char *run(struct sim settings, const struct vferry_order_rule *rule
 	return simulate(&sim, rules, rule_count);
 }
 
-static bool run_seeds(uint64_t first, uint64_t count, bool verbose, struct tally *tally)
+static bool run_seeds(uint64_t first, uint64_t count, const struct sim *settings,
+		      struct tally *tally)
 {
 	size_t rule_count;
 	const struct vferry_order_rule *rules = vferry_order_rules(&rule_count);
 	time_t told = time(NULL);
 
 	for (uint64_t seed = first; seed < first + count; seed++) {
-		const char *failure = run((struct sim) { .seed = seed, .verbose = verbose }, rules,
-					  rule_count);
+		const char *failure = run((struct sim) {
+			.seed = seed, .verbose = settings->verbose,
+			.quiet_world = settings->quiet_world, .force_memory = settings->force_memory,
+		}, rules, rule_count);
 
 		add(tally, &sim);
 		if (failure) {
@@ -236,8 +240,10 @@ static bool run_out_of_memory(const struct world_machine *machine)
 							 .force_memory = n }, rules, rule_count);
 
 		if (failure) {
-			printf("seed %llu, allocation %llu fails: %s\n", (unsigned long long) seed,
-			       (unsigned long long) n, failure);
+			printf("seed %llu, allocation %llu fails: %s\n"
+			       "(see it with: sim_migration -v -m %llu %llu)\n",
+			       (unsigned long long) seed, (unsigned long long) n, failure,
+			       (unsigned long long) n, (unsigned long long) seed);
 			return false;
 		}
 		side[SOURCE] += sim.count[FAULT_SOURCE_MEMORY];
@@ -314,12 +320,25 @@ int main(int argc, char **argv)
 	static struct tally tally;
 	const struct world_machine *machines;
 	size_t machine_count;
-	bool verbose = argc > 1 && !strcmp(argv[1], "-v");
-	int at = 1 + verbose;
-	uint64_t first = argc > at ? strtoull(argv[at], NULL, 0) : 1;
-	uint64_t count = argc > at + 1 ? strtoull(argv[at + 1], NULL, 0) : argc > at ? 1 : SEEDS;
+	static struct sim settings;
+	uint64_t first, count;
+	int option, at;
 
-	if (!run_seeds(first, count, verbose, &tally))
+	while ((option = getopt(argc, argv, "vm:")) != -1) {
+		if (option == 'v') {
+			settings.verbose = true;
+		} else if (option == 'm') {
+			settings.quiet_world = true;
+			settings.force_memory = strtoull(optarg, NULL, 0);
+		} else {
+			return 2;
+		}
+	}
+	at = optind;
+	first = argc > at ? strtoull(argv[at], NULL, 0) : 1;
+	count = argc > at + 1 ? strtoull(argv[at + 1], NULL, 0) : argc > at ? 1 : SEEDS;
+
+	if (!run_seeds(first, count, &settings, &tally))
 		return 1;
 	if (count < SEEDS_ENOUGH)
 		return 0;

@@ -34,7 +34,7 @@ struct world {
 	struct vferry_session *session;
 	struct vf_channel *channel;
 	_Atomic bool held_resuming, held_write;		/* the device takes its time */
-	_Atomic unsigned writes, restarts, restaged_at;	/* at: so many restarts before */
+	_Atomic uint32_t writes, restarts, restaged_at;	/* at: so many restarts before */
 	_Atomic bool restaged, running;
 	_Atomic uint32_t staged, final;			/* values of the sections */
 	uint8_t state[STATE_BYTES];
@@ -350,6 +350,19 @@ static void expect_handed_over(struct world *w, uint32_t early, uint32_t final)
 	w->session = vferry_session_free(w->session);
 }
 
+/* Until @value has become @wanted; a session that ended meanwhile has failed. */
+static void await(struct world *w, _Atomic uint32_t *value, uint32_t wanted)
+{
+	struct vferry_status status;
+
+	while (*value != wanted) {
+		vferry_session_get_status(w->session, &status);
+		if (status.outcome != VFERRY_OUTCOME_PENDING)
+			fail_msg("%s: %s", status.error.object, status.error.message);
+		usleep(1000);
+	}
+}
+
 /* ---- the tests ---- */
 
 static void config_space_that_a_reset_made_void_does_no_harm(void **state)
@@ -362,8 +375,7 @@ static void config_space_that_a_reset_made_void_does_no_harm(void **state)
 	send_restart(&w, 1);
 	probe(&w);
 	w.held_resuming = false;
-	while (w.staged != 10)		/* it may use it: it is run again */
-		usleep(1000);
+	await(&w, &w.staged, 10);	/* it may use it: it is run again */
 	send_section(&w, EARLY, 11);
 	send_switchover(&w);
 	send_rest(&w, 1, 11, 12);
@@ -379,8 +391,7 @@ static void nothing_is_built_on_a_device_that_will_begin_anew(void **state)
 	world_up(&w);
 	send_section(&w, EARLY, 20);
 	(void) send_state(&w, 0, 1);
-	while (!w.writes)
-		usleep(1000);
+	await(&w, &w.writes, 1);
 	/* Twice, and stopped, while the device still takes its first state. */
 	send_restart(&w, 1);
 	send_section(&w, EARLY, 21);
