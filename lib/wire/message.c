@@ -54,16 +54,16 @@ static bool read_bool(struct vf_reader *r)
 	return v == 1;
 }
 
-/* A name is shown to people as it is: it may not hold what moves a terminal's cursor. */
+/* A name is shown to people as it is: nothing that moves a cursor, nothing that is no character. */
 static void read_name(struct vf_reader *r, char *to, size_t size)
 {
 	vf_read_string(r, to, size);
 	for (const char *c = to; *c; c++)
-		if ((unsigned char) *c < ' ' || *c == 0x7f)
-			vf_reader_fail(r, "has control characters");
+		if (*c < ' ' || *c > '~')
+			vf_reader_fail(r, "is not all printable ASCII");
 }
 
-/* So is a sentence, but it is worth more than its control characters. */
+/* So is a sentence, but it is worth more than its odd characters. */
 static void read_sentence(struct vf_reader *r, char *to, size_t size)
 {
 	vf_read_string(r, to, size);
