@@ -262,6 +262,27 @@ static void greet(struct vf_destination_side *side, struct vf_channel *channel)
 		(void) vf_channel_free(channel);	/* it may come again */
 }
 
+/* The one connection that this side was given is used up: if it was no source, none will come. */
+static void end_of_connections(struct vf_destination_side *side)
+{
+	struct vferry_session *s = side->session;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	bool bound;
+
+	for (unsigned i = 0; i < VF_GREETINGS; i++)
+		if (side->greetings[i].exists)
+			end_greeting(&side->greetings[i], false);
+	(void) pthread_mutex_lock(&side->lock);
+	bound = side->bound;
+	(void) pthread_mutex_unlock(&side->lock);
+	if (bound)
+		return;
+	(void) pthread_mutex_lock(&s->lock);
+	err = s->status.turned_away_error;
+	(void) pthread_mutex_unlock(&s->lock);
+	vf_session_post_error(s, VF_DST_LINK_LOST, &err);
+}
+
 static void *accept_main(void *user)
 {
 	struct vf_destination_side *side = user;
@@ -283,6 +304,7 @@ static void *accept_main(void *user)
 		if (!ret) {
 			greet(side, channel);
 		} else if (once && ret == -EINVAL) {	/* a single connection, and it was used */
+			end_of_connections(side);
 			break;
 		} else {		/* out of descriptors, say: not so fast */
 			struct timespec ts = { .tv_nsec = 50 * (long) VF_MS_NS };

@@ -336,6 +336,23 @@ static int check_manifest_stream(struct vf_destination_side *side,
 				m->bytes, m->generation, m->crc, bytes, generation, crc);
 }
 
+/* RAM is complete: no page follows. Of a file, each page has its own checksum instead. */
+static int check_manifest_pages(struct vf_destination_side *side, struct vferry_error *err)
+{
+	const struct vf_manifest *m = &side->manifest;
+	struct vf_receiver_stats stats;
+
+	if (side->file || !side->session->ram)
+		return 0;
+	vf_receiver_get_stats(side->receiver, &stats);
+	if (stats.pages_normal == m->pages_normal && stats.pages_zero == m->pages_zero)
+		return 0;
+	return vferry_error_set(err, -EBADMSG, "manifest-pages", "ram",
+				"manifest: %" PRIu64 " pages and %" PRIu64 " zero pages were sent, %"
+				PRIu64 " and %" PRIu64 " came", m->pages_normal, m->pages_zero,
+				stats.pages_normal, stats.pages_zero);
+}
+
 int vf_destination_check_manifest(struct vf_destination_side *side, struct vferry_error *err)
 {
 	const struct vf_manifest *m = &side->manifest;
@@ -352,6 +369,8 @@ int vf_destination_check_manifest(struct vf_destination_side *side, struct vferr
 		ret = vferry_error_set(err, -EBADMSG, "manifest-stream", NULL,
 				       "the manifest lists %u streams, there are %u",
 				       m->stream_count, streams);
+	if (!ret)
+		ret = check_manifest_pages(side, err);
 	for (uint32_t i = 0; i < m->channel_count && !ret && side->channel_count; i++) {
 		struct vf_channel_stats stats = { 0 };
 
