@@ -18,6 +18,12 @@ check-asan check-tsan: check-%:
 	@scripts/setup
 	@scripts/check $*
 
+# Every decoder of outside bytes, for SECONDS each: make fuzz SECONDS=300
+fuzz: SECONDS ?= 30
+fuzz:
+	@scripts/setup
+	@SECONDS=$(SECONDS) scripts/fuzz $(TARGETS)
+
 demo:
 	@scripts/setup
 	@$(MAKE) --no-print-directory all
@@ -47,4 +53,4 @@ SEEDS ?= 1000000
 soak-sim: all
 	@scripts/soak-sim $(BUILD)/tests/sim/sim_migration $(FIRST) $(SEEDS)
 
-.PHONY: all bench check check-asan check-tsan demo docs install soak-sim tidy
+.PHONY: all bench check check-asan check-tsan demo docs fuzz install soak-sim tidy

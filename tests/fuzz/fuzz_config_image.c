@@ -10,6 +10,9 @@
 
 #include "vfio/config.h"
 
+#define CONFIG_AT 84u
+#include "config_mutator.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void scribble(struct vf_config *config, uint32_t value)

@@ -8,6 +8,9 @@
 
 #include "vfio/config.h"
 
+#define CONFIG_AT 92u
+#include "config_mutator.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void use(const struct vf_config_state *state)

@@ -18,6 +18,9 @@
 #define COMMANDS_MAX 64
 #define LATE_MAX 4
 
+#define LINES_AT 1u
+#include "line_mutator.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct state {

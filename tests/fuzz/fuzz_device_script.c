@@ -4,6 +4,9 @@
 
 #include "devices/script.h"
 
+#define LINES_AT 0u
+#include "line_mutator.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

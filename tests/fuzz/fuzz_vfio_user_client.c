@@ -18,6 +18,9 @@
 #include "vfio-user/client.h"
 #include "vfio-user/client_internal.h"
 
+#define PIECES_AT 0u
+#include "piece_mutator.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define CALLS 12u

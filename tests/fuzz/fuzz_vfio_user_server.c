@@ -21,6 +21,9 @@
 #include "vfio-user/server.h"
 #include "vfio-user/socket.h"
 
+#define PIECES_AT 1u
+#include "piece_mutator.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct vf_vfio_user_server *server;

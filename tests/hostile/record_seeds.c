@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * record_seeds.c - writes what both sides of good migrations say into files, as seeds for the fuzzers
- * of whole sessions: record-seeds FOLDER-FOR-SOURCE'S FOLDER-FOR-DESTINATION'S
+ * record_seeds.c - writes what both sides of good migrations say, and the frames of a saved machine,
+ * into files, as seeds for the fuzzers of whole sessions:
+ *
+ *     record-seeds tests/fuzz/corpus/stream_destination tests/fuzz/corpus/stream_source \
+ *                  tests/fuzz/corpus/saved
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "play.h"
@@ -43,6 +47,40 @@ static int write_seed(const char *folder, const char *name, const uint8_t *data,
 	return ret;
 }
 
+/* Its frames lie behind everything else. */
+static int save_seed(const char *folder)
+{
+	uint8_t *data = NULL, header[40];
+	struct small_machine m;
+	char path[64], uri[80];
+	size_t size = 0;
+	FILE *file;
+	int ret = 1;
+
+	(void) snprintf(path, sizeof(path), "/tmp/vferry-seed-%d", (int) getpid());
+	(void) snprintf(uri, sizeof(uri), "file:%s", path);
+	small_machine_init(&m, true);
+	small_machine_session(&m, NULL);
+	if (vferry_session_migrate(m.session, uri, NULL) ||
+	    vferry_session_wait(m.session, 20 * SMALL_SECOND_NS))
+		return 1;
+	small_machine_done(&m);
+	file = fopen(path, "rb");
+	if (file && fread(header, sizeof(header), 1, file) == 1 &&
+	    !fseek(file, (long) vf_get_u64(header + 16), SEEK_SET)) {
+		size = (size_t) vf_get_u64(header + 24);
+		data = malloc(size);
+		ret = !data || fread(data, size, 1, file) != 1;
+	}
+	if (file)
+		(void) fclose(file);
+	(void) unlink(path);
+	if (!ret)
+		ret = write_seed(folder, "plain", data, size);
+	free(data);
+	return ret;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -56,7 +94,7 @@ int main(int argc, char **argv)
 		{ .name = "verify", .verify = true },
 	};
 
-	if (argc != 3)
+	if (argc != 4)
 		return 1;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
 		struct vferry_parameters p = VFERRY_PARAMETERS_INIT;
@@ -74,5 +112,5 @@ int main(int argc, char **argv)
 		free(r.from_source);
 		free(r.from_destination);
 	}
-	return 0;
+	return save_seed(argv[3]);
 }
