@@ -205,6 +205,33 @@ static void test_bad_json(void **state)
 	(void) close(fd);
 }
 
+/* Each is answered with an error, and the line behind it is as good as ever. */
+static void test_hostile_lines(void **state)
+{
+	static const char *const lines[] = {
+		"\xff\xfe\xfd", "{\"execute\":\"\xc0\xaf\"}", "{\"execute\":\"a\\ud800\"}",
+		"GET / HTTP/1.1", "\x16\x03\x01", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", "[]", "7", "\"x\"",
+		"{\"execute\":7}", "{\"execute\":\"echo\",\"arguments\":[]}",
+		"{\"execute\":\"echo\",\"arguments\":7}", "{\"execute\":\"echo\",\"surplus\":1}",
+		"{\"execute\":\"echo\"", "{\"execute\":null}", "{}",
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
+		int fd = negotiated(f);
+
+		say(f, fd, lines[i]);
+		say(f, fd, "}\n");	/* ends even those that were cut */
+		if (!strstr(hear(fd), "\"error\"") && i != 13)
+			fail_msg("line %zu was not refused", i);
+		say(f, fd, "\n{\"execute\":\"echo\"}\n");
+		if (!strstr(hear(fd), "\"return\":{}"))
+			fail_msg("after line %zu it is deaf", i);
+		(void) close(fd);
+		control_dispatch(f->control);
+	}
+}
+
 static void test_late_answer(void **state)
 {
 	struct fixture *f = *state;
@@ -373,6 +400,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_calls, set_up, tear_down),
 		cmocka_unit_test(test_arguments),
 		cmocka_unit_test_setup_teardown(test_bad_json, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_hostile_lines, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_late_answer, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_client_goes_before_its_answer, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_events, set_up, tear_down),
