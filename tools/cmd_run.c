@@ -437,6 +437,14 @@ static int set_up(struct run *r, struct vferry_error *err)
 	return ret;
 }
 
+/* A saved machine that is none, or is damaged, is bad input. */
+static int set_up_exit(int ret)
+{
+	if (ret == -EINVAL)
+		return TOOL_USAGE;
+	return ret == -EBADMSG || ret == -EPROTONOSUPPORT ? TOOL_REFUSED : TOOL_FAILED;
+}
+
 static int run(struct run *r, int signal_fd)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
@@ -444,7 +452,7 @@ static int run(struct run *r, int signal_fd)
 
 	if (ret) {
 		/* What was asked for is not possible, or what was asked for did not work out. */
-		code = ret == -EINVAL ? TOOL_USAGE : TOOL_FAILED;
+		code = set_up_exit(ret);
 		(void) tool_fail(&usage, 0, "%s", err.code ? err.message : vferry_errno_name(ret));
 	} else {
 		print_ready(r);
