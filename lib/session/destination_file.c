@@ -63,6 +63,10 @@ static int feed_stream(struct vf_file_feeder *feeder, uint8_t *body, struct vfer
 		if (ret)
 			return ret;
 	}
+	if (!ret && !vf_stream_sink_has_all(feeder->sink))
+		ret = vferry_error_set(err, -EBADMSG, "file-incomplete",
+				       side->by_remote[feeder->component]->name,
+				       "the file ends before the end of this device's state");
 	return ret;
 }
 
@@ -201,6 +205,31 @@ static int count_restarts(struct vf_destination_side *side, struct vferry_error 
 	return ret;
 }
 
+/* All was read: what is not here now would be waited for for ever. */
+static int check_rest(struct vf_destination_side *side, struct vferry_error *err)
+{
+	struct vferry_session *s = side->session;
+
+	for (size_t i = 0; i < s->component_count; i++) {
+		const struct vf_session_component *c = &s->components[i];
+
+		for (size_t j = 0; j < c->desc.step_count; j++) {
+			const struct vferry_step_desc *step = &c->desc.steps[j];
+			uint32_t section = vf_destination_feeding(s, c, step);
+
+			if (VFERRY_PHASE_OF(step->step_class) == VFERRY_PHASE_LOAD && section &&
+			    !vf_sections_arrived(&side->sections, c->remote, section))
+				return vferry_error_set(err, -EBADMSG, "file-incomplete", c->name,
+							"the file has no section %u, which step %s "
+							"needs", section, step->name);
+		}
+	}
+	if (!side->manifest_there)
+		return vferry_error_set(err, -EBADMSG, "file-incomplete", NULL,
+					"the file has no manifest of what was saved");
+	return 0;
+}
+
 static int load_file(struct vf_destination_side *side, uint8_t *body, struct vferry_error *err)
 {
 	int ret = bind_to_file(side, body, err);
@@ -221,7 +250,9 @@ static int load_file(struct vf_destination_side *side, uint8_t *body, struct vfe
 		ret = -pthread_create(&side->pages_thread, NULL, pages_main, side);
 		side->pages_exists = !ret;
 	}
-	return ret ? ret : deliver_rest(side, body, err);
+	if (!ret)
+		ret = deliver_rest(side, body, err);
+	return ret ? ret : check_rest(side, err);
 }
 
 static void *file_main(void *user)

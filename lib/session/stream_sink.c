@@ -54,6 +54,7 @@ struct vf_stream_sink {
 	bool started;
 	uint32_t put_generation;
 	uint64_t put_offset;
+	bool put_end;		/* the mark "end" of this generation */
 
 	/* What is loaded; load steps only, one at a time. */
 	uint32_t generation;
@@ -216,6 +217,7 @@ static int put_mark(struct vf_stream_sink *s, const uint8_t *body, size_t bytes,
 	}
 	if (item->mark.generation != s->put_generation || item->mark.offset != s->put_offset)
 		return out_of_order(s, item->mark.generation, item->mark.offset, err);
+	s->put_end = item->mark.kind == VF_MARK_END;
 	return 0;
 }
 
@@ -229,6 +231,7 @@ static int put_restart(struct vf_stream_sink *s, const uint8_t *body, size_t byt
 	s->started = true;
 	s->put_generation = item->generation;
 	s->put_offset = 0;
+	s->put_end = false;
 	return 0;
 }
 
@@ -260,6 +263,16 @@ int vf_stream_sink_put(struct vf_stream_sink *s, const struct vf_frame *frame, c
 	if (ret)
 		free(item);
 	return ret;
+}
+
+bool vf_stream_sink_has_all(struct vf_stream_sink *s)
+{
+	bool all;
+
+	(void) pthread_mutex_lock(&s->lock);
+	all = s->put_end;
+	(void) pthread_mutex_unlock(&s->lock);
+	return all;
 }
 
 int vf_stream_sink_wait_room(struct vf_stream_sink *s, size_t bytes)

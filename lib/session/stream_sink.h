@@ -14,6 +14,7 @@
 #ifndef VF_SESSION_STREAM_SINK_H
 #define VF_SESSION_STREAM_SINK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <vferry/component.h>
@@ -48,6 +49,8 @@ void *vf_stream_sink_place(struct vf_stream_sink *s, size_t length);
 int vf_stream_sink_put(struct vf_stream_sink *s, const struct vf_frame *frame, const void *body,
 		       void *place, struct vferry_error *err);
 
+/* Was the mark "end" put? If nothing can follow any more, the load steps would wait for it in vain. */
+bool vf_stream_sink_has_all(struct vf_stream_sink *s);
 /* Until a frame of @bytes may be put: for who reads a file. Return: 0; -ECANCELED. */
 int vf_stream_sink_wait_room(struct vf_stream_sink *s, size_t bytes);
 
