@@ -304,5 +304,6 @@ void vf_destination_file_close(struct vf_destination_side *side)
 	free(side->feeders);
 	side->feeders = NULL;
 	side->feeder_count = 0;
-	side->file = vf_file_reader_free(side->file);
+	if (side->file)		/* of a link, others look at it still */
+		side->file = vf_file_reader_free(side->file);
 }
