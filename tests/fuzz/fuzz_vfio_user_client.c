@@ -23,13 +23,15 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define CALLS 12u
+#define CALLS 19u
 
 static const uint16_t commands[CALLS] = {
 	VF_VFIO_USER_VERSION, VF_VFIO_USER_GET_INFO, VF_VFIO_USER_GET_REGION_INFO,
 	VF_VFIO_USER_GET_IRQ_INFO, VF_VFIO_USER_REGION_READ, VF_VFIO_USER_REGION_WRITE,
 	VF_VFIO_USER_FEATURE, VF_VFIO_USER_FEATURE, VF_VFIO_USER_MIG_DATA_READ,
 	VF_VFIO_USER_FEATURE, VF_VFIO_USER_FEATURE, VF_VFIO_USER_PRECOPY_INFO,
+	VF_VFIO_USER_SET_IRQS, VF_VFIO_USER_DMA_MAP, VF_VFIO_USER_DMA_UNMAP, VF_VFIO_USER_RESET,
+	VF_VFIO_USER_FEATURE, VF_VFIO_USER_MIG_DATA_WRITE, VF_VFIO_USER_FEATURE,
 };
 
 /* The calls, in the order of `commands`; the ids are those that a new client gives out. */
@@ -62,6 +64,14 @@ static void call_all(struct vf_vfio_user_client *client)
 	(void) vf_vfio_user_client_dma_log_start(client, 4096, &range, 1, &page, NULL);
 	(void) vf_vfio_user_client_dma_log_report(client, 0, 65536, 4096, words, NULL);
 	(void) vf_vfio_user_client_get_precopy_info(client, &precopy, NULL);
+	(void) vf_vfio_user_client_set_irqs(client, 0, VF_VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, NULL,
+					    NULL);
+	(void) vf_vfio_user_client_dma_map(client, 0, 4096, true, -1, 0, NULL);
+	(void) vf_vfio_user_client_dma_unmap(client, 0, 4096, NULL);
+	(void) vf_vfio_user_client_reset(client, NULL);
+	(void) vf_vfio_user_client_set_state(client, VF_VFIO_STATE_STOP, NULL);
+	(void) vf_vfio_user_client_mig_data_write(client, bytes, sizeof(bytes), NULL);
+	(void) vf_vfio_user_client_get_data_size(client, &flags, NULL);
 	(void) vf_vfio_user_client_check_alive(client, NULL);
 }
 

@@ -124,7 +124,8 @@ static void changed_bits(void **state)
 	for (unsigned i = 0; i < good.count; i++) {
 		uint32_t bits = good.frames[i].bytes * 8;
 
-		for (uint32_t bit = i % 7; bit < bits; bit += bits > 1000 ? 61 : 7) {
+		for (uint32_t bit = i % 7; bit < bits;
+		     bit += (bits > 1000 ? 61 : 7) * STRIDE) {
 			char what[64];
 
 			copy_good(&stream);
