@@ -5,7 +5,9 @@
 All runs of all rows are done once, then again, and so on, so that a slow spell of the machine hits
 every engine alike; only ratios of medians out of one such batch count. A run during which others used
 the CPUs is repeated, and counted as disturbed if that does not help. Runs in a network namespace of its
-own, with cubic as everybody's congestion control. Settings, from the environment:
+own, with cubic as everybody's congestion control. At its defaults a repetition takes about 5 minutes
+on two processors that nobody else uses; where others do, each run waits and is tried again, and it
+may take many times that. Settings, from the environment:
 
     BENCH_REPS=5        repetitions
     BENCH_ROWS=         names of rows, separated by commas; empty: all
