@@ -27,6 +27,23 @@ static void sleep_ms(unsigned ms)
 	(void) nanosleep(&ts, NULL);
 }
 
+/* It works: pages are dirtied, and its devices have done @jobs more than by now. */
+static void wait_busy(struct test_machine *m, uint64_t jobs)
+{
+	struct machine_verdict v;
+	uint64_t before = 0;
+
+	for (unsigned i = 0; i < 30000; i++) {
+		assert_int_equal(machine_get_verdict(m->machine, &v), 0);
+		if (!i)
+			before = v.verified_jobs;
+		if (v.booted && v.dirtied_pages && (!m->device_count || v.verified_jobs >= before + jobs))
+			return;
+		sleep_ms(1);
+	}
+	fail_msg("the guest does nothing");
+}
+
 static void migrate(struct test_machine *from, struct test_machine *to,
 		    const struct vferry_parameters *p)
 {
@@ -99,12 +116,12 @@ static void run_case(unsigned cpus, unsigned devices, unsigned channels, bool pr
 	options.incoming = true;
 	test_machine_start(&to, &options, &device, devices);
 	assert_int_equal(machine_start(from.machine, &err), 0);
-	sleep_ms(300);
+	wait_busy(&from, 16);
 	migrate(&from, &to, &p);
 	expect_outcome(&from, VFERRY_OUTCOME_DONE);
 	assert_false(machine_is_running(from.machine));
 	assert_true(machine_is_running(to.machine));
-	sleep_ms(200);
+	wait_busy(&to, 16);
 	expect_clean(&to, 8 * devices);
 	if (devices)
 		expect_forwarded(&to);
@@ -152,10 +169,10 @@ static void peers_write_into_each_other(void **state)
 	options.incoming = true;
 	test_machine_start(&to, &options, &device_defaults, 2);
 	assert_int_equal(machine_start(from.machine, &err), 0);
-	sleep_ms(300);
+	wait_busy(&from, 16);
 	migrate(&from, &to, NULL);
 	expect_outcome(&from, VFERRY_OUTCOME_DONE);
-	sleep_ms(200);
+	wait_busy(&to, 16);
 	expect_clean(&to, 16);
 	test_machine_free(&from);
 	test_machine_free(&to);
