@@ -223,6 +223,10 @@ static void finish(struct vf_source_side *side, const struct vf_action *action)
 	bool given_away = side->machine.handover == VF_HO_SRC_GAVE;
 
 	join_helper(side);	/* a hook that still runs is part of the migration */
+	if (side->file && action->exit_code != VFERRY_OUTCOME_DONE) {
+		vf_source_file_join(side);
+		vf_file_writer_discard(side->file);
+	}
 	if (action->outcome != VF_OUTCOME_UNKNOWN) {
 		if (s->ram && given_away)
 			vf_ram_tracking_stop(s->ram);

@@ -41,7 +41,9 @@ struct vf_file_writer;
  */
 int vf_file_writer_new(const char *path, struct vferry_ram *ram, struct vf_file_writer **ret_writer,
 		       struct vferry_error *err);
-/* Without finish the file stays incomplete. NULL allowed. */
+/* Gives an unfinished file up: removes it, or empties it if it was there before. Nobody writes any more. */
+void vf_file_writer_discard(struct vf_file_writer *writer);
+/* An unfinished one is discarded. NULL allowed. */
 struct vf_file_writer *vf_file_writer_free(struct vf_file_writer *writer);
 /* What frames are sent through, by any thread; borrowed. Receiving from it is -EOPNOTSUPP. */
 struct vf_channel *vf_file_writer_channel(struct vf_file_writer *writer);

@@ -40,6 +40,9 @@ struct vf_file_writer {
 	char name[160];
 	struct vferry_ram *ram;		/* borrowed, may be NULL */
 	bool was_empty;			/* what is not written reads as zeros */
+	bool made;			/* it was not there before */
+	bool unfinished;		/* opened, and worth nothing yet */
+	char *path;			/* owned */
 	bool cancelled;			/* atomic */
 	vf_zero_test is_zero;
 	struct vf_file_layout layout;
@@ -166,12 +169,16 @@ static int open_file(struct vf_file_writer *writer, const char *path, struct vfe
 	struct stat st;
 	int ret;
 
-	writer->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+	writer->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0600);
+	writer->made = writer->fd >= 0;
+	if (!writer->made && errno == EEXIST)
+		writer->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
 	if (writer->fd < 0)
 		return vferry_error_set(err, -errno, "file-open", path, "cannot open for writing: %s",
 					vferry_errno_name(errno));
 	if (fstat(writer->fd, &st) || !S_ISREG(st.st_mode))
 		return vferry_error_set(err, -EINVAL, "file-kind", path, "not a regular file");
+	writer->unfinished = true;
 	writer->was_empty = !st.st_size;
 	/* An old header must not vouch for new contents, not even after a crash. */
 	ret = write_at(writer->fd, zeros, sizeof(zeros), 0);
@@ -213,7 +220,8 @@ int vf_file_writer_new(const char *path, struct vferry_ram *ram, struct vf_file_
 	writer->ram = ram;
 	writer->is_zero = vf_zero_test_best();
 	(void) snprintf(writer->name, sizeof(writer->name), "file:%s", path);
-	ret = open_file(writer, path, err);
+	writer->path = strdup(path);
+	ret = writer->path ? open_file(writer, path, err) : -ENOMEM;
 	if (!ret)
 		ret = make_layout(writer, err);
 	if (ret)
@@ -233,15 +241,31 @@ fail:
 	return vferry_error_set(err, ret, "memory", path, "no memory");
 }
 
+/* A file that was there before keeps its name. What was in it is gone already. */
+void vf_file_writer_discard(struct vf_file_writer *writer)
+{
+	struct stat ours, there;
+
+	if (!writer->unfinished)
+		return;
+	writer->unfinished = false;
+	(void) !ftruncate(writer->fd, 0);
+	if (writer->made && !fstat(writer->fd, &ours) && !lstat(writer->path, &there) &&
+	    ours.st_dev == there.st_dev && ours.st_ino == there.st_ino)
+		(void) unlink(writer->path);
+}
+
 struct vf_file_writer *vf_file_writer_free(struct vf_file_writer *writer)
 {
 	if (!writer)
 		return NULL;
+	vf_file_writer_discard(writer);
 	(void) vf_channel_free(writer->channel);
 	for (size_t i = 0; i < writer->layout.block_count; i++)
 		if (writer->content[i].words)
 			vf_bitmap_done(&writer->content[i]);
 	vf_close(&writer->fd);
+	free(writer->path);
 	free(writer);
 	return NULL;
 }
@@ -537,5 +561,6 @@ int vf_file_writer_finish(struct vf_file_writer *writer, struct vferry_error *er
 	ret = write_at(writer->fd, header, sizeof(header), 0);
 	if (!ret && fsync(writer->fd))
 		ret = -errno;
+	writer->unfinished = ret != 0;
 	return ret ? write_error(writer, ret, "the header", 0, err) : 0;
 }

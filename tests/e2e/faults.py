@@ -64,6 +64,11 @@ def together(test, cases):
     assert not failed, "\n".join(f"{case}: {why}" for case, why in failed.items())
 
 
+def tells_of_a_closed_link(text):
+    """A process that was killed with bytes unread resets its connections; else they are closed."""
+    return "closed" in text or "ECONNRESET" in text or "EPIPE" in text
+
+
 class Moment:
     """A migration that was started, and waits at a moment."""
 
@@ -75,9 +80,11 @@ class Moment:
         self.process = lab.start_migrate(source, self.proxy.uri, *PATIENT, *args)
         if how:
             self.proxy.wait()
-        if holds:
-            source.wait_migration("pre-switchover")
+        if holds:	# the next one, of another destination, is not to be held
+            wait_for("rounds", lambda: source.migration().get("status") in ("active", "pre-switchover"))
             hold_before_switchover(source, False)
+        if moment == "pre-switchover":
+            source.wait_migration("pre-switchover")
         wait_for(f"the source to be {self.run_state}", lambda: source.status() == self.run_state)
 
     def release(self):

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from faults import (BEFORE_COMMIT, MOMENTS, PATIENT, Moment, check_goes_on, finish,
-                    hold_before_switchover, together)
+                    hold_before_switchover, tells_of_a_closed_link, together)
 from lab import DONE, FAILED, UNKNOWN, Frame, Lab, run, wait_for
 
 STALL = ("--stall-timeout", 1)
@@ -24,7 +24,7 @@ def test_cut(lab, moment):
     source, destination = lab.pair(2)
     at = Moment(lab, source, destination, moment)
     at.cut()
-    check_told(source, at.finish(FAILED), "closed the connection")
+    assert tells_of_a_closed_link(at.finish(FAILED)) and tells_of_a_closed_link(source.errors())
     if moment == "prepared":    # it has promised to be there until somebody knows how it ended
         assert destination.status() == "inmigrate"
     elif moment == "setup":     # nothing had come: the next one is welcome
@@ -32,7 +32,7 @@ def test_cut(lab, moment):
         at.release()
     else:
         assert destination.wait() == FAILED
-        assert "closed" in destination.errors()
+        assert tells_of_a_closed_link(destination.errors())
     check_goes_on(lab, source)
 
 
