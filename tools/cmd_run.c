@@ -451,9 +451,12 @@ static int run(struct run *r, int signal_fd)
 	int code = TOOL_DONE, ret = set_up(r, &err);
 
 	if (ret) {
+		bool named = vm_sentence_names(err.message, err.object);
+
 		/* What was asked for is not possible, or what was asked for did not work out. */
 		code = set_up_exit(ret);
-		(void) tool_fail(&usage, 0, "%s", err.code ? err.message : vferry_errno_name(ret));
+		(void) tool_fail(&usage, 0, "%s%s%s", named ? "" : err.object, named ? "" : ": ",
+				 err.code ? err.message : vferry_errno_name(ret));
 	} else {
 		print_ready(r);
 		loop(r, signal_fd);
