@@ -69,6 +69,17 @@ def tells_of_a_closed_link(text):
     return "closed" in text or "ECONNRESET" in text or "EPIPE" in text
 
 
+def wait_told(process, *words):
+    """Its log may come a little later than the answer to whoever asked."""
+    wait_for(f"{process.name} to tell of {words}",
+             lambda: all(word in process.errors() for word in words))
+
+
+def wait_told_of_a_closed_link(process):
+    wait_for(f"{process.name} to tell that the link is closed",
+             lambda: tells_of_a_closed_link(process.errors()))
+
+
 class Moment:
     """A migration that was started, and waits at a moment."""
 
