@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct small_machine m;
 	struct vferry_status status;
 
-	p.stall_timeout_ns = SMALL_SECOND_NS / 4;
+	p.stall_timeout_ns = SMALL_SECOND_NS;
 	hostile_stream_parse(&stream, data, size);
 	small_machine_init(&m, false);
 	if (hostile_session(&m, &play, &p, 10 * SMALL_SECOND_NS, &status))

@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct small_machine m;
 	struct vferry_status status;
 
-	p.stall_timeout_ns = SMALL_SECOND_NS / 4;
+	p.stall_timeout_ns = SMALL_SECOND_NS;
 	p.pause_budget_ns = SMALL_SECOND_NS / 4;
 	p.timeout_ns = SMALL_SECOND_NS;
 	hostile_stream_parse(&stream, data, size);

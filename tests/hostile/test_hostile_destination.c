@@ -26,7 +26,7 @@ static struct vferry_parameters impatient(void)
 {
 	struct vferry_parameters p = VFERRY_PARAMETERS_INIT;
 
-	p.stall_timeout_ns = SMALL_SECOND_NS / 2;
+	p.stall_timeout_ns = SMALL_SECOND_NS;
 	p.pause_budget_ns = SMALL_SECOND_NS / 2;
 	p.timeout_ns = 2 * SMALL_SECOND_NS;
 	return p;
@@ -313,7 +313,7 @@ static void only_keepalives(unsigned kept, const char *id)
 	char uri[32];
 	int pair[2];
 
-	p.stall_timeout_ns = SMALL_SECOND_NS / 5;
+	p.stall_timeout_ns = SMALL_SECOND_NS;
 	vf_put_u16(alive.header + 4, VF_FRAME_KEEPALIVE);
 	vf_put_u16(alive.header + 6, VF_FRAME_OPTIONAL);
 	vf_put_u32(alive.header + 8, VF_NO_COMPONENT);

@@ -41,7 +41,7 @@ static struct outcome run(const char *what, struct hostile_stream *s, size_t cut
 	struct small_machine m;
 	struct outcome o;
 
-	p.stall_timeout_ns = SMALL_SECOND_NS / 2;
+	p.stall_timeout_ns = SMALL_SECOND_NS;
 	memory_use_reset();
 	small_machine_init(&m, false);
 	o.ended = !hostile_session(&m, &play, &p, LIMIT_NS, &o.status);
@@ -558,7 +558,7 @@ static void bound_and_silent(void **state)
 		struct door d;
 		int fd;
 
-		door_open(&d, SMALL_SECOND_NS / 5);
+		door_open(&d, SMALL_SECOND_NS);
 		fd = door_connect(&d);
 		copy_good(&stream);
 		vf_put_u32(stream.frames[0].body + 28, channels);
@@ -584,7 +584,7 @@ static void half_a_frame(void **state)
 		size_t size;
 		int machine;
 
-		door_open(&d, SMALL_SECOND_NS / 10);
+		door_open(&d, SMALL_SECOND_NS);
 		copy_good(&stream);
 		answer = (struct pollfd) { .fd = door_connect(&d), .events = POLLIN };
 		machine = hostile_stream_find(&stream, VF_FRAME_MACHINE, 0);
