@@ -81,7 +81,9 @@ static const struct sandbox_call calls[] = {
 	{ BOTH, SANDBOX_ANY, "newfstatat lstat stat unlink unlinkat fchmod chmod fchmodat",
 	  "a socket's file: stale or in use, its mode, removed at the end" },
 	{ MACHINE, SANDBOX_ANY, "rename renameat renameat2",
-	  "a file or record gets its name when it is complete" },
+	  "a file gets its name when it is complete" },
+	{ MACHINE, SANDBOX_ANY, "link linkat flock",
+	  "a record of a hand-over gets its name once; whether the process that has it lives" },
 	{ BOTH, SANDBOX_TERMINAL, "ioctl", "is standard output a terminal; how much is there to read" },
 
 	/* sanitizers */

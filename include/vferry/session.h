@@ -83,7 +83,11 @@ struct vferry_parameters {
 	bool verify;			/* compare a digest of all RAM, outside the measured pause */
 	bool check_only;		/* end after the destination accepted or refused */
 	bool hold_before_switchover;	/* wait in pre-switchover for vferry_session_continue() */
-	const char *record_dir;		/* destination: where `ran` or `aborted` is recorded; NULL: none */
+	/*
+	 * Destination: an existing directory, where `ran` or `aborted` is recorded; NULL: none. Sessions
+	 * and processes may share it; a later one answers for one that died.
+	 */
+	const char *record_dir;
 };
 
 #define VFERRY_PARAMETERS_INIT { .size = sizeof(struct vferry_parameters), \
@@ -158,7 +162,9 @@ int vferry_session_continue(struct vferry_session *session);	/* leave pre-switch
  * After an outcome unknown. @peer: where the destination answers; its answer decides (source only).
  * Or NULL, with the word of somebody who fenced one side off for good; @fenced_destination says which:
  * a source whose destination is fenced takes the machine back, a PREPARED destination whose source
- * is fenced runs it, and the fenced side gives it up. -EINVAL: nothing of the kind was started.
+ * is fenced runs it, and the fenced side gives it up. -EINVAL: nothing of the kind was started, or
+ * the outcome is known; -EBUSY: a destination does not take its source for fenced while the link is
+ * there. A destination that holds a machine so has the outcome VFERRY_OUTCOME_UNKNOWN, but did not end.
  */
 int vferry_session_resolve(struct vferry_session *session, const char *peer,
 			   bool fenced_destination, struct vferry_error *err);

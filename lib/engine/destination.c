@@ -85,9 +85,13 @@ static void discard(struct vf_destination *d, enum vf_outcome outcome, struct vf
 	finish(d, outcome, out);
 }
 
-static void answer(bool ran, struct vf_actions *out)
+/* @said: RAN, ABORTED or LOST. */
+static void answer(enum vf_handover_input said, struct vf_actions *out)
 {
-	vf_actions_add(out, VF_ACT_ANSWER_RESOLVE)->ran = ran;
+	struct vf_action *action = vf_actions_add(out, VF_ACT_ANSWER_RESOLVE);
+
+	action->ran = said != VF_HO_ABORTED;
+	action->lost = said == VF_HO_LOST;
 }
 
 /* The core has decided; its row says which record belongs to it. */
@@ -204,11 +208,11 @@ static void on_commit_astray(struct vf_destination *d, const struct vf_destinati
 		keep_error(d, NULL, -EPROTO, "protocol",
 			   "The source sent COMMIT before this side was prepared.");
 		(void) vf_actions_add(out, VF_ACT_DISCARD);
-		answer(false, out);
+		answer(VF_HO_ABORTED, out);
 		finish(d, VF_OUTCOME_FAILED, out);
 		return;
 	}
-	answer(false, out);
+	answer(VF_HO_ABORTED, out);
 }
 
 static void on_cancelled(struct vf_destination *d, const struct vf_destination_event *e,
@@ -288,15 +292,18 @@ static void on_query(struct vf_destination *d, const struct vf_destination_event
 			   "The source asked for the outcome before there was one.");
 		(void) vf_actions_add(out, VF_ACT_DISCARD);
 	}
-	answer(hand_over(d, VF_HO_RESOLVE)->send == VF_HO_RAN, out);
+	answer(hand_over(d, VF_HO_RESOLVE)->send, out);
 	if (loading)
 		finish(d, VF_OUTCOME_FAILED, out);
 }
 
+/* That the source is fenced is not believed while its link is there: the table has no row for it. */
 static void on_fenced_promised(struct vf_destination *d, const struct vf_destination_event *e,
 			       struct vf_actions *out)
 {
 	if (e->source_fenced) {
+		if (!vf_handover_step(d->handover, VF_HO_FENCED_SOURCE))
+			return;
 		(void) hand_over(d, VF_HO_FENCED_SOURCE);
 		d->committed_ns = e->now_ns;
 		write_record(d, out);
@@ -315,7 +322,7 @@ static void on_recorded_ran(struct vf_destination *d, const struct vf_destinatio
 	d->outcome = VF_OUTCOME_NONE;
 	(void) vf_actions_add(out, VF_ACT_RUN_PLAN_AFTER_COMMIT);
 	if (d->asked)
-		answer(hand_over(d, VF_HO_RESOLVE)->send == VF_HO_RAN, out);
+		answer(hand_over(d, VF_HO_RESOLVE)->send, out);
 }
 
 static void on_ran_not_recorded(struct vf_destination *d, const struct vf_destination_event *e,
@@ -325,7 +332,7 @@ static void on_ran_not_recorded(struct vf_destination *d, const struct vf_destin
 		   "The record of the hand-over could not be written, so nothing was started.");
 	(void) hand_over(d, VF_HO_RECORD_FAILED);
 	(void) vf_actions_add(out, VF_ACT_DISCARD);
-	answer(false, out);
+	answer(VF_HO_ABORTED, out);
 	finish(d, VF_OUTCOME_FAILED, out);
 }
 
@@ -336,7 +343,7 @@ static void on_recorded_aborted(struct vf_destination *d, const struct vf_destin
 	(void) hand_over(d, e->kind == VF_DST_RECORD_WRITTEN ? VF_HO_RECORD_WRITTEN :
 							       VF_HO_RECORD_FAILED);
 	(void) vf_actions_add(out, VF_ACT_DISCARD);
-	answer(false, out);
+	answer(VF_HO_ABORTED, out);
 	finish(d, d->abort_outcome, out);
 }
 
@@ -399,7 +406,8 @@ static const struct row {
 	  S(RECORDING_RAN) | S(RECORDING_ABORTED) },
 	{ S(SETUP) | LOADING | S(STARTING) | S(ENDED), VF_DST_RESOLVE_QUERY, on_query,
 	  S(STARTING) | S(ENDED) },
-	{ PROMISED, VF_DST_FENCED, on_fenced_promised, S(RECORDING_RAN) | S(RECORDING_ABORTED) },
+	{ PROMISED, VF_DST_FENCED, on_fenced_promised,
+	  S(PREPARED) | S(RECORDING_RAN) | S(RECORDING_ABORTED) },
 	{ S(RECORDING_RAN), VF_DST_RECORD_WRITTEN, on_recorded_ran, S(STARTING) },
 	{ S(RECORDING_RAN), VF_DST_RECORD_FAILED, on_ran_not_recorded, S(ENDED) },
 	{ S(RECORDING_ABORTED), VF_DST_RECORD_WRITTEN, on_recorded_aborted, S(ENDED) },

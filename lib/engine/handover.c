@@ -9,7 +9,8 @@
  *
  * Why `aborted` may be answered although its record could not be written: the copy exists only in
  * the memory of the process that answers, and is discarded before it answers. The record is for the
- * one who asks after that process has gone.
+ * one who asks after that process has gone. A later process cannot discard what the first one holds,
+ * so it answers only what is written: should the first one live after all, its own `ran` then fails.
  */
 #include "base/checked.h"
 #include "engine/handover.h"
@@ -32,6 +33,7 @@ static const struct vf_handover_rule rules[] = {
 	ROW(SRC_COMMITTED, RUNNING, SRC_GAVE, NOTHING),
 	ROW(SRC_COMMITTED, RUN_FAILED_MSG, SRC_GAVE, NOTHING),
 	ROW(SRC_COMMITTED, RAN, SRC_GAVE, NOTHING),
+	ROW(SRC_COMMITTED, LOST, SRC_GAVE, NOTHING),
 	ROW(SRC_COMMITTED, ABORTED, SRC_KEPT, NOTHING),
 	ROW(SRC_COMMITTED, LINK_LOST, SRC_UNKNOWN, NOTHING),
 	ROW(SRC_UNKNOWN, ASK, SRC_UNKNOWN, RESOLVE),
@@ -39,6 +41,7 @@ static const struct vf_handover_rule rules[] = {
 	ROW(SRC_UNKNOWN, RUNNING, SRC_GAVE, NOTHING),
 	ROW(SRC_UNKNOWN, RUN_FAILED_MSG, SRC_GAVE, NOTHING),
 	ROW(SRC_UNKNOWN, RAN, SRC_GAVE, NOTHING),
+	ROW(SRC_UNKNOWN, LOST, SRC_GAVE, NOTHING),
 	ROW(SRC_UNKNOWN, ABORTED, SRC_KEPT, NOTHING),
 	ROW(SRC_UNKNOWN, FENCED_DESTINATION, SRC_KEPT, NOTHING),
 	ROW(SRC_UNKNOWN, FENCED_SOURCE, SRC_GAVE, NOTHING),
@@ -53,13 +56,15 @@ static const struct vf_handover_rule rules[] = {
 	/* Against the protocol; but the sender has given the machine away, and must hear of it. */
 	ROW(DST_LOADING, COMMIT, DST_ABORTED, ABORTED),
 
-	/* Destination: ready, and waiting for one word, however long it takes. */
+	/*
+	 * Destination: ready, and waiting for one word, however long it takes. That the source is
+	 * fenced is not believed while the link to it is there.
+	 */
 	ROW(DST_PREPARED, COMMIT, DST_RECORD_RAN, NOTHING),
 	ROW(DST_PREPARED, CANCEL, DST_RECORD_ABORTED, NOTHING),
 	ROW(DST_PREPARED, LINK_LOST, DST_HOLDING, NOTHING),
 	ROW(DST_PREPARED, RESOLVE, DST_RECORD_ABORTED, NOTHING),
 	ROW(DST_PREPARED, LOAD_FAILED, DST_RECORD_ABORTED, NOTHING),
-	ROW(DST_PREPARED, FENCED_SOURCE, DST_RECORD_RAN, NOTHING),
 	ROW(DST_PREPARED, FENCED_DESTINATION, DST_RECORD_ABORTED, NOTHING),
 	ROW(DST_HOLDING, LINK_LOST, DST_HOLDING, NOTHING),
 	ROW(DST_HOLDING, CANCEL, DST_RECORD_ABORTED, NOTHING),
@@ -85,13 +90,22 @@ static const struct vf_handover_rule rules[] = {
 	ROW(DST_RUNS, RUN_FAILED, DST_LOST, RUN_FAILED_MSG),
 	ROW(DST_RUNS, RESOLVE, DST_RUNS, RAN),
 	ROW(DST_RUNS, LINK_LOST, DST_RUNS, NOTHING),
-	ROW(DST_LOST, RESOLVE, DST_LOST, RAN),
+	ROW(DST_LOST, RESOLVE, DST_LOST, LOST),
 	ROW(DST_LOST, LINK_LOST, DST_LOST, NOTHING),
 	ROW(DST_ABORTED, RESOLVE, DST_ABORTED, ABORTED),
 	ROW(DST_ABORTED, CANCEL, DST_ABORTED, NOTHING),
 	ROW(DST_ABORTED, LINK_LOST, DST_ABORTED, NOTHING),
 	/* A COMMIT that crossed our answer. It was not followed, which has to be said. */
 	ROW(DST_ABORTED, COMMIT, DST_ABORTED, ABORTED),
+
+	/*
+	 * A later process with the same record. Of `aborted` and `ran` it tells like the one that
+	 * wrote it. Without either it decides first: who is asked may not know more than the disk.
+	 */
+	ROW(DST_FOUND, RESOLVE, DST_CLOSING, NOTHING),
+	ROW(DST_CLOSING, RECORD_WRITTEN, DST_ABORTED, ABORTED),
+	ROW(DST_CLOSING, RECORD_FAILED, DST_FOUND, NOTHING),
+	ROW(DST_LEFT, RESOLVE, DST_LEFT, RAN),
 };
 
 const struct vf_handover_rule *vf_handover_rules(size_t *ret_count)
@@ -138,6 +152,9 @@ const char *vf_handover_state_name(enum vf_handover_state state)
 		[VF_HO_DST_RECORD_ABORTED] = "record-aborted",
 		[VF_HO_DST_ABORTED] = "aborted",
 		[VF_HO_DST_LOST] = "lost",
+		[VF_HO_DST_FOUND] = "found",
+		[VF_HO_DST_CLOSING] = "closing",
+		[VF_HO_DST_LEFT] = "left",
 	};
 
 	return (size_t) state < VF_ARRAY_COUNT(names) ? names[state] : NULL;
@@ -157,6 +174,7 @@ const char *vf_handover_input_name(enum vf_handover_input input)
 		[VF_HO_RAN] = "RAN",
 		[VF_HO_ABORTED] = "ABORTED",
 		[VF_HO_LOAD_FAILED_MSG] = "LOAD_FAILED",
+		[VF_HO_LOST] = "LOST",
 		[VF_HO_SAVED] = "saved",
 		[VF_HO_ROLL_BACK] = "roll-back",
 		[VF_HO_LOADED] = "loaded",

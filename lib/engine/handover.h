@@ -5,12 +5,13 @@
  * Model: the source owns the machine until it sends COMMIT, the destination from the moment its
  * record `ran` is on disk. In between nobody runs it. A row of the table says: in this state, on
  * this input, go there and send that. What the table does not list is refused, so the table is the
- * protocol; a model checker reads the same rows.
+ * protocol.
  *
  * Invariants: at most one side is in a state that may run. The source leaves COMMITTED or UNKNOWN
  * towards running only on ABORTED (the destination promises never to run) or when the destination
  * is known to be fenced. The destination runs only in RUNS, which is entered only after its record
- * was written.
+ * was written. A process that finds the record of another runs nothing; what it answers is in the
+ * record before it is said.
  *
  * Pure: no system calls, no clock, no threads.
  */
@@ -37,7 +38,11 @@ enum vf_handover_state {
 	VF_HO_DST_RUNS = 20,		/* owns the machine */
 	VF_HO_DST_RECORD_ABORTED = 21,	/* `aborted` is being written */
 	VF_HO_DST_ABORTED = 22,		/* never runs (end, but answers) */
-	VF_HO_DST_LOST = 23,		/* owned it, could not run it (end, but answers) */
+	VF_HO_DST_LOST = 23,		/* owned it, could not run it, or died (end, but answers) */
+	/* A later process at the destination: what it finds in the record of an earlier one. */
+	VF_HO_DST_FOUND = 24,		/* accepted, nothing decided; nobody has a copy any more */
+	VF_HO_DST_CLOSING = 25,		/* ... and `aborted` is being written */
+	VF_HO_DST_LEFT = 26,		/* ran, and its session ended in order (end, but answers) */
 };
 
 enum vf_handover_input {
@@ -53,6 +58,7 @@ enum vf_handover_input {
 	VF_HO_RAN = 8,			/* destination's answer */
 	VF_HO_ABORTED = 9,		/* destination's answer: it will never run here */
 	VF_HO_LOAD_FAILED_MSG = 10,	/* destination, before PREPARED: cannot be loaded */
+	VF_HO_LOST = 11,		/* destination's answer: it was mine, and is no more */
 	/* What happens on one side. */
 	VF_HO_SAVED = 32,		/* source: save plan done */
 	VF_HO_ROLL_BACK = 33,		/* source: cancel, or any failure before COMMIT */

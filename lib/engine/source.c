@@ -478,6 +478,15 @@ static void on_ask(struct vf_source *s, const struct vf_source_event *e, struct 
 static void on_resolved(struct vf_source *s, const struct vf_source_event *e,
 			struct vf_actions *out)
 {
+	if (e->lost) {
+		s->error = (struct vferry_error) VFERRY_ERROR_INIT;
+		keep_error(s, e->error, -EHOSTDOWN, "lost",
+			   "The machine was handed over, and then lost on the destination: it could "
+			   "not be run there, or the process that ran it has died.");
+		hand_over(s, VF_HO_LOST);
+		finish(s, VF_OUTCOME_LOST, out);
+		return;
+	}
 	if (e->ran) {
 		hand_over(s, VF_HO_RAN);
 		s->error = (struct vferry_error) VFERRY_ERROR_INIT;

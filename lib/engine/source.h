@@ -51,7 +51,7 @@ enum vf_source_event_kind {
 	VF_SRC_STALL = 18,		/* no byte moved for too long */
 	VF_SRC_UNDO_DONE = 19,		/* device_lost */
 	VF_SRC_ASK = 20,		/* `resolve`: ask the peer, over a new link */
-	VF_SRC_RESOLVED = 21,		/* ran */
+	VF_SRC_RESOLVED = 21,		/* ran, lost */
 	VF_SRC_FENCED = 22,		/* ran: this side is fenced; else the destination */
 	VF_SRC_EVENT__COUNT
 };
@@ -65,6 +65,7 @@ struct vf_source_event {
 	enum vf_hook hook;	/* HOOK_OK, HOOK_FAILED: which one ended */
 	bool device_lost;
 	bool ran;		/* RESOLVED: the destination ran it. FENCED: the source is fenced */
+	bool lost;		/* RESOLVED: it ran, and does not any more */
 };
 
 enum vf_source_state {

@@ -74,7 +74,7 @@ enum vf_action_kind {
 	VF_ACT_RUN_PLAN_AFTER_COMMIT = 53,
 	VF_ACT_SEND_RUNNING = 54,
 	VF_ACT_SEND_RUN_FAILED = 55,
-	VF_ACT_ANSWER_RESOLVE = 56,	/* ran; also unasked: a COMMIT was not followed */
+	VF_ACT_ANSWER_RESOLVE = 56,	/* ran, lost; also unasked: a COMMIT was not followed */
 	VF_ACT_DISCARD = 57,		/* reset devices, forget the machine; it never runs here */
 };
 
@@ -88,6 +88,7 @@ struct vf_action {
 	uint32_t percent;		/* SET_THROTTLE */
 	uint64_t at_ns;			/* ARM_TIMER */
 	bool ran;			/* WRITE_RECORD, ANSWER_RESOLVE */
+	bool lost;			/* ANSWER_RESOLVE: ran, and does not any more */
 };
 
 #define VF_ACTIONS_MAX 12u

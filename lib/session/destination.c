@@ -301,6 +301,8 @@ static void finish(struct vf_destination_side *side, const struct vf_action *act
 	struct vferry_session *s = side->session;
 
 	let_devices_go(side);
+	if (!side->machine_state.prepared_ns)
+		vf_destination_release(side);
 	vf_session_set_owner(s, vf_handover_may_run(side->machine_state.handover));
 	vf_session_set_state(s, action->status);
 	vf_session_finish(s, action->exit_code, &side->machine_state.error);
@@ -310,17 +312,10 @@ static void feed(struct vf_destination_side *side, struct vf_destination_event *
 
 static void write_record(struct vf_destination_side *side, bool ran)
 {
-	struct vferry_session *s = side->session;
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	struct vf_destination_event event = { .kind = VF_DST_RECORD_WRITTEN };
-	bool bound;
 
-	(void) pthread_mutex_lock(&side->lock);
-	bound = side->bound;
-	(void) pthread_mutex_unlock(&side->lock);
-	if (s->record_dir && bound &&
-	    vf_record_write(s->record_dir, s->id, ran ? VF_RECORD_RAN : VF_RECORD_ABORTED,
-			    s->trace, &err)) {
+	if (vf_destination_decide(side, ran, &err)) {
 		event.kind = VF_DST_RECORD_FAILED;
 		event.error = &err;
 	}
@@ -356,6 +351,20 @@ static void send_prepared(struct vf_destination_side *side)
 	(void) vf_destination_send(side, VF_FRAME_PREPARED, VF_NO_COMPONENT, body, sizeof(body));
 }
 
+/* Not an end: it stays, and a question or somebody's word decides. */
+static void hold(struct vf_destination_side *side)
+{
+	struct vferry_session *s = side->session;
+
+	(void) pthread_mutex_lock(&s->lock);
+	s->status.outcome = VFERRY_OUTCOME_UNKNOWN;
+	vferry_error_clear(&s->status.error);
+	(void) vferry_error_set(&s->status.error, -ECONNRESET, "outcome-unknown", NULL,
+				"The source was lost when everything was loaded. The machine is held "
+				"here, stopped, until the source asks or one side is declared fenced.");
+	(void) pthread_mutex_unlock(&s->lock);
+}
+
 /* Return: false: what follows in the list no longer holds. */
 static bool act(struct vf_destination_side *side, const struct vf_action *action)
 {
@@ -365,6 +374,8 @@ static bool act(struct vf_destination_side *side, const struct vf_action *action
 	switch (action->kind) {
 	case VF_ACT_EMIT:
 		vf_session_set_owner(s, vf_handover_may_run(side->machine_state.handover));
+		if (action->outcome == VF_OUTCOME_UNKNOWN)
+			hold(side);
 		vf_session_set_state(s, action->status);
 		return true;
 	case VF_ACT_FINISH:
@@ -399,7 +410,8 @@ static bool act(struct vf_destination_side *side, const struct vf_action *action
 		send_running(side);
 		return true;
 	case VF_ACT_ANSWER_RESOLVE:
-		vf_destination_answer(side, action->ran);
+		vf_destination_answer(side, action->lost ? VF_HO_LOST :
+					    action->ran ? VF_HO_RAN : VF_HO_ABORTED);
 		return true;
 	case VF_ACT_DISCARD:
 		discard(side);
@@ -426,7 +438,7 @@ static void feed(struct vf_destination_side *side, struct vf_destination_event *
 static void on_machine(struct vf_destination_side *side)
 {
 	struct vferry_session *s = side->session;
-	struct vferry_error summary = VFERRY_ERROR_INIT;
+	struct vferry_error summary = VFERRY_ERROR_INIT, claim = VFERRY_ERROR_INIT;
 	struct vf_destination_event event = { .kind = VF_DST_MACHINE_OK, .error = &summary,
 					      .check = side->machine.check_only };
 	struct vferry_reasons reasons;
@@ -438,6 +450,8 @@ static void on_machine(struct vf_destination_side *side)
 		return;
 	}
 	(void) vf_destination_check(side, &reasons);
+	if (!reasons.list.reason_count && vf_destination_claim(side, &claim))
+		vferry_reasons_add(&reasons, claim.id, claim.object, "%s", claim.message);
 	if (reasons.list.reason_count) {
 		event.kind = VF_DST_MACHINE_REFUSED;
 		vf_reasons_summary(&reasons.list, &summary);
@@ -546,6 +560,7 @@ static void destination_free(struct vferry_session *s)
 		if (s->components[i].stream_sink)
 			vf_stream_sink_cancel(s->components[i].stream_sink);
 	vf_destination_link_stop(side);
+	vf_destination_release(side);
 	side->executor = vf_executor_free(side->executor);
 	let_devices_go(side);
 	for (size_t i = 0; i < s->component_count; i++)
@@ -596,20 +611,37 @@ int vf_destination_side_new(struct vferry_session *s, struct vferry_error *err)
 		return vferry_error_set(err, -ENOMEM, "no-memory", NULL,
 					"no memory for a destination");
 	side->session = s;
+	side->claim = -1;
 	(void) pthread_mutex_init(&side->lock, NULL);
 	(void) pthread_cond_init(&side->file_changed, NULL);
 	vf_destination_init(&side->machine_state);
 	s->destination = side;
-	ret = vf_destination_listen(side, err);
+	ret = vf_destination_check_records(side, err);
+	if (!ret)
+		ret = vf_destination_listen(side, err);
 	if (ret)
 		destination_free(s);
 	return ret;
 }
 
-int vf_destination_resolve(struct vferry_session *s, bool fenced_destination)
+/* The engine refuses a word that has no place; here it is said why. */
+int vf_destination_resolve(struct vferry_session *s, bool fenced_destination,
+			   struct vferry_error *err)
 {
 	struct vf_event event = { .kind = VF_DST_FENCED, .flag = !fenced_destination };
+	enum vferry_outcome outcome;
 
+	(void) pthread_mutex_lock(&s->lock);
+	outcome = s->status.outcome;
+	(void) pthread_mutex_unlock(&s->lock);
+	if (outcome == VFERRY_OUTCOME_PENDING && !fenced_destination)
+		return vferry_error_set(err, -EBUSY, "link-there", NULL,
+					"the link to the source is not lost, so the source is not "
+					"taken for fenced; a dead one is noticed within the stall "
+					"timeout");
+	if (outcome != VFERRY_OUTCOME_PENDING && outcome != VFERRY_OUTCOME_UNKNOWN)
+		return vferry_error_set(err, -EINVAL, "outcome-known", NULL,
+					"the outcome of the migration is not unknown");
 	vf_session_post(s, &event);
 	return 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * destination.h - what destination.c (the engine's actions, the load plan), destination_accept.c (who
- * may connect), destination_link.c (frames) and destination_machine.c (is this machine acceptable?)
- * share.
+ * may connect), destination_link.c (frames), destination_record.c (promises on disk) and
+ * destination_machine.c (is this machine acceptable?) share.
  */
 #ifndef VF_SESSION_DESTINATION_H
 #define VF_SESSION_DESTINATION_H
@@ -73,6 +73,8 @@ struct vf_destination_side {
 	struct vf_plan *plan;
 	struct vf_executor *executor;
 	bool devices_begun;
+	int claim;			/* descriptor of the record's claim; -1 */
+	bool decided;			/* the record is written */
 
 	pthread_mutex_t lock;		/* everything below */
 	struct vf_channel *channels[VF_MAX_CHANNELS];	/* constant once all are there, like ... */
@@ -118,8 +120,9 @@ int vf_destination_refuse(struct vf_channel *channel, enum vf_frame_type type,
 			  const struct vferry_error *why);
 /* All channels are there: read them. */
 int vf_destination_receive(struct vf_destination_side *side);
-/* To whoever asked, and to the source if it is still there. */
-void vf_destination_answer(struct vf_destination_side *side, bool ran);
+/* To whoever asked, else to the source if it is still there. @answer: RAN, ABORTED or LOST. */
+void vf_destination_answer(struct vf_destination_side *side, enum vf_handover_input answer);
+int vf_destination_send_answer(struct vf_channel *channel, enum vf_handover_input answer);
 /* Marks the input of every load step that waits for this section. */
 /* A RESTART of @c's stream is on its way to the load step. */
 void vf_destination_count_restart(struct vf_destination_side *side, struct vf_session_component *c);
@@ -130,6 +133,18 @@ void vf_destination_section_arrived(struct vf_destination_side *side,
 int vf_destination_frame(struct vf_destination_side *side, const struct vf_frame *frame,
 			 const void *body, struct vferry_error *err);
 void vf_destination_ram_complete(struct vf_destination_side *side);
+
+/* ---- destination_record.c ---- */
+
+/* These do nothing without a record directory. */
+int vf_destination_check_records(struct vf_destination_side *side, struct vferry_error *err);
+int vf_destination_claim(struct vf_destination_side *side, struct vferry_error *err);
+int vf_destination_decide(struct vf_destination_side *side, bool ran, struct vferry_error *err);
+void vf_destination_release(struct vf_destination_side *side);
+/* Speaks for a process that is gone. Return: 0 answered; -ENOENT, -EBUSY: nothing may be said. */
+int vf_destination_answer_earlier(struct vf_destination_side *side,
+				  const uint8_t id[VF_SESSION_ID_BYTES], struct vf_channel *channel,
+				  struct vferry_error *err);
 
 /* ---- destination_file.c ---- */
 

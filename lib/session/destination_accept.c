@@ -97,24 +97,15 @@ static int join_migration(struct vf_greeting *g, const struct vf_hello *hello,
 	return 0;
 }
 
-static int hear_question(struct vf_greeting *g, const struct vf_hello *hello,
-			 struct vf_channel *channel, struct vferry_error *err)
+/* Return: 0 and the question was read, of the session that the greeting names. */
+static int read_question(const struct vf_hello *hello, struct vf_channel *channel,
+			 struct vferry_error *err)
 {
-	struct vf_destination_side *side = g->side;
-	struct vferry_session *s = side->session;
 	uint8_t id[VF_SESSION_ID_BYTES];
 	struct vf_frame frame;
 	uint8_t *body = NULL;
-	bool known;
-	int ret;
+	int ret = reply_hello(channel, hello);
 
-	(void) pthread_mutex_lock(&side->lock);
-	known = side->bound && !memcmp(s->id, hello->session_id, sizeof(s->id));
-	(void) pthread_mutex_unlock(&side->lock);
-	if (!known)
-		return vferry_error_set(err, -ENOENT, "unknown-session", NULL,
-					"nothing is known here of that migration");
-	ret = reply_hello(channel, hello);
 	if (!ret)
 		ret = vf_channel_recv(channel, GREETING_BYTES, &frame, &body, err);
 	if (ret > 0)
@@ -123,8 +114,33 @@ static int hear_question(struct vf_greeting *g, const struct vf_hello *hello,
 	else if (!ret)
 		ret = -ECONNRESET;
 	free(body);
+	if (!ret && memcmp(id, hello->session_id, sizeof(id)))
+		ret = vferry_error_set(err, -EPROTO, "wrong-session", NULL,
+				       "RESOLVE names another session than its greeting");
+	return ret;
+}
+
+static int hear_question(struct vf_greeting *g, const struct vf_hello *hello,
+			 struct vf_channel *channel, struct vferry_error *err)
+{
+	struct vf_destination_side *side = g->side;
+	struct vferry_session *s = side->session;
+	bool ours;
+	int ret = read_question(hello, channel, err);
+
 	if (ret)
 		return ret;
+	(void) pthread_mutex_lock(&side->lock);
+	ours = side->bound && !memcmp(s->id, hello->session_id, sizeof(s->id));
+	(void) pthread_mutex_unlock(&side->lock);
+	if (!ours) {
+		ret = vf_destination_answer_earlier(side, hello->session_id, channel, err);
+		if (ret)
+			return ret;
+		let_go(g);
+		(void) vf_channel_free(channel);
+		return 0;
+	}
 	let_go(g);
 	(void) pthread_mutex_lock(&side->lock);
 	(void) vf_channel_free(side->asker);

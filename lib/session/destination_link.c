@@ -65,24 +65,29 @@ int vf_destination_send_error(struct vf_destination_side *side, enum vf_frame_ty
 	return channel ? vf_destination_refuse(channel, type, why) : -ENOTCONN;
 }
 
-void vf_destination_answer(struct vf_destination_side *side, bool ran)
+int vf_destination_send_answer(struct vf_channel *channel, enum vf_handover_input answer)
 {
-	struct vf_channel *asker;
 	uint8_t body[4];
 
-	vf_put_u32(body, ran ? VF_RESOLUTION_RAN : VF_RESOLUTION_ABORTED);
+	vf_put_u32(body, answer == VF_HO_RAN ? VF_RESOLUTION_RAN :
+			 answer == VF_HO_LOST ? VF_RESOLUTION_LOST : VF_RESOLUTION_ABORTED);
+	return vf_channel_send(channel, VF_FRAME_RESOLVED, 0, VF_NO_COMPONENT, body, sizeof(body),
+			       NULL);
+}
+
+void vf_destination_answer(struct vf_destination_side *side, enum vf_handover_input answer)
+{
+	struct vf_channel *asker, *channel = first_channel(side);
+
 	(void) pthread_mutex_lock(&side->lock);
 	asker = side->asker;
 	side->asker = NULL;
 	(void) pthread_mutex_unlock(&side->lock);
-	if (asker) {
-		(void) vf_channel_send(asker, VF_FRAME_RESOLVED, 0, VF_NO_COMPONENT, body,
-				       sizeof(body), NULL);
-		(void) vf_channel_free(asker);
-	} else {
-		(void) vf_destination_send(side, VF_FRAME_RESOLVED, VF_NO_COMPONENT, body,
-					   sizeof(body));
-	}
+	if (asker)
+		(void) vf_destination_send_answer(asker, answer);
+	else if (channel)
+		(void) vf_destination_send_answer(channel, answer);
+	(void) vf_channel_free(asker);
 }
 
 /* ---- frames ---- */

@@ -335,7 +335,7 @@ int vferry_session_resolve(struct vferry_session *s, const char *peer, bool fenc
 	if (s->source)
 		return vf_source_resolve(s, peer, fenced_destination);
 	if (s->destination && !peer)
-		return vf_destination_resolve(s, fenced_destination);
+		return vf_destination_resolve(s, fenced_destination, err);
 	return vferry_error_set(err, -EINVAL, "not-a-source", NULL,
 				"only a source can ask the other side how its migration ended");
 }

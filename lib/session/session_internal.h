@@ -8,9 +8,9 @@
  *                  source_link.c its channels, source_file.c a file in place of them
  *   destination.c  destination, likewise; destination_machine.c what it accepts,
  *                  destination_accept.c who may connect, destination_link.c its channels and
- *                  frames, destination_file.c a file
+ *                  frames, destination_file.c a file, destination_record.c what it promised
  *   report.c       steps as executed, plans as text
- *   record.c       the destination's `ran` and `aborted`
+ *   record.c       the files of `ran` and `aborted`; see record.h
  *   trace_dump.c   the trace as text and JSON
  *
  * Threads: one session thread owns the engine's state machine and everything without a lock of its
@@ -197,16 +197,6 @@ void vf_reasons_summary(const struct vf_refuse *list, struct vferry_error *err);
 /* This side's steps as executed so far; vf_report_done() frees it. -ENODATA: no plan yet. */
 int vf_report_local(struct vferry_session *s, struct vf_report *ret_report);
 
-/* ---- record.c ---- */
-
-enum vf_record { VF_RECORD_NONE = 0, VF_RECORD_RAN = 1, VF_RECORD_ABORTED = 2 };
-
-/* Synced with its directory when this returns. A record is written once: -EEXIST if it says otherwise. */
-int vf_record_write(const char *dir, const uint8_t id[VF_SESSION_ID_BYTES], enum vf_record record,
-		    struct vf_trace *trace, struct vferry_error *err);
-int vf_record_read(const char *dir, const uint8_t id[VF_SESSION_ID_BYTES],
-		   struct vf_trace *trace, enum vf_record *ret_record, struct vferry_error *err);
-
 /* ---- the sides ---- */
 
 extern const struct vf_side_ops vf_source_ops;
@@ -224,6 +214,7 @@ uint64_t vf_source_predicted_ns(struct vferry_session *s, const char *full_name)
 uint64_t vf_destination_pause_ns(struct vferry_session *s);
 int vf_source_continue(struct vferry_session *s);
 int vf_source_resolve(struct vferry_session *s, const char *peer, bool fenced_destination);
-int vf_destination_resolve(struct vferry_session *s, bool fenced_destination);
+int vf_destination_resolve(struct vferry_session *s, bool fenced_destination,
+			   struct vferry_error *err);
 
 #endif

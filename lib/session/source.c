@@ -124,7 +124,7 @@ static void *resolve_main(void *user)
 		vf_session_notify(side->session);
 		return NULL;
 	}
-	event.flag = answer == VF_RESOLUTION_RAN;
+	event.number = (uint64_t) answer;
 	vf_session_post(side->session, &event);
 	return NULL;
 }
@@ -542,7 +542,9 @@ static void on_event(struct vf_source_side *side, const struct vf_event *event)
 		.component = event->component,
 		.generation = event->generation,
 		.device_lost = event->kind == VF_SRC_UNDO_DONE && event->flag,
-		.ran = event->flag,
+		.ran = event->kind == VF_SRC_RESOLVED ? event->number != VF_RESOLUTION_ABORTED
+						      : event->flag,
+		.lost = event->kind == VF_SRC_RESOLVED && event->number == VF_RESOLUTION_LOST,
 		.hook = event->kind == VF_SRC_HOOK_OK || event->kind == VF_SRC_HOOK_FAILED
 				? (enum vf_hook) event->number : VF_HOOK_BEFORE_SWITCHOVER,
 	};

@@ -310,7 +310,7 @@ static int take_failure(const struct vf_frame *frame, const uint8_t *body, struc
 		return ret;
 	if (err && !err->code)
 		*err = said;
-	return said.code;
+	return said.code < 0 ? said.code : -EPROTO;
 }
 
 static int exchange_hello(struct vf_channel *channel, const struct vf_hello *hello,
@@ -449,6 +449,19 @@ int vf_source_connect(struct vf_source_side *side, struct vferry_error *err)
 	return ret ? ret : measure_link(side, err);
 }
 
+/* What is none of the three decides nothing. */
+static int resolution_of(const void *body, size_t bytes, uint32_t *ret_answer,
+			 struct vferry_error *err)
+{
+	int ret = vf_number32_decode(body, bytes, ret_answer, err);
+
+	if (!ret && *ret_answer != VF_RESOLUTION_RAN && *ret_answer != VF_RESOLUTION_ABORTED &&
+	    *ret_answer != VF_RESOLUTION_LOST)
+		ret = vferry_error_set(err, -EBADMSG, "no-answer", NULL,
+				       "RESOLVED says %u, which is no outcome", *ret_answer);
+	return ret;
+}
+
 int vf_source_ask(struct vf_source_side *side, const char *uri, struct vferry_error *err)
 {
 	struct vferry_session *s = side->session;
@@ -476,17 +489,16 @@ int vf_source_ask(struct vf_source_side *side, const char *uri, struct vferry_er
 	if (!ret) {
 		ret = vf_channel_recv(channel, VF_FRAME_MAX_MESSAGE_BYTES, &frame, &body, err);
 		if (ret > 0 && frame.type == VF_FRAME_RESOLVED)
-			ret = vf_number32_decode(body, frame.length, &answer, err);
+			ret = resolution_of(body, frame.length, &answer, err);
+		else if (ret > 0 && frame.type == VF_FRAME_FAILED)
+			ret = take_failure(&frame, body, err);
 		else
 			ret = vferry_error_set(err, ret < 0 ? ret : -EPROTO, "no-answer", uri,
 					       "the destination gave no answer on how it ended");
 	}
-	if (!ret)
-		ret = answer == VF_RESOLUTION_RAN || answer == VF_RESOLUTION_ABORTED
-			      ? (int) answer : -EBADMSG;
 	free(body);
 	(void) vf_channel_free(channel);
-	return ret;
+	return ret ? ret : (int) answer;
 }
 
 /* ---- answers ---- */
@@ -586,12 +598,11 @@ static int on_number(struct vferry_session *s, uint32_t kind, const struct vf_fr
 	int ret;
 
 	if (frame->type == VF_FRAME_RESOLVED) {
-		ret = vf_number32_decode(body, frame->length, &number, err);
+		ret = resolution_of(body, frame->length, &number, err);
 		event.number = ret ? 0 : number;
 	} else {
 		ret = vf_number64_decode(body, frame->length, &event.number, err);
 	}
-	event.flag = frame->type == VF_FRAME_RESOLVED && event.number == VF_RESOLUTION_RAN;
 	if (!ret)
 		vf_session_post(s, &event);
 	return ret;

@@ -193,8 +193,9 @@ struct vf_report {
 };
 
 enum vf_resolution {
-	VF_RESOLUTION_RAN = 1,
-	VF_RESOLUTION_ABORTED = 2,
+	VF_RESOLUTION_RAN = 1,		/* it was started here */
+	VF_RESOLUTION_ABORTED = 2,	/* it was not, and never will be */
+	VF_RESOLUTION_LOST = 3,		/* it was handed over, and does not run here any more */
 };
 
 void vf_hello_encode(struct vf_writer *w, const struct vf_hello *m);

@@ -40,7 +40,8 @@ static const char *text_of(const struct vf_actions *actions)
 		else if (a->kind == VF_ACT_RUN_HOOK)
 			(void) snprintf(detail, sizeof(detail), "(%s)", vf_hook_name(a->hook));
 		else if (a->kind == VF_ACT_WRITE_RECORD || a->kind == VF_ACT_ANSWER_RESOLVE)
-			(void) snprintf(detail, sizeof(detail), "(%s)", a->ran ? "ran" : "aborted");
+			(void) snprintf(detail, sizeof(detail), "(%s)",
+					a->lost ? "lost" : a->ran ? "ran" : "aborted");
 		at += (size_t) snprintf(told + at, sizeof(told) - at, "%s%s%s", at ? " " : "",
 					vf_action_name(a->kind), detail);
 	}
@@ -298,6 +299,7 @@ static void outcome_unknown(void **state)
 	SAYS(SRC(LINK_LOST), "ignored");
 	SAYS(SRC(ASK), "SEND_RESOLVE");
 	SAYS(SRC(RESOLVED, .ran = true), "EMIT(completed) FINISH(done 0)");
+	SAYS(SRC(FENCED, .ran = false), "ignored");
 
 	s = committed_source(PLAIN);
 	SAYS(SRC(LINK_LOST), "EMIT(device) FINISH(unknown 5)");
@@ -495,7 +497,7 @@ static void destination_runs(void **state)
 	SAYS(DST(RESOLVE_QUERY), "");
 	SAYS(DST(RECORD_WRITTEN), "RUN_PLAN_AFTER_COMMIT ANSWER_RESOLVE(ran)");
 	SAYS(DST(RUN_FAILED), "SEND_RUN_FAILED EMIT(failed) FINISH(lost 6)");
-	SAYS(DST(RESOLVE_QUERY), "ANSWER_RESOLVE(ran)");
+	SAYS(DST(RESOLVE_QUERY), "ANSWER_RESOLVE(lost)");
 }
 
 static void destination_before_prepared(void **state)
@@ -538,9 +540,14 @@ static void destination_holds(void **state)
 	SAYS(DST(RECORD_WRITTEN), "DISCARD ANSWER_RESOLVE(aborted) EMIT(failed) FINISH(failed 3)");
 	SAYS(DST(COMMIT), "ANSWER_RESOLVE(aborted)");
 
+	/* That the source is fenced is not believed while it is there. */
 	d = prepared();
+	SAYS(DST(FENCED, .source_fenced = true), "");
+	assert_int_equal(d.state, VF_DST_PREPARED);
 	SAYS(DST(LINK_LOST), "EMIT(device)");
 	SAYS(DST(FENCED, .source_fenced = true), "WRITE_RECORD(ran)");
+	SAYS(DST(FENCED, .source_fenced = true), "ignored");
+	SAYS(DST(FENCED, .source_fenced = false), "ignored");
 	SAYS(DST(RECORD_WRITTEN), "RUN_PLAN_AFTER_COMMIT");
 	d = prepared();
 	SAYS(DST(FENCED, .source_fenced = false), "WRITE_RECORD(aborted)");

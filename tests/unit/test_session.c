@@ -846,6 +846,14 @@ static void wait_known(struct machine *m)
 		(void) usleep(5000);
 }
 
+/* The destination has heard of the lost link, and holds the machine. */
+static void wait_held(struct machine *m)
+{
+	for (int i = 0; i < 4000 && outcome_of(m) == VFERRY_OUTCOME_PENDING; i++)
+		(void) usleep(5000);
+	assert_int_equal(outcome_of(m), VFERRY_OUTCOME_UNKNOWN);
+}
+
 static void expect_record(const char *dir, const char *word)
 {
 	char command[256];
@@ -904,7 +912,7 @@ static void a_fenced_destination_gives_the_machine_back(void **state)
 	assert_false(to.running);
 	assert_int_equal(vferry_session_resolve(from.session, NULL, true, &err), 0);
 	wait_known(&from);
-	(void) rmdir(dir);
+	expect_record(dir, "aborted");
 	expect_still_there(&from, VFERRY_OUTCOME_FAILED, NULL);
 	machine_done(&from);
 	machine_done(&to);
@@ -919,12 +927,15 @@ static void a_prepared_destination_is_promoted_when_the_source_is_fenced(void **
 	(void) state;
 	cut_migration(&from, &to, COMMIT_FRAME, uri, dir);
 	assert_false(to.running);
+	wait_held(&to);
 	assert_int_equal(vferry_session_resolve(to.session, uri, false, &err), -EINVAL);
 	assert_int_equal(vferry_session_resolve(to.session, NULL, false, &err), 0);
 	assert_int_equal(vferry_session_wait(to.session, 5 * SECOND), 0);
 	assert_int_equal(outcome_of(&to), VFERRY_OUTCOME_DONE);
 	assert_true(to.running);
 	expect_record(dir, "ran");
+	/* It is known now: another word is refused. */
+	assert_int_equal(vferry_session_resolve(to.session, NULL, true, &err), -EINVAL);
 	/* Whoever asks later hears it. */
 	assert_int_equal(vferry_session_resolve(from.session, uri, false, &err), 0);
 	wait_known(&from);
