@@ -218,7 +218,8 @@ int cmd_cancel(int argc, char **argv)
 }
 
 static const struct tool_option resolve_options[] = {
-	{ "control", "PATH", "control socket of the source's machine", OPT_CONTROL },
+	{ "control", "PATH", "control socket of the machine: the source's, or with --fenced either",
+	  OPT_CONTROL },
 	{ "peer", "URI", "ask the destination, which answers there", OPT_PEER },
 	{ "fenced", "source|destination", "your word: this side was fenced off", OPT_FENCED },
 	{ "json", NULL, "the migration's state as JSON", OPT_JSON },
@@ -227,39 +228,72 @@ static const struct tool_option resolve_options[] = {
 
 static const struct tool_usage resolve_usage = {
 	.name = "vferry resolve", .arguments = "--control PATH --peer URI | --fenced SIDE",
-	.summary = "Settles a migration whose outcome is unknown. --fenced destination lets the source "
-		   "run on,\nso be sure that the destination cannot run; --fenced source gives the "
-		   "machine up here.",
+	.summary = "Settles a migration whose outcome is unknown. --fenced tells either side that "
+		   "the other cannot run\nany more, and lets the machine run here: so be sure of it. "
+		   "--fenced with the side's own name\ngives the machine up here.",
 	.options = resolve_options,
 };
 
-static int resolve(struct qmp *qmp, const struct request *r)
+/* A destination that gives its machine up ends, before or after it can tell. */
+static struct json_object *gave_up(void)
 {
-	struct json_object *arguments = json_object_new_object(), *before, *state = NULL;
-	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct json_object *state = json_object_new_object();
+
+	json_object_object_add(state, "x-vferry-outcome", json_object_new_string("failed"));
+	json_object_object_add(state, "error-desc", json_object_new_string(
+			       "The machine that was held there was given up; its process has ended."));
+	return state;
+}
+
+static struct json_object *resolve_arguments(const struct request *r)
+{
+	struct json_object *arguments = json_object_new_object();
 	char *peer = r->peer ? tool_absolute_uri(r->peer) : NULL;
-	const char *outcome;
-	int code;
 
 	if (peer)
 		json_object_object_add(arguments, "peer", json_object_new_string(peer));
 	if (r->fenced)
 		json_object_object_add(arguments, "fenced", json_object_new_string(r->fenced));
 	free(peer);
-	if (qmp_call(qmp, "query-migrate", NULL, &before, &err)) {
-		(void) json_object_put(arguments);
-		return tool_fail(&resolve_usage, TOOL_FAILED, "%s", err.message);
+	return arguments;
+}
+
+/* Says it, and waits for what it leads to. Return: the last answer, the caller's; NULL and an error. */
+static struct json_object *settle(struct qmp *qmp, const struct request *r, struct vferry_error *err)
+{
+	struct json_object *run = NULL, *before = NULL, *state = NULL;
+	bool ends;
+
+	if (!qmp_call(qmp, "query-status", NULL, &run, err) &&
+	    !qmp_call(qmp, "query-migrate", NULL, &before, err) &&
+	    !qmp_call(qmp, "x-vferry-resolve", resolve_arguments(r), NULL, err)) {
+		ends = r->fenced && !strcmp(r->fenced, "destination") &&
+		       !strcmp(qmp_string(run, "status", ""), "inmigrate");
+		state = wait_for_outcome(qmp, qmp_string(before, "x-vferry-outcome", "unknown"),
+					 RESOLVE_POLLS, qmp_string(before, "error-desc", ""), err);
+		if (!state && ends)
+			state = gave_up();
 	}
-	if (!qmp_call(qmp, "x-vferry-resolve", arguments, NULL, &err))
-		state = wait_for_outcome(qmp, "unknown", RESOLVE_POLLS,
-					 qmp_string(before, "error-desc", ""), &err);
+	(void) json_object_put(run);
 	(void) json_object_put(before);
+	return state;
+}
+
+static int resolve(struct qmp *qmp, const struct request *r)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct json_object *state = settle(qmp, r, &err);
+	const char *outcome;
+	int code;
+
 	if (!state)
 		return tool_fail(&resolve_usage, TOOL_FAILED, "%s", err.message);
 	outcome = qmp_string(state, "x-vferry-outcome", "none");
-	/* Either answer is one; only none is a failure. */
+	/* Ran or aborted, either is an answer; only none, or a machine that is lost, is a failure. */
 	if (!strcmp(outcome, "unknown"))
 		code = report_outcome(&resolve_usage, state, r->json, false, TOOL_UNKNOWN);
+	else if (r->peer && !strcmp(outcome, "failed-after"))
+		code = report_outcome(&resolve_usage, state, r->json, false, TOOL_FAILED_AFTER);
 	else
 		code = report_outcome(&resolve_usage, state, r->json, true, TOOL_DONE);
 	(void) json_object_put(state);
