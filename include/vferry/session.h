@@ -9,7 +9,7 @@
  *
  * Promises: before COMMIT any failure ends with the source running as it was (a device that had to
  * be reset is reported as lost). After COMMIT the source never runs by itself again. At most one
- * side ever runs the machine. See docs/architecture.md.
+ * side ever runs the machine. See docs/handover.md.
  *
  * Threads: all functions may be called from any thread, but not from a callback of the session.
  */
@@ -85,7 +85,7 @@ struct vferry_parameters {
 	bool hold_before_switchover;	/* wait in pre-switchover for vferry_session_continue() */
 	/*
 	 * Destination: an existing directory, where `ran` or `aborted` is recorded; NULL: none. Sessions
-	 * and processes may share it; a later one answers for one that died.
+	 * and processes may share it; a later one answers for one that died: docs/handover.md.
 	 */
 	const char *record_dir;
 };

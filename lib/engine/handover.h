@@ -13,6 +13,9 @@
  * was written. A process that finds the record of another runs nothing; what it answers is in the
  * record before it is said.
  *
+ * docs/model/handover.pml holds the same rows, with everything that may happen around them, for a
+ * model checker; a test compares the two. docs/handover.md explains both.
+ *
  * Pure: no system calls, no clock, no threads.
  */
 #ifndef VF_ENGINE_HANDOVER_H

@@ -447,7 +447,7 @@ static const struct vferry_order_rule rules[] = {
 		.then = C(LOAD_PREPARED),
 		.because = "the source gives the machine away for this promise: nothing that can "
 			   "fail may follow it",
-		.source = "docs/architecture.md (hand-over)",
+		.source = "docs/handover.md",
 	},
 	{
 		.id = "load-prepared-before-commit",
@@ -456,7 +456,7 @@ static const struct vferry_order_rule rules[] = {
 		.then = C(LOAD_COMMIT),
 		.required = true,
 		.because = "COMMIT answers PREPARED",
-		.source = "docs/architecture.md (hand-over)",
+		.source = "docs/handover.md",
 	},
 	{
 		.id = "load-commit-before-run",
@@ -465,7 +465,7 @@ static const struct vferry_order_rule rules[] = {
 		.then = LOAD_RUN,
 		.required = true,
 		.because = "until COMMIT the source may run on, and nothing may run on two sides",
-		.source = "docs/architecture.md (hand-over)",
+		.source = "docs/handover.md",
 	},
 	{
 		.id = "load-p2p-before-run",

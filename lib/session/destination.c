@@ -624,6 +624,21 @@ int vf_destination_side_new(struct vferry_session *s, struct vferry_error *err)
 	return ret;
 }
 
+/* Nothing came from the source for as long as a stall may last; a patient link does not say so. */
+static bool is_silent(struct vferry_session *s)
+{
+	struct vf_destination_side *side = s->destination;
+	struct vf_channel_stats stats = { 0 };
+	bool there;
+
+	(void) pthread_mutex_lock(&side->lock);
+	there = side->channels[0];
+	if (there)
+		vf_channel_get_stats(side->channels[0], &stats);
+	(void) pthread_mutex_unlock(&side->lock);
+	return there && vf_now_ns() - stats.last_received_ns > s->parameters.stall_timeout_ns;
+}
+
 /* The engine refuses a word that has no place; here it is said why. */
 int vf_destination_resolve(struct vferry_session *s, bool fenced_destination,
 			   struct vferry_error *err)
@@ -634,11 +649,14 @@ int vf_destination_resolve(struct vferry_session *s, bool fenced_destination,
 	(void) pthread_mutex_lock(&s->lock);
 	outcome = s->status.outcome;
 	(void) pthread_mutex_unlock(&s->lock);
-	if (outcome == VFERRY_OUTCOME_PENDING && !fenced_destination)
-		return vferry_error_set(err, -EBUSY, "link-there", NULL,
-					"the link to the source is not lost, so the source is not "
-					"taken for fenced; a dead one is noticed within the stall "
-					"timeout");
+	if (outcome == VFERRY_OUTCOME_PENDING && !fenced_destination) {
+		if (!is_silent(s))
+			return vferry_error_set(err, -EBUSY, "link-there", NULL,
+						"the link to the source is not lost, so the source "
+						"is not taken for fenced until it was silent for "
+						"the stall timeout");
+		vf_session_post_kind(s, VF_DST_LINK_LOST);
+	}
 	if (outcome != VFERRY_OUTCOME_PENDING && outcome != VFERRY_OUTCOME_UNKNOWN)
 		return vferry_error_set(err, -EINVAL, "outcome-known", NULL,
 					"the outcome of the migration is not unknown");
