@@ -182,24 +182,24 @@ static void send_running(struct sim *s)
 			       sizeof(body));
 }
 
-static void send_resolved(struct sim *s, unsigned connection, bool ran)
+static void send_resolved(struct sim *s, unsigned connection, enum vf_resolution said)
 {
 	uint8_t body[4];
 
-	vf_put_u32(body, ran ? VF_RESOLUTION_RAN : VF_RESOLUTION_ABORTED);
+	vf_put_u32(body, said);
 	(void) link_send_bytes(s, connection, DESTINATION, 0, VF_FRAME_RESOLVED, VF_NO_COMPONENT,
 			       body, sizeof(body));
 }
 
 /* Whoever asked last is told; unasked, whoever migrates. */
-static void answer(struct sim *s, bool ran)
+static void answer(struct sim *s, enum vf_resolution said)
 {
 	int asker = s->asker;
 
-	if (!ran && (!s->discarded || s->vcpus[DESTINATION]))
+	if (said == VF_RESOLUTION_ABORTED && (!s->discarded || s->vcpus[DESTINATION]))
 		wrong(s, "`aborted` was said of a machine that can still run");
 	s->asker = -1;
-	send_resolved(s, asker < 0 ? 0 : (unsigned) asker, ran);
+	send_resolved(s, asker < 0 ? 0 : (unsigned) asker, said);
 	if (asker >= 0)
 		link_close(s, (unsigned) asker, DESTINATION);
 }
@@ -284,7 +284,8 @@ static bool act(struct sim *s, const struct vf_action *a)
 		send_running(s);
 		return true;
 	case VF_ACT_ANSWER_RESOLVE:
-		answer(s, a->ran);
+		answer(s, a->lost ? VF_RESOLUTION_LOST :
+			  a->ran ? VF_RESOLUTION_RAN : VF_RESOLUTION_ABORTED);
 		return true;
 	case VF_ACT_DISCARD:
 		discard(s);
@@ -381,25 +382,41 @@ void destination_restart(struct sim *s)
 	s->dst_alive = s->dst_keeper = true;
 }
 
-/*
- * Who finds no record knows that the machine never ran here, since the record comes before the deed;
- * and makes sure that it never will, before it says so.
- */
+/* What the record says of the process that is gone. A claim is there from before ACCEPT on. */
+static enum vf_handover_state found(const struct sim *s)
+{
+	if (s->record == RECORD_ABORTED)
+		return VF_HO_DST_ABORTED;
+	return s->record == RECORD_RAN ? VF_HO_DST_LOST : VF_HO_DST_FOUND;
+}
+
+/* As session/destination_record.c: by the rows of the hand-over's table. */
 void destination_kept(struct sim *s, unsigned connection)
 {
+	const struct vf_handover_rule *row = vf_handover_step(found(s), VF_HO_RESOLVE);
 	struct vferry_error err = VFERRY_ERROR_INIT;
 
 	if (!s->dst_alive || !s->dst_keeper)
 		return;
-	if (s->record == RECORD_NONE && s->faults.record_fails) {
-		fault(s, FAULT_RECORD);
+	s->seen_handover |= 1ull << found(s) | 1ull << row->to;
+	if (row->to == VF_HO_DST_CLOSING) {
+		bool failed = s->faults.record_fails;
+
+		if (failed)
+			fault(s, FAULT_RECORD);
+		else
+			s->record = RECORD_ABORTED;
+		row = vf_handover_step(row->to, failed ? VF_HO_RECORD_FAILED :
+							 VF_HO_RECORD_WRITTEN);
+	}
+	say(s, "successor answers %s", vf_handover_input_name(row->send));
+	if (row->send == VF_HO_NOTHING) {
 		(void) vferry_error_set(&err, -EIO, "record-failed", NULL, "cannot write");
 		send_failed(s, connection, &err);
 		return;
 	}
-	if (s->record == RECORD_NONE)
-		s->record = RECORD_ABORTED;
-	say(s, "successor answers `%s`", s->record == RECORD_RAN ? "ran" : "aborted");
-	send_resolved(s, connection, s->record == RECORD_RAN);
+	send_resolved(s, connection, row->send == VF_HO_RAN ? VF_RESOLUTION_RAN :
+				     row->send == VF_HO_LOST ? VF_RESOLUTION_LOST :
+							       VF_RESOLUTION_ABORTED);
 	link_close(s, connection, DESTINATION);
 }

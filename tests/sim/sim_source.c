@@ -352,10 +352,10 @@ static int on_resolved(struct sim *s, const struct vf_frame *frame, const uint8_
 
 	if (ret)
 		return ret;
-	if (answer != VF_RESOLUTION_RAN && answer != VF_RESOLUTION_ABORTED)
+	if (answer < VF_RESOLUTION_RAN || answer > VF_RESOLUTION_LOST)
 		return -EBADMSG;
 	s->may_resume |= answer == VF_RESOLUTION_ABORTED;
-	SRC(s, RESOLVED, .ran = answer == VF_RESOLUTION_RAN);
+	SRC(s, RESOLVED, .ran = answer == VF_RESOLUTION_RAN, .lost = answer == VF_RESOLUTION_LOST);
 	return 0;
 }
 
