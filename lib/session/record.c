@@ -160,16 +160,18 @@ int vf_record_claim(const char *dir, const uint8_t id[VF_SESSION_ID_BYTES], int 
 {
 	struct vf_record_entry entry;
 	char name[NAME_BYTES];
-	int fd, ret = open_dir(trace, dir, &fd, err);
+	int fd, ret = open_dir(NULL, dir, &fd, err);
 
 	if (ret)
 		return ret;
 	file_name(id, "open", name);
-	ret = read_entry(trace, fd, id, &entry);
+	ret = read_entry(NULL, fd, id, &entry);
 	if (!ret && entry.decided != VF_RECORD_NONE)
 		ret = -EEXIST;
 	if (!ret)
-		ret = put_file(trace, fd, name, "", ret_claim);
+		ret = vf_trace(trace, VF_TRACE_RECORD_CLAIM, name, 0, 0, 0);
+	if (!ret)
+		ret = put_file(NULL, fd, name, "", ret_claim);
 	if (ret == -EEXIST)
 		(void) vferry_error_set(err, ret, "record-exists", name,
 					"a session of this id was accepted here before");

@@ -53,7 +53,7 @@ def test_destination_dies_on_its_own_side_of(lab, monkeypatch, point):
     check_goes_on(lab, source)
 
 
-@pytest.mark.parametrize("point", ["recv-commit", "record-rename", "record-sync-dir", "send-running"])
+@pytest.mark.parametrize("point", ["recv-commit", "record-link", "record-sync-dir", "send-running"])
 def test_destination_dies_around_its_record(lab, monkeypatch, point):
     """Nobody is left to be asked; somebody who knows that it is gone can still say so."""
     records = lab.path / "records"
