@@ -88,8 +88,8 @@ static const struct sandbox_call calls[] = {
 
 	/* sanitizers */
 	{ SANDBOX_SANITIZER, SANDBOX_READ_ONLY, "openat open", "/proc/self/maps" },
-	{ SANDBOX_SANITIZER, SANDBOX_ANY, "readlink readlinkat getdents64 newfstatat stat getppid kill tgkill "
-	  "prctl rt_tgsigqueueinfo", "maps and threads of the process" },
+	{ SANDBOX_SANITIZER, SANDBOX_ANY, "readlink readlinkat getdents getdents64 newfstatat stat lstat getppid "
+	  "kill tgkill prctl rt_tgsigqueueinfo", "maps and threads of the process" },
 	{ SANDBOX_SANITIZER, SANDBOX_ANY, "clone ptrace wait4", "the search for leaks at the end" },
 	{ SANDBOX_SANITIZER, SANDBOX_ANY, "prlimit64 pipe2 pipe dup dup2 fork vfork",
 	  "stacks; whether memory can be read" },
