@@ -36,8 +36,9 @@ struct vf_file_stats {
 struct vf_file_writer;
 
 /*
- * Creates the file (mode 0600), or writes over an existing one, which from then on is incomplete.
- * @ram may be NULL: frames only. Return: 0; -EINVAL no regular file; -EFBIG; what open(2) says.
+ * Creates the file (mode 0600), or writes over an existing one, which from then on is incomplete; it
+ * must be ours alone, and no symbolic link. @ram may be NULL: frames only. Return: 0; -EINVAL no regular
+ * file; -EPERM others own it or can read it; -ELOOP; -EFBIG; what open(2) says.
  */
 int vf_file_writer_new(const char *path, struct vferry_ram *ram, struct vf_file_writer **ret_writer,
 		       struct vferry_error *err);

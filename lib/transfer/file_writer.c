@@ -163,6 +163,19 @@ struct vf_channel *vf_file_writer_channel(struct vf_file_writer *writer)
 
 /* ---- opening ---- */
 
+/* Guest memory goes there: into a file that nobody else can read, or has put in our way. */
+static int check_file(int fd, const char *path, struct stat *st, struct vferry_error *err)
+{
+	if (fstat(fd, st) || !S_ISREG(st->st_mode))
+		return vferry_error_set(err, -EINVAL, "file-kind", path, "not a regular file");
+	if (st->st_uid != geteuid() || st->st_mode & 077)
+		return vferry_error_set(err, -EPERM, "file-not-private", path,
+					"there is a file already, of user %u and mode %03o: others could "
+					"read the machine's memory there; remove it first",
+					(unsigned) st->st_uid, (unsigned) (st->st_mode & 0777));
+	return 0;
+}
+
 static int open_file(struct vf_file_writer *writer, const char *path, struct vferry_error *err)
 {
 	static const uint8_t zeros[VF_FILE_HEADER_BYTES];
@@ -171,13 +184,17 @@ static int open_file(struct vf_file_writer *writer, const char *path, struct vfe
 
 	writer->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0600);
 	writer->made = writer->fd >= 0;
+	/* O_NONBLOCK: a FIFO in the way is no reason to wait. */
 	if (!writer->made && errno == EEXIST)
-		writer->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+		writer->fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC |
+				  O_NOCTTY, 0600);
 	if (writer->fd < 0)
 		return vferry_error_set(err, -errno, "file-open", path, "cannot open for writing: %s",
-					vferry_errno_name(errno));
-	if (fstat(writer->fd, &st) || !S_ISREG(st.st_mode))
-		return vferry_error_set(err, -EINVAL, "file-kind", path, "not a regular file");
+					errno == ELOOP ? "it is a symbolic link"
+						       : vferry_errno_name(errno));
+	ret = check_file(writer->fd, path, &st, err);
+	if (ret)
+		return ret;
 	writer->unfinished = true;
 	writer->was_empty = !st.st_size;
 	/* An old header must not vouch for new contents, not even after a crash. */

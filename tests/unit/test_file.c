@@ -533,6 +533,40 @@ static void test_no_space_is_told(void **state)
 	close(fd);
 }
 
+/* Guest memory goes only where nobody else can read it. */
+static void test_private(void **state)
+{
+	struct fixture *f = *state;
+	struct vf_file_writer *writer;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct stat st;
+	char other[sizeof(f->path) + 8];
+
+	assert_int_equal(chmod(f->path, 0640), 0);
+	assert_int_equal(vf_file_writer_new(f->path, f->from, &writer, &err), -EPERM);
+	assert_non_null(strstr(err.message, "640"));
+	assert_int_equal(chmod(f->path, 0600), 0);
+	(void) snprintf(other, sizeof(other), "%s.link", f->path);
+	assert_int_equal(symlink(f->path, other), 0);
+	vferry_error_clear(&err);
+	assert_int_equal(vf_file_writer_new(other, f->from, &writer, &err), -ELOOP);
+	assert_non_null(strstr(err.message, "symbolic link"));
+	assert_int_equal(unlink(other), 0);
+	assert_int_equal(mkfifo(other, 0600), 0);
+	assert_int_equal(vf_file_writer_new(other, f->from, &writer, NULL), -EINVAL);
+	assert_int_equal(unlink(other), 0);
+	assert_int_equal(vf_file_writer_new(other, f->from, &writer, NULL), 0);
+	assert_int_equal(stat(other, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	(void) vf_file_writer_free(writer);
+	assert_int_equal(close(open(other, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(other, 65534, 65534), 0);
+		assert_int_equal(vf_file_writer_new(other, f->from, &writer, NULL), -EPERM);
+	}
+	assert_int_equal(unlink(other), 0);
+}
+
 #define file_test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -550,6 +584,7 @@ int main(void)
 		file_test(test_other_ram_is_refused),
 		file_test(test_verify_only_and_by_place),
 		file_test(test_no_space_is_told),
+		file_test(test_private),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
