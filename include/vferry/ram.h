@@ -28,6 +28,7 @@ struct vferry_ram;
 enum vferry_ram_flags {
 	VFERRY_RAM_HUGETLB = 1u << 0,	/* 2 MiB pages from the kernel's pool */
 	VFERRY_RAM_PINNED = 1u << 1,	/* DMA-pinned: populated, and never punched out */
+	VFERRY_RAM_DUMPED = 1u << 2,	/* part of a core dump of the process; else left out */
 };
 
 struct vferry_ram_block {

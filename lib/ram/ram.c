@@ -70,7 +70,7 @@ static int check_place(const struct vferry_ram *ram, const char *name, uint64_t 
 		return vferry_error_set(err, -EINVAL, "ram-name", NULL,
 					"a RAM block needs a name of 1 to %d bytes",
 					VF_RAM_NAME_BYTES - 1);
-	if (flags & ~(uint32_t) (VFERRY_RAM_HUGETLB | VFERRY_RAM_PINNED))
+	if (flags & ~(uint32_t) (VFERRY_RAM_HUGETLB | VFERRY_RAM_PINNED | VFERRY_RAM_DUMPED))
 		return vferry_error_set(err, -EINVAL, "ram-flags", name, "unknown flags 0x%x", flags);
 	if (!bytes || bytes % align || gpa % VF_PAGE_BYTES || vf_add_u64(gpa, bytes, &end) ||
 	    bytes > INT64_MAX)
@@ -141,6 +141,8 @@ static int add_block(struct vferry_ram *ram, const char *name, uint64_t gpa, uin
 					(unsigned long long) bytes, vferry_errno_name(errno),
 					flags & VFERRY_RAM_HUGETLB ?
 					" (is vm.nr_hugepages large enough?)" : "");
+	if (!(flags & VFERRY_RAM_DUMPED))
+		(void) madvise(host, bytes, MADV_DONTDUMP);
 	*block = (struct vf_ram_block) { .holes = VF_HOLES_NONE };
 	choose_holes(block, take_fd, flags);
 	ret = vf_bitmap_init(&block->dirty, bytes / VF_PAGE_BYTES);

@@ -106,6 +106,7 @@ static int map_memory(struct vf_server_dma *dma, int fd, uint64_t fd_offset)
 	map = mmap(NULL, end - start, prot, MAP_SHARED | MAP_NORESERVE, fd, (off_t) start);
 	if (map == MAP_FAILED)
 		return -errno;
+	(void) madvise(map, end - start, MADV_DONTDUMP);	/* a guest's memory is not ours to keep */
 	dma->map = map;
 	dma->map_len = end - start;
 	dma->memory = (uint8_t *) map + (fd_offset - start);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -95,6 +96,43 @@ static void test_blocks(void **state)
 	assert_int_equal(vferry_ram_create_block(ram, "x", -PAGE, 2 * PAGE, 0, NULL), -EINVAL);
 	assert_int_equal(vferry_ram_create_block(ram, "", 4 * VF_GIB, PAGE, 0, NULL), -EINVAL);
 	assert_int_equal(vferry_ram_create_block(ram, "x", 4 * VF_GIB, PAGE, 1u << 9, NULL), -EINVAL);
+}
+
+/* Has the mapping at @host the flag @word in /proc/self/smaps? */
+static bool has_flag(const void *host, const char *word)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	char line[512], address[32];
+	bool inside = false, found = false;
+
+	assert_non_null(f);
+	(void) snprintf(address, sizeof(address), "%lx-", (unsigned long) (uintptr_t) host);
+	while (fgets(line, sizeof(line), f)) {
+		if (strstr(line, " rw-s "))
+			inside = !strncmp(line, address, strlen(address));
+		if (inside && !strncmp(line, "VmFlags:", 8)) {
+			found = strstr(line, word);
+			inside = false;
+		}
+	}
+	(void) fclose(f);
+	return found;
+}
+
+static void test_left_out_of_core_dumps(void **state)
+{
+	struct vferry_ram *ram;
+
+	(void) state;
+	assert_int_equal(vferry_ram_new(&ram), 0);
+	/* Unlike flags, so the kernel can't merge them. */
+	assert_int_equal(vferry_ram_create_block(ram, "a", 0, 1 << 20, 0, NULL), 0);
+	assert_int_equal(vferry_ram_create_block(ram, "b", 1ull << 32, 1 << 20, VFERRY_RAM_DUMPED, NULL),
+			 1);
+	assert_true(has_flag(vferry_ram_get_block(ram, 0)->host, " dd"));
+	assert_false(has_flag(vferry_ram_get_block(ram, 1)->host, " dd"));
+	assert_true(has_flag(vferry_ram_get_block(ram, 1)->host, " wr"));
+	(void) vferry_ram_free(ram);
 }
 
 static void test_too_many_blocks(void **state)
@@ -486,6 +524,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		ram_test(test_blocks),
+		cmocka_unit_test(test_left_out_of_core_dumps),
 		ram_test(test_too_many_blocks),
 		ram_test(test_added_blocks_must_be_sealable),
 		ram_test(test_read_write_across_blocks),
