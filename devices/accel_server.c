@@ -620,6 +620,7 @@ static int make_wire(struct accel_server *s, struct vferry_error *err)
 				   (s->options.p2p ? VF_VFIO_MIGRATION_P2P : 0),
 		.no_extensions = !s->options.extensions,
 		.no_dma_log = !s->options.dma_log,
+		.trust = s->options.trust,
 	};
 	int ret = vf_vfio_user_server_new(&o, &s->wire, err);
 

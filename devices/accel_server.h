@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include <vferry/error.h>
+#include <vferry/trust.h>
 #include "accel_device.h"
 #include "script.h"
 
@@ -25,6 +26,7 @@ struct accel_server_options {
 	bool precopy, p2p, dma_log;
 	bool extensions;		/* false: speak plain vfio-user only */
 	bool p2p_ignored;		/* a bad device: goes on writing to its peers in P2P states */
+	const struct vferry_trust *trust;	/* who may connect; borrowed, may be NULL */
 	/* Says what went wrong in the device, may be NULL; dispatch thread. */
 	void (*note)(void *user, const char *text);
 	void *user;

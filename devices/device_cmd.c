@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 
 #include "accel_server.h"
 #include "base/checked.h"
@@ -31,13 +32,14 @@ struct command {
 	const char *model, *socket, *script;
 	struct accel_server_options server;
 	struct sandbox_options sandbox;
+	struct vferry_trust trust;
 	bool once, help;
 };
 
 enum option_id {
 	OPT_MODEL = 256, OPT_SOCKET, OPT_STATE_SIZE, OPT_DIRTY_RATE, OPT_SCRIPT, OPT_SEED,
 	OPT_WRITTEN_LIMIT, OPT_MSIX_VECTORS, OPT_PRECOPY, OPT_P2P, OPT_DMA_LOG, OPT_EXTENSIONS,
-	OPT_ONCE, OPT_SANDBOX, OPT_HELP,
+	OPT_ONCE, OPT_ALLOW_UID, OPT_SANDBOX, OPT_HELP,
 };
 
 static const struct {
@@ -59,6 +61,7 @@ static const struct {
 	{ "dma-log", "on|off", "offer DMA logging (on)", OPT_DMA_LOG },
 	{ "extensions", "on|off", "offer vferry's additions to vfio-user (on)", OPT_EXTENSIONS },
 	{ "once", NULL, "end when the first client has gone", OPT_ONCE },
+	{ "allow-uid", "UID", "this user, too, may connect; several", OPT_ALLOW_UID },
 	{ "sandbox", "on|off|log", "give up what is not needed (on)", OPT_SANDBOX },
 	{ "help", NULL, "show this", OPT_HELP },
 };
@@ -139,6 +142,11 @@ static int take_option(struct command *c, int id, const char *value)
 		return take_switch(value, &c->server.dma_log);
 	case OPT_EXTENSIONS:
 		return take_switch(value, &c->server.extensions);
+	case OPT_ALLOW_UID:
+		if (take_number(value, UINT32_MAX - 1, &number) || c->trust.count == VFERRY_TRUST_MAX)
+			return -EINVAL;
+		c->trust.uids[c->trust.count++] = (uint32_t) number;
+		return 0;
 	case OPT_SANDBOX:
 		return sandbox_mode_parse(value, &c->sandbox.mode);
 	case OPT_ONCE:
@@ -217,6 +225,10 @@ static int serve(struct command *c, int stop_fd)
 	vf_script_init(&script);
 	if (c->script && vf_script_load(&script, c->script, &err))
 		return complain(c, &err, EXIT_BAD_INPUT);
+	/* A socket for others gets mode 0666, and who comes is checked. */
+	if (c->trust.count)
+		(void) umask(0);
+	c->server.trust = &c->trust;
 	c->server.note = print_note;
 	c->server.user = c;
 	ret = enter_sandbox(c, &err);

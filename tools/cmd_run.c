@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <json-c/json.h>
@@ -25,8 +26,8 @@
 enum {
 	OPT_ACCEL = 1, OPT_CPUS, OPT_MEMORY, OPT_HUGETLB, OPT_GIC, OPT_GUEST, OPT_GUEST_ARGS, OPT_KERNEL,
 	OPT_INITRD, OPT_APPEND, OPT_DEVICE, OPT_PEERS, OPT_CONTROL, OPT_INCOMING, OPT_PAUSED,
-	OPT_GUEST_TIME, OPT_RECORD_DIR, OPT_FILES, OPT_HOOK, OPT_SANDBOX, OPT_TRACE,
-	OPT_TRACE_FAILED, OPT_STALL_TIMEOUT, OPT_JSON,
+	OPT_GUEST_TIME, OPT_RECORD_DIR, OPT_FILES, OPT_HOOK, OPT_ALLOW_UID, OPT_SANDBOX, OPT_DUMP,
+	OPT_TRACE, OPT_TRACE_FAILED, OPT_STALL_TIMEOUT, OPT_JSON,
 };
 
 static const struct tool_option options[] = {
@@ -53,6 +54,8 @@ static const struct tool_option options[] = {
 	  OPT_FILES },
 	{ "hook", "FILE", "program told before the switchover, after commit or roll-back; several: "
 	  "`migrate` may name them", OPT_HOOK },
+	{ "allow-uid", "UID", "this user, too, may connect, and serve devices; several", OPT_ALLOW_UID },
+	{ "dump-guest-core", "on|off", "guest memory is part of core dumps (off)", OPT_DUMP },
 	{ "sandbox", "on|off|log", "give up what is not needed (on)", OPT_SANDBOX },
 	{ "trace", "FILE", "every event of its migrations, as a line of JSON", OPT_TRACE },
 	{ "trace-failed", "FILE|none", "the last events of a migration that failed (CONTROL.trace)",
@@ -82,6 +85,7 @@ struct run {
 	struct hook_runner *hook_runner;
 	struct sandbox_options sandbox;
 	bool files;			/* --files was given */
+	struct vferry_trust trust;
 	bool json;
 	struct vm *vm;
 	struct vm_control control;
@@ -198,6 +202,16 @@ static int take_seconds(const char *value, uint64_t *ret_ns)
 	return ret;
 }
 
+static int take_uid(struct vferry_trust *trust, const char *value)
+{
+	uint64_t uid;
+
+	if (tool_number(value, 0, UINT32_MAX - 1, &uid) || trust->count == VFERRY_TRUST_MAX)
+		return -EINVAL;
+	trust->uids[trust->count++] = (uint32_t) uid;
+	return 0;
+}
+
 static int take(void *user, int id, const char *value)
 {
 	struct run *r = user;
@@ -225,6 +239,10 @@ static int take(void *user, int id, const char *value)
 		r->files = true;
 		return access(value, X_OK) ? -errno
 			: sandbox_allow(&r->sandbox, value, SANDBOX_WRITE | SANDBOX_SOCKET);
+	case OPT_ALLOW_UID:
+		return take_uid(&r->trust, value);
+	case OPT_DUMP:
+		return take_word(value, "off", "on", &r->vm_options.machine.dump_memory);
 	case OPT_SANDBOX:
 		return sandbox_mode_parse(value, &r->sandbox.mode);
 	case OPT_TRACE:
@@ -410,6 +428,9 @@ static int enter_sandbox(struct run *r, struct vferry_error *err)
 	ret = open_trace(r, err);
 	if (ret)
 		return ret;
+	/* Sockets for others get mode 0666, and who comes is checked; all else says 0600 itself. */
+	if (r->trust.count)
+		(void) umask(0);
 	r->sandbox.role = SANDBOX_MACHINE;
 	ret = allow_paths(r);
 	if (ret)
@@ -426,6 +447,8 @@ static int set_up(struct run *r, struct vferry_error *err)
 
 	if (!ret)
 		ret = control_new(vm_control_commands(), &r->control, &r->control.control, err);
+	if (!ret)
+		control_set_trust(r->control.control, &r->trust);
 
 	if (!ret)
 		ret = vm_new(&r->vm_options, &r->vm, err);
@@ -494,6 +517,7 @@ int cmd_run(int argc, char **argv)
 	r.vm_options.user = &r;
 	r.vm_options.machine.peers = true;
 	r.vm_options.machine.devices = r.devices;
+	r.vm_options.machine.trust = &r.trust;
 	code = tool_parse(&usage, argc, argv, take, &r, NULL);
 	if (code < 0 && r.kvm_only)
 		code = tool_fail(&usage, TOOL_USAGE, "--%s needs the kvm machine, which this build does "

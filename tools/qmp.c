@@ -233,6 +233,9 @@ int qmp_open(const char *path, struct qmp **ret_qmp, struct vferry_error *err)
 		return ret;
 	}
 	ret = next_message(qmp, &greeting, err);
+	if (!ret && qmp_member(greeting, "error"))
+		ret = vferry_error_set(err, -EACCES, "control-refused", path, "%s: %s", path,
+				       qmp_string(qmp_member(greeting, "error"), "desc", "refused"));
 	if (!ret && !qmp_member(greeting, "QMP"))
 		ret = vferry_error_set(err, -EPROTO, "control-protocol", path,
 				       "%s does not greet as QMP does", path);

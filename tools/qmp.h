@@ -16,7 +16,7 @@
 
 struct qmp;
 
-/** qmp_open() - connect and negotiate. Return: 0; -errno; -EPROTO somebody else is there. */
+/** qmp_open() - connect and negotiate. Return: 0; -errno; -EACCES turned away; -EPROTO somebody else is there. */
 int qmp_open(const char *path, struct qmp **ret_qmp, struct vferry_error *err);
 struct qmp *qmp_close(struct qmp *qmp);	/* NULL is fine; returns NULL */
 int qmp_fd(const struct qmp *qmp);

@@ -37,6 +37,7 @@ struct control {
 	void *user;
 	int epoll_fd;
 	struct vm_listener *listener;
+	const struct vferry_trust *trust;
 	struct control_client clients[CONTROL_CLIENTS_MAX];
 };
 
@@ -501,11 +502,34 @@ int control_add_client(struct control *control, int take_fd)
 	return 0;
 }
 
+/* One line, which a new socket always has room for. */
+static void refuse(int take_fd, const char *why)
+{
+	struct json_object *message = json_object_new_object();
+	const char *text;
+	size_t bytes;
+
+	json_object_object_add(message, "error", error_json("GenericError", why));
+	text = json_object_to_json_string_length(message, JSON_C_TO_STRING_PLAIN |
+						 JSON_C_TO_STRING_NOSLASHESCAPE, &bytes);
+	(void) send(take_fd, text, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void) send(take_fd, "\r\n", 2, MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void) json_object_put(message);
+	(void) close(take_fd);
+}
+
 static void accept_client(struct control *control)
 {
 	int fd = accept4(vm_listener_fd(control->listener), NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct vferry_error err = VFERRY_ERROR_INIT;
 
-	if (fd >= 0)
+	if (fd < 0)
+		return;
+	if (vferry_trust_check(control->trust, fd, &err))
+		refuse(fd, err.message);
+	else if (control_client_count(control) == CONTROL_CLIENTS_MAX)
+		refuse(fd, "There are too many clients");
+	else
 		(void) control_add_client(control, fd);
 }
 
@@ -598,6 +622,11 @@ int control_new(const struct control_command *commands, void *user, struct contr
 	return 0;
 }
 
+void control_set_trust(struct control *control, const struct vferry_trust *trust)
+{
+	control->trust = trust;
+}
+
 int control_listen(struct control *control, const char *path, struct vferry_error *err)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
@@ -609,7 +638,7 @@ int control_listen(struct control *control, const char *path, struct vferry_erro
 	if ((size_t) snprintf(uri, sizeof(uri), "unix:%s", path) >= sizeof(uri))
 		return vferry_error_set(err, -ENAMETOOLONG, "control", NULL,
 					"the path of the control socket is too long");
-	ret = vm_listener_new(uri, &control->listener, err);
+	ret = vm_listener_new(uri, control->trust, &control->listener, err);
 	if (ret)
 		return ret;
 	if (epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, vm_listener_fd(control->listener), &event))

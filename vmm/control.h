@@ -21,6 +21,7 @@
 #include <json-c/json.h>
 
 #include <vferry/error.h>
+#include <vferry/trust.h>
 
 #define CONTROL_CLIENTS_MAX	16u
 #define CONTROL_REQUEST_MAX	(64u << 10)
@@ -64,8 +65,10 @@ struct control_command {
 /** control_new() - @commands borrowed while it lives. Return: 0; -ENOMEM; -errno of descriptors. */
 int control_new(const struct control_command *commands, void *user, struct control **ret_control,
 		struct vferry_error *err);
-/** control_listen() - at @path, mode 0600; a dead socket in the way is replaced. -EADDRINUSE. */
+/** control_listen() - at @path, vferry_trust_mode(); others are told no and turned away; a dead socket in the way is replaced. -EADDRINUSE. */
 int control_listen(struct control *control, const char *path, struct vferry_error *err);
+/* Who may connect; borrowed while it lives. Before control_listen(). */
+void control_set_trust(struct control *control, const struct vferry_trust *trust);
 /** control_add_client() - a connected socket. -ENOSPC: too many; @take_fd is closed then. */
 int control_add_client(struct control *control, int take_fd);
 /* Removes the socket; calls that are still open may be ended afterwards. Returns NULL. */

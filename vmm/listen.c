@@ -20,6 +20,8 @@ struct vm_listener {
 	int fd;
 	char uri[VM_LISTEN_URI_BYTES];
 	char path[sizeof(((struct sockaddr_un *) 0)->sun_path)];	/* unix; else empty */
+	dev_t device;	/* of the path: only the file that we made is removed */
+	ino_t inode;
 };
 
 static int fail(struct vferry_error *err, int code, const char *uri, const char *why)
@@ -48,10 +50,12 @@ static int remove_stale(const struct sockaddr_un *address)
 	return unlink(address->sun_path) ? -errno : 0;
 }
 
-static int listen_unix(struct vm_listener *listener, const char *uri, struct vferry_error *err)
+static int listen_unix(struct vm_listener *listener, const char *uri,
+		       const struct vferry_trust *trust, struct vferry_error *err)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	const char *path = uri + strlen("unix:");
+	struct stat st;
 	int ret;
 
 	if (!*path || strlen(path) >= sizeof(address.sun_path))
@@ -63,13 +67,15 @@ static int listen_unix(struct vm_listener *listener, const char *uri, struct vfe
 	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (listener->fd < 0)
 		return fail(err, -errno, uri, NULL);
-	/* The file gets the socket's mode: at no moment may others connect. */
-	if (fchmod(listener->fd, 0600) ||
+	/* The file gets the socket's mode (less the umask): at no moment is it another. */
+	if (fchmod(listener->fd, vferry_trust_mode(trust)) ||
 	    bind(listener->fd, (struct sockaddr *) &address, sizeof(address)))
 		return fail(err, -errno, uri, NULL);
-	(void) snprintf(listener->path, sizeof(listener->path), "%s", path);
-	if (chmod(path, 0600) || listen(listener->fd, BACKLOG))
+	if (lstat(path, &st) || listen(listener->fd, BACKLOG))
 		return fail(err, -errno, uri, NULL);
+	(void) snprintf(listener->path, sizeof(listener->path), "%s", path);
+	listener->device = st.st_dev;
+	listener->inode = st.st_ino;
 	(void) snprintf(listener->uri, sizeof(listener->uri), "%s", uri);
 	return 0;
 }
@@ -146,7 +152,8 @@ static int listen_tcp(struct vm_listener *listener, const char *uri, struct vfer
 	return 0;
 }
 
-int vm_listener_new(const char *uri, struct vm_listener **ret_listener, struct vferry_error *err)
+int vm_listener_new(const char *uri, const struct vferry_trust *trust,
+		    struct vm_listener **ret_listener, struct vferry_error *err)
 {
 	struct vm_listener *listener = calloc(1, sizeof(*listener));
 	int ret;
@@ -157,7 +164,7 @@ int vm_listener_new(const char *uri, struct vm_listener **ret_listener, struct v
 	if (!strncmp(uri, "tcp:", 4))
 		ret = listen_tcp(listener, uri, err);
 	else if (!strncmp(uri, "unix:", 5))
-		ret = listen_unix(listener, uri, err);
+		ret = listen_unix(listener, uri, trust, err);
 	else
 		ret = fail(err, -EINVAL, uri, "expected tcp:HOST:PORT or unix:PATH");
 	if (ret) {
@@ -170,9 +177,12 @@ int vm_listener_new(const char *uri, struct vm_listener **ret_listener, struct v
 
 struct vm_listener *vm_listener_free(struct vm_listener *listener)
 {
+	struct stat st;
+
 	if (!listener)
 		return NULL;
-	if (listener->path[0])
+	if (listener->path[0] && !lstat(listener->path, &st) && st.st_dev == listener->device &&
+	    st.st_ino == listener->inode)
 		(void) unlink(listener->path);
 	if (listener->fd >= 0)
 		(void) close(listener->fd);

@@ -9,17 +9,20 @@
 #define VMM_LISTEN_H
 
 #include <vferry/error.h>
+#include <vferry/trust.h>
 
 #define VM_LISTEN_URI_BYTES 384
 
 struct vm_listener;
 
 /**
- * vm_listener_new() - listen at tcp:HOST:PORT (port 0: any) or unix:PATH (mode 0600)
+ * vm_listener_new() - listen at tcp:HOST:PORT (port 0: any) or unix:PATH (mode: vferry_trust_mode())
+ * Who comes is not checked here.
  * A unix socket on which nobody listens any more is replaced.
  * Return: 0; -EINVAL bad URI; -EADDRINUSE, -EEXIST, and what the system said.
  */
-int vm_listener_new(const char *uri, struct vm_listener **ret_listener, struct vferry_error *err);
+int vm_listener_new(const char *uri, const struct vferry_trust *trust,
+		    struct vm_listener **ret_listener, struct vferry_error *err);
 /* Removes a unix socket's file. NULL is fine; returns NULL. */
 struct vm_listener *vm_listener_free(struct vm_listener *listener);
 int vm_listener_fd(const struct vm_listener *listener);

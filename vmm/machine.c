@@ -210,7 +210,7 @@ static int choose_slot(const struct machine *machine, const char *address,
 }
 
 static int open_device(struct machine *machine, const struct machine_device_options *options,
-		       struct vferry_error *err)
+		       const struct vferry_trust *trust, struct vferry_error *err)
 {
 	struct machine_slot *slot = &machine->slot[machine->slots];
 	int chosen = choose_slot(machine, options->address, err);
@@ -232,6 +232,7 @@ static int open_device(struct machine *machine, const struct machine_device_opti
 		.callbacks = &device_callbacks,
 		.user = slot,
 		.timeout_ns = options->timeout_ns,
+		.trust = trust,
 	};
 	r = vferry_device_open(options->uri, &open, &slot->device, err);
 	if (r < 0)
@@ -249,7 +250,7 @@ static int open_devices(struct machine *machine, const struct machine_options *o
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < options->device_count; i++)
-		r = open_device(machine, &options->devices[i], err);
+		r = open_device(machine, &options->devices[i], options->trust, err);
 	for (size_t i = 0; r >= 0 && options->peers && i < machine->slots; i++)
 		for (size_t j = 0; r >= 0 && j < machine->slots; j++)
 			if (i != j)
@@ -320,7 +321,8 @@ int machine_new(const struct machine_options *options, struct machine **ret_mach
 	if (r >= 0)
 		r = vferry_ram_create_block(machine->ram, "ram0", accel->layout->ram_gpa,
 					    options->memory_bytes,
-					    options->hugetlb ? VFERRY_RAM_HUGETLB : 0, err);
+					    (options->hugetlb ? VFERRY_RAM_HUGETLB : 0) |
+					    (options->dump_memory ? VFERRY_RAM_DUMPED : 0), err);
 	if (r >= 0)
 		r = pci_host_new(&accel->layout->pci, &machine->pci);
 	if (r >= 0)

@@ -28,6 +28,7 @@
 #include <vferry/error.h>
 #include <vferry/ram.h>
 #include <vferry/session.h>
+#include <vferry/trust.h>
 
 #define MACHINE_CPUS_MAX	8u
 #define MACHINE_DEVICES_MAX	16u
@@ -75,11 +76,13 @@ struct machine_options {
 	unsigned cpus;			/* 1..MACHINE_CPUS_MAX */
 	uint64_t memory_bytes;		/* multiple of 4096 (2 MiB with hugetlb) */
 	bool hugetlb;
+	bool dump_memory;		/* guest memory is part of core dumps */
 	enum machine_gic gic;
 	const char *guest;		/* name of a guest program; NULL = "worker" */
 	const char *guest_args;		/* "key=value ..." as a kernel's command line; NULL = none */
 	const struct machine_device_options *devices;	/* borrowed during machine_new() */
 	size_t device_count;
+	const struct vferry_trust *trust;	/* who may serve the devices; borrowed, may be NULL */
 	bool peers;			/* BARs of each device are DMA-mapped into all others */
 	bool incoming;			/* a destination: vCPUs get their state from a session */
 	bool paused;			/* remembered for machine_get_info(); `run` does not start it then */

@@ -209,7 +209,7 @@ int vm_accept(struct vm *vm, const char *uri, struct vferry_error *err)
 	int ret;
 
 	if (lent && !vm->listener) {
-		ret = vm_listener_new(uri, &vm->listener, err);
+		ret = vm_listener_new(uri, vm->options.machine.trust, &vm->listener, err);
 		if (ret)
 			return ret;
 	}

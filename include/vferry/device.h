@@ -23,6 +23,7 @@
 
 #include <vferry/error.h>
 #include <vferry/ram.h>
+#include <vferry/trust.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -125,6 +126,8 @@ struct vferry_device_options {
 	/* Answer of the device to one request; 0 = 5 s. State changes and data may take six times as
 	 * long; after that the device counts as dead. */
 	uint64_t timeout_ns;
+	/* Who may serve it (vfio-user); borrowed for vferry_device_open(). NULL: this user and root. */
+	const struct vferry_trust *trust;
 };
 
 /**

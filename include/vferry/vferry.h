@@ -13,5 +13,6 @@
 #include <vferry/session.h>
 #include <vferry/stream.h>
 #include <vferry/trace.h>
+#include <vferry/trust.h>
 
 #endif

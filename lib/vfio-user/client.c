@@ -716,6 +716,13 @@ int vf_vfio_user_client_connect(const char *path, const struct vf_vfio_user_clie
 		vf_close(&fd);
 		return ret;
 	}
+	ret = vferry_trust_check(options && options->size >= offsetof(struct vf_vfio_user_client_options,
+							      trust) + sizeof(options->trust)
+				 ? options->trust : NULL, fd, err);
+	if (ret) {
+		vf_close(&fd);
+		return ret;
+	}
 	return vf_vfio_user_client_attach(fd, path, options, ret_client, err);
 }
 

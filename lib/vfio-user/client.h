@@ -27,6 +27,7 @@
 #include <sys/types.h>
 
 #include <vferry/error.h>
+#include <vferry/trust.h>
 #include "vferry_vfio.h"
 
 struct vf_vfio_user_client;
@@ -48,6 +49,7 @@ struct vf_vfio_user_client_options {
 	const struct vf_vfio_user_client_ops *ops;	/* borrowed for the client's life; NULL = none */
 	void *user;
 	bool no_extensions;	/* do not offer `vferry`: talk like a foreign client */
+	const struct vferry_trust *trust;	/* connect: who may serve the device; borrowed, may be NULL */
 };
 
 /* What VERSION agreed on. Extension members are false with a foreign peer. */
@@ -72,7 +74,8 @@ struct vf_vfio_user_peer {
  * @options: may be NULL
  * @ret_client: owned by the caller
  *
- * Return: 0; errno of connect(); -ETIMEDOUT; -EPROTONOSUPPORT (other major version); -EPROTO.
+ * Return: 0; errno of connect(); -ETIMEDOUT; -EPROTONOSUPPORT (other major version); -EPROTO;
+ * -EACCES whoever listens there is not trusted.
  */
 int vf_vfio_user_client_connect(const char *path, const struct vf_vfio_user_client_options *options,
 				struct vf_vfio_user_client **ret_client, struct vferry_error *err);

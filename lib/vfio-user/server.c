@@ -173,13 +173,14 @@ static int adopt(struct vf_vfio_user_server *server, int fd)
 	return 0;
 }
 
-static void accept_client(struct vf_vfio_user_server *server)
+static void accept_client(struct vf_vfio_user_server *server, struct vferry_error *err)
 {
 	int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0)
 		return;
-	if (server->fd >= 0)
+	/* vfio-user has no way to say why: it goes into the device's log. */
+	if (server->fd >= 0 || vferry_trust_check(server->options.trust, fd, err))
 		vf_close(&fd);		/* one at a time: the second sees the end at once */
 	else
 		(void) adopt(server, fd);
@@ -593,7 +594,7 @@ int vf_vfio_user_server_dispatch(struct vf_vfio_user_server *server, struct vfer
 		eventfd_t waste;
 
 		if (tag == VF_TAG_LISTENER)
-			accept_client(server);
+			accept_client(server, err);
 		else if (tag == VF_TAG_WAKE)
 			(void) eventfd_read(server->wake, &waste);
 		else if (tag >= VF_TAG_UNMASK && tag < VF_TAG_UNMASK + VF_SERVER_IRQS)
@@ -755,14 +756,14 @@ int vf_vfio_user_server_listen(struct vf_vfio_user_server *server, const char *p
 	if (ret)
 		goto out;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* The mode is set before bind() makes the file, so that there is no moment of another. */
-	if (fd < 0 || fchmod(fd, 0600) ||
+	/* The file gets the socket's mode (less the umask): at no moment is it another. */
+	if (fd < 0 || fchmod(fd, vferry_trust_mode(server->options.trust)) ||
 	    bind(fd, (struct sockaddr *) &address, sizeof(address))) {
 		ret = -errno;
 		goto out;
 	}
 	memcpy(server->path, path, len + 1);
-	if (lstat(path, &st) || chmod(path, 0600) || listen(fd, 4)) {
+	if (lstat(path, &st) || listen(fd, 4)) {
 		ret = -errno;
 		goto out;
 	}

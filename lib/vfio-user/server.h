@@ -36,6 +36,7 @@
 #include <sys/types.h>
 
 #include <vferry/error.h>
+#include <vferry/trust.h>
 #include "vferry_vfio.h"
 
 struct vf_vfio_user_server;
@@ -103,6 +104,7 @@ struct vf_vfio_user_server_options {
 	bool no_extensions;		/* talk like a foreign server */
 	bool no_twin_socket;
 	bool no_dma_log;	/* device writes can't be logged */
+	const struct vferry_trust *trust;	/* who may connect; borrowed for the server's life, or NULL */
 };
 
 int vf_vfio_user_server_new(const struct vf_vfio_user_server_options *options,
@@ -128,7 +130,7 @@ int vf_vfio_user_server_set_irq(struct vf_vfio_user_server *server, uint32_t ind
 				uint32_t flags, struct vferry_error *err);
 
 /* --- connection --- */
-/* A unix socket at @path, mode 0600. A dead socket file there is replaced, anything else -EEXIST or
+/* A unix socket at @path; its mode is vferry_trust_mode()'s, and others are turned away. A dead socket file there is replaced, anything else -EEXIST or
  * -EADDRINUSE. */
 int vf_vfio_user_server_listen(struct vf_vfio_user_server *server, const char *path,
 			       struct vferry_error *err);

@@ -111,6 +111,7 @@ struct vf_backend_options {
 	uint64_t timeout_ns;	/* of one request */
 	const struct vf_backend_dma_ops *dma;
 	void *user;
+	const struct vferry_trust *trust;	/* who may serve it */
 };
 
 /**

@@ -294,6 +294,7 @@ int vf_backend_open_vfio_user(const char *path, const struct vf_backend_options 
 		.timeout_ms = (uint32_t) vf_min_u64(vf_div_up(options->timeout_ns, VF_MS_NS),
 						    UINT32_MAX),
 		.user = options->user,
+		.trust = options->trust,
 	};
 	int r;
 

@@ -207,6 +207,7 @@ int vferry_device_open(const char *uri, const struct vferry_device_options *opti
 		return vferry_error_set(err, -ENOMEM, "no-memory", uri, "no memory");
 	backend_options.timeout_ns = options->timeout_ns ? options->timeout_ns : DEFAULT_TIMEOUT_NS;
 	backend_options.user = d;
+	backend_options.trust = options->trust;
 	r = vf_backend_open(uri, &backend_options, &d->backend, err);
 	if (r == 0)
 		r = begin(d, err);
