@@ -115,6 +115,14 @@ int vf_trace_pass(struct vf_trace *trace, enum vf_trace_point point, const char 
 	return record.result;
 }
 
+int vf_trace_thread(struct vf_trace *trace, const char *name, pthread_t *ret_thread,
+		    void *(*main)(void *), void *user)
+{
+	int ret = vf_trace(trace, VF_TRACE_THREAD, name, 0, 0, 0);
+
+	return ret ? ret : -pthread_create(ret_thread, NULL, main, user);
+}
+
 uint64_t vf_trace_passed(const struct vf_trace *trace, enum vf_trace_point point)
 {
 	return __atomic_load_n(&trace->passed[point], __ATOMIC_RELAXED);

@@ -12,6 +12,7 @@
 #ifndef VF_BASE_TRACE_H
 #define VF_BASE_TRACE_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,6 +42,10 @@ static inline int vf_trace(struct vf_trace *trace, enum vf_trace_point point, co
 {
 	return trace ? vf_trace_pass(trace, point, object, a, b, c) : 0;
 }
+
+/* pthread_create(), at the point `thread`. Return: 0; negative errno. */
+int vf_trace_thread(struct vf_trace *trace, const char *name, pthread_t *ret_thread,
+		    void *(*main)(void *), void *user);
 
 #define VF_TRACE_OBJECT_BYTES 40
 

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/trace.h"
 #include "ram/ram_internal.h"
 
 /*
@@ -97,11 +98,32 @@ static uint64_t page_at(const struct vf_ram_block *block, off_t offset, bool up)
 	return up ? vf_div_up(bytes, VF_PAGE_BYTES) : bytes / VF_PAGE_BYTES;
 }
 
-static uint64_t next_seek(const struct vf_ram_block *block, uint64_t page, uint64_t end,
-			  uint64_t *ret_end)
+void vf_ram_set_trace(struct vferry_ram *ram, struct vf_trace *trace)
+{
+	__atomic_store_n(&ram->trace, trace, __ATOMIC_RELEASE);
+}
+
+void vf_ram_drop_trace(struct vferry_ram *ram, struct vf_trace *trace)
+{
+	(void) __atomic_compare_exchange_n(&ram->trace, &trace, NULL, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_RELAXED);
+}
+
+static off_t seek_data(const struct vferry_ram *ram, const struct vf_ram_block *block, off_t from)
+{
+	int ret = vf_trace(__atomic_load_n(&ram->trace, __ATOMIC_ACQUIRE), VF_TRACE_RAM_SEEK,
+			   block->name, (uint64_t) from / VF_PAGE_BYTES, 0, 0);
+
+	if (ret)
+		errno = -ret;
+	return ret ? -1 : lseek(block->pub.fd, from, SEEK_DATA);
+}
+
+static uint64_t next_seek(const struct vferry_ram *ram, const struct vf_ram_block *block, uint64_t page,
+			  uint64_t end, uint64_t *ret_end)
 {
 	off_t from = (off_t) (block->pub.fd_offset + page * VF_PAGE_BYTES);
-	off_t data = lseek(block->pub.fd, from, SEEK_DATA);
+	off_t data = seek_data(ram, block, from);
 	uint64_t first, last;
 	off_t hole;
 
@@ -129,7 +151,7 @@ uint64_t vf_ram_next_data(const struct vferry_ram *ram, size_t index, uint64_t p
 		return end;
 	switch (block->holes) {
 	case VF_HOLES_SEEK:
-		return next_seek(block, page, end, ret_end);
+		return next_seek(ram, block, page, end, ret_end);
 	case VF_HOLES_RESIDENT:
 		if (__atomic_load_n(&block->resident_believed, __ATOMIC_ACQUIRE))
 			return next_resident(block, page, end, ret_end);

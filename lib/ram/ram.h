@@ -29,6 +29,12 @@
 
 #define VF_RAM_MAX_BLOCKS 64
 
+struct vf_trace;
+
+/* Whose points looks at holes pass; borrowed. Drop: unless it is another's by then. */
+void vf_ram_set_trace(struct vferry_ram *ram, struct vf_trace *trace);
+void vf_ram_drop_trace(struct vferry_ram *ram, struct vf_trace *trace);
+
 /* ---- dirty tracking ---- */
 
 /*

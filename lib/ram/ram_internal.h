@@ -40,6 +40,7 @@ struct vferry_ram {
 	struct vf_ram_source sources[VF_RAM_MAX_SOURCES];
 	size_t source_count;
 	struct vf_bitmap scratch;	/* one source's answer about one block */
+	struct vf_trace *trace;	/* atomic; the session's, or NULL */
 };
 
 /* What tracking_start() needs of the kernel once a process; takes 10 ms if asked for only then. */

@@ -273,7 +273,7 @@ static void greet(struct vf_destination_side *side, struct vf_channel *channel)
 	*g = (struct vf_greeting) {
 		.side = side, .channel = channel, .number = side->greeting_count++,
 	};
-	g->exists = !pthread_create(&g->thread, NULL, greeting_main, g);
+	g->exists = !vf_trace_thread(side->session->trace, "greeting", &g->thread, greeting_main, g);
 	if (!g->exists)
 		(void) vf_channel_free(channel);	/* it may come again */
 }
@@ -333,7 +333,8 @@ static void *accept_main(void *user)
 
 int vf_destination_accept_start(struct vf_destination_side *side)
 {
-	int ret = -pthread_create(&side->accept_thread, NULL, accept_main, side);
+	int ret = vf_trace_thread(side->session->trace, "accept", &side->accept_thread, accept_main,
+				  side);
 
 	side->accept_exists = !ret;
 	return ret;

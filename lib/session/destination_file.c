@@ -102,7 +102,8 @@ static int start_feeders(struct vf_destination_side *side)
 		*feeder = (struct vf_file_feeder) {
 			.side = side, .component = i, .sink = side->by_remote[i]->stream_sink,
 		};
-		ret = -pthread_create(&feeder->thread, NULL, feeder_main, feeder);
+		ret = vf_trace_thread(side->session->trace, "feeder", &feeder->thread, feeder_main,
+				      feeder);
 		side->feeder_count += !ret;
 	}
 	return ret;
@@ -247,7 +248,8 @@ static int load_file(struct vf_destination_side *side, uint8_t *body, struct vfe
 	if (!ret)
 		ret = start_feeders(side);
 	if (!ret && side->session->ram) {
-		ret = -pthread_create(&side->pages_thread, NULL, pages_main, side);
+		ret = vf_trace_thread(side->session->trace, "file-pages", &side->pages_thread, pages_main,
+				      side);
 		side->pages_exists = !ret;
 	}
 	if (!ret)
@@ -273,11 +275,17 @@ static void *file_main(void *user)
 
 int vf_destination_file_open(struct vf_destination_side *side, struct vferry_error *err)
 {
-	int ret = vf_file_reader_new(side->session->target.path, &side->file, err);
+	struct vferry_session *s = side->session;
+	int ret = vf_trace(s->trace, VF_TRACE_FILE_OPEN, s->uri, 0, 0, 0);
 
 	if (ret)
+		return vferry_error_set(err, ret, "file-open", s->uri, "cannot open: %s",
+					vferry_errno_name(ret));
+	ret = vf_file_reader_new(s->target.path, &side->file, err);
+	if (ret)
 		return ret;
-	ret = -pthread_create(&side->accept_thread, NULL, file_main, side);
+	vf_file_reader_set_trace(side->file, s->trace);
+	ret = vf_trace_thread(side->session->trace, "file", &side->accept_thread, file_main, side);
 	side->accept_exists = !ret;
 	return ret ? vferry_error_set(err, ret, "no-thread", NULL, "cannot start a thread: %s",
 				      vferry_errno_name(ret)) : 0;

@@ -71,7 +71,7 @@ static void spawn_locked(struct vf_executor *e)
 	if (e->stopping || e->idle || e->count == e->max_threads || !vf_plan_ready(e->plan, ready, 1))
 		return;
 	*w = (struct worker) { .executor = e, .number = e->count };
-	if (!pthread_create(&w->thread, NULL, worker_main, w))
+	if (!vf_trace_thread(e->trace, "worker", &w->thread, worker_main, w))
 		e->count++;
 	else if (!e->count && !e->error.code)	/* with no worker at all nothing would ever end */
 		(void) vferry_error_set(&e->error, -EAGAIN, "no-thread", NULL,
@@ -211,7 +211,7 @@ void vf_executor_allow(struct vf_executor *e, uint64_t classes)
 		struct worker *w = &e->workers[0];
 
 		*w = (struct worker) { .executor = e };
-		if (!pthread_create(&w->thread, NULL, worker_main, w))
+		if (!vf_trace_thread(e->trace, "worker", &w->thread, worker_main, w))
 			e->count++;
 	}
 	spawn_locked(e);

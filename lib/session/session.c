@@ -12,6 +12,7 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "ram/ram.h"
 #include "session/irq_plan.h"
 #include "session/session_internal.h"
 #include "session/ticker.h"
@@ -87,6 +88,8 @@ struct vferry_session *vferry_session_free(struct vferry_session *s)
 		s->side->free(s);
 	for (size_t i = 0; i < s->device_count; i++)
 		vf_device_drop_trace(s->devices[i], s->trace);
+	if (s->ram)
+		vf_ram_drop_trace(s->ram, s->trace);
 	vf_report_done(&s->remote_report);
 	vf_refuse_done(&s->refused);
 	vf_close(&s->cancel_fd);
@@ -301,7 +304,9 @@ static int start(struct vferry_session *s, const struct vf_side_ops *side, const
 	s->side = side;
 	s->started_ns = vf_now_ns();
 	s->status.started_ns = s->started_ns;
-	ret = -pthread_create(&s->thread, NULL, session_main, s);
+	if (s->ram)
+		vf_ram_set_trace(s->ram, s->trace);
+	ret = vf_trace_thread(s->trace, "session", &s->thread, session_main, s);
 	if (ret)
 		return vferry_error_set(err, ret, "no-thread", NULL, "cannot start a thread: %s",
 					vferry_errno_name(ret));

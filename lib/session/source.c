@@ -68,12 +68,12 @@ static void run_helper(struct vf_source_side *side, void *(*main)(void *), uint3
 	int ret;
 
 	join_helper(side);
-	ret = pthread_create(&side->helper_thread, NULL, main, side);
+	ret = vf_trace_thread(side->session->trace, "helper", &side->helper_thread, main, side);
 	side->helper_exists = !ret;
 	if (ret) {
 		struct vferry_error err = VFERRY_ERROR_INIT;
 
-		(void) vferry_error_set(&err, -ret, "no-thread", NULL, "cannot start a thread: %s",
+		(void) vferry_error_set(&err, ret, "no-thread", NULL, "cannot start a thread: %s",
 					vferry_errno_name(ret));
 		vf_session_post_error(side->session, failed_kind, &err);
 	}

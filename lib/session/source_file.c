@@ -22,10 +22,15 @@ int vf_source_file_open(struct vf_source_side *side, struct vferry_error *err)
 	};
 	struct vf_file_writer *file;
 	struct vf_writer w;
-	int ret = vf_file_writer_new(s->target.path, s->ram, &file, err);
+	int ret = vf_trace(s->trace, VF_TRACE_FILE_OPEN, s->uri, 0, 0, 0);
 
 	if (ret)
+		return vferry_error_set(err, ret, "file-open", s->uri, "cannot open for writing: %s",
+					vferry_errno_name(ret));
+	ret = vf_file_writer_new(s->target.path, s->ram, &file, err);
+	if (ret)
 		return ret;
+	vf_file_writer_set_trace(file, s->trace);
 	(void) pthread_mutex_lock(&side->lock);
 	side->file = file;
 	(void) pthread_mutex_unlock(&side->lock);
@@ -86,7 +91,8 @@ int vf_source_file_start_round(struct vf_source_side *side, uint32_t round)
 
 	vf_source_file_join(side);
 	side->file_number = round;
-	ret = -pthread_create(&side->round_thread, NULL, round_main, side);
+	ret = vf_trace_thread(side->session->trace, "file-round", &side->round_thread, round_main,
+			      side);
 	side->round_exists = !ret;
 	return ret;
 }

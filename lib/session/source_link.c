@@ -735,7 +735,8 @@ static void tick(void *user)
 
 int vf_source_link_start(struct vf_source_side *side, struct vferry_error *err)
 {
-	int ret = -pthread_create(&side->return_thread, NULL, return_main, side);
+	int ret = vf_trace_thread(side->session->trace, "answers", &side->return_thread, return_main,
+				  side);
 
 	side->return_exists = !ret;
 	if (!ret)

@@ -91,6 +91,11 @@ void vf_channel_set_trace(struct vf_channel *channel, struct vf_trace *trace)
 	channel->trace = trace;
 }
 
+struct vf_trace *vf_channel_trace(const struct vf_channel *channel)
+{
+	return channel->trace;
+}
+
 int vf_channel_set_stall_timeout(struct vf_channel *channel, uint64_t ns)
 {
 	uint64_t limit;
@@ -499,7 +504,8 @@ int vf_channel_recv(struct vf_channel *channel, uint32_t max_length, struct vf_f
 	if (ret <= 0)
 		return ret;
 	if (frame.length) {
-		body = malloc(frame.length);
+		body = vf_trace(channel->trace, VF_TRACE_MEMORY, channel->name, frame.length, 0, 0)
+			       ? NULL : malloc(frame.length);
 		if (!body)
 			return vferry_error_set(err, -ENOMEM, "memory", channel->name,
 						"no memory for a frame of %u bytes", frame.length);

@@ -74,6 +74,7 @@ int vf_listener_accept(struct vf_listener *listener, uint64_t timeout_ns, int ca
 
 void vf_channel_set_limiter(struct vf_channel *channel, struct vf_limiter *limiter); /* borrowed */
 void vf_channel_set_trace(struct vf_channel *channel, struct vf_trace *trace); /* borrowed */
+struct vf_trace *vf_channel_trace(const struct vf_channel *channel);	/* for who works on it; or NULL */
 /*
  * Peer neither takes nor sends anything for so long: -ETIMEDOUT. 0 = never. Sets the limit of a frame,
  * too, to VF_FRAME_STALLS times that: a peer that sends a byte now and then does not stall.

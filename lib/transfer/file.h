@@ -34,6 +34,7 @@ struct vf_file_stats {
 /* ---- writing ---- */
 
 struct vf_file_writer;
+struct vf_trace;
 
 /*
  * Creates the file (mode 0600), or writes over an existing one, which from then on is incomplete; it
@@ -42,6 +43,8 @@ struct vf_file_writer;
  */
 int vf_file_writer_new(const char *path, struct vferry_ram *ram, struct vf_file_writer **ret_writer,
 		       struct vferry_error *err);
+/* Before anything is written; borrowed. */
+void vf_file_writer_set_trace(struct vf_file_writer *writer, struct vf_trace *trace);
 /* Gives an unfinished file up: removes it, or empties it if it was there before. Nobody writes any more. */
 void vf_file_writer_discard(struct vf_file_writer *writer);
 /* An unfinished one is discarded. NULL allowed. */
@@ -75,6 +78,8 @@ int vf_file_reader_new(const char *path, struct vf_file_reader **ret_reader,
 		       struct vferry_error *err);
 int vf_file_reader_from_fd(int take_fd, const char *name, struct vf_file_reader **ret_reader,
 			   struct vferry_error *err);
+/* Before more is read; borrowed. */
+void vf_file_reader_set_trace(struct vf_file_reader *reader, struct vf_trace *trace);
 struct vf_file_reader *vf_file_reader_free(struct vf_file_reader *reader);	/* NULL allowed */
 size_t vf_file_reader_block_count(const struct vf_file_reader *reader);
 uint64_t vf_file_reader_block_pages(const struct vf_file_reader *reader, size_t block);

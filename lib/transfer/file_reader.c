@@ -21,6 +21,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crc32c.h"
+#include "base/trace.h"
 #include "ram/page_crc.h"
 #include "ram/ram.h"
 #include "transfer/chunk.h"
@@ -35,6 +36,7 @@ struct vf_file_reader {
 	bool cancelled;		/* atomic */
 	struct vf_file_layout layout;
 	struct vf_bitmap content[VF_FILE_MAX_BLOCKS];
+	struct vf_trace *trace;	/* borrowed, may be NULL */
 };
 
 /* Return: 0; -ENODATA the file ends before; negative errno. */
@@ -54,6 +56,13 @@ static int read_at(int fd, void *to, size_t bytes, uint64_t at)
 		bytes -= (size_t) n;
 	}
 	return 0;
+}
+
+static int traced_read(const struct vf_file_reader *reader, void *to, size_t bytes, uint64_t at)
+{
+	int ret = vf_trace(reader->trace, VF_TRACE_FILE_READ, reader->name, bytes, at, 0);
+
+	return ret ? ret : read_at(reader->fd, to, bytes, at);
 }
 
 static int read_error(const struct vf_file_reader *reader, int ret, const char *what, uint64_t at,
@@ -83,7 +92,7 @@ static int read_bitmaps(struct vf_file_reader *reader, struct vferry_error *err)
 		for (uint64_t w = 0; w < words; w += sizeof(piece) / 8) {
 			uint64_t at = layout->blocks[b].bitmap_at + w * 8;
 
-			ret = read_at(reader->fd, piece, sizeof(piece), at);
+			ret = traced_read(reader, piece, sizeof(piece), at);
 			if (ret)
 				return read_error(reader, ret, "bitmap", at, err);
 			crc = vf_crc32c(crc, piece, sizeof(piece));
@@ -152,6 +161,11 @@ int vf_file_reader_new(const char *path, struct vf_file_reader **ret_reader,
 	return vf_file_reader_from_fd(fd, name, ret_reader, err);
 }
 
+void vf_file_reader_set_trace(struct vf_file_reader *reader, struct vf_trace *trace)
+{
+	reader->trace = trace;
+}
+
 struct vf_file_reader *vf_file_reader_free(struct vf_file_reader *reader)
 {
 	if (!reader)
@@ -214,7 +228,7 @@ static int read_frame(struct vf_file_reader *reader, struct vf_file_cursor *curs
 	}
 	if (!vf_range_in(cursor->at, sizeof(header), layout->frames_bytes))
 		return bad_frame(reader, at, -EBADMSG, "its header is cut off", err);
-	ret = read_at(reader->fd, header, sizeof(header), at);
+	ret = traced_read(reader, header, sizeof(header), at);
 	if (ret)
 		return read_error(reader, ret, "frame", at, err);
 	ret = vf_frame_decode(header, VF_FRAME_MAX_BYTES, &frame, &detail);
@@ -250,7 +264,7 @@ int vf_file_reader_next(struct vf_file_reader *reader, struct vf_file_cursor *cu
 int vf_file_reader_body(struct vf_file_reader *reader, const struct vf_file_frame *frame, void *body,
 			struct vferry_error *err)
 {
-	int ret = read_at(reader->fd, body, frame->frame.length,
+	int ret = traced_read(reader, body, frame->frame.length,
 			  frame->offset + VF_FRAME_HEADER_BYTES);
 
 	if (ret)
@@ -317,7 +331,7 @@ static int load_run(struct load *load, struct load_work *work, size_t index, uin
 
 	if (load->ram)
 		to = vf_ram_page(vferry_ram_get_block(load->ram, index), page);
-	ret = read_at(reader->fd, to, count * VF_PAGE_BYTES, at);
+	ret = traced_read(reader, to, count * VF_PAGE_BYTES, at);
 	if (ret)
 		return read_error(reader, ret, "pages", at, err);
 	vf_page_crcs(to, count, work->crcs);
@@ -342,7 +356,7 @@ static int load_chunk(struct load *load, struct load_work *work, size_t index, u
 	uint64_t first = vf_chunk_first(page);
 	uint64_t end = vf_min_u64(first + VF_CHUNK_PAGES, place->pages);
 	uint64_t at = place->crcs_at + first * 4;
-	int ret = read_at(reader->fd, work->table, (end - first) * 4, at);
+	int ret = traced_read(reader, work->table, (end - first) * 4, at);
 
 	if (ret)
 		return read_error(reader, ret, "checksums", at, err);

@@ -26,6 +26,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crc32c.h"
+#include "base/trace.h"
 #include "ram/page_crc.h"
 #include "ram/ram.h"
 #include "transfer/chunk.h"
@@ -48,6 +49,7 @@ struct vf_file_writer {
 	struct vf_file_layout layout;
 	struct vf_bitmap content[VF_FILE_MAX_BLOCKS];
 	struct vf_channel *channel;
+	struct vf_trace *trace;		/* borrowed, may be NULL */
 };
 
 /* One round. The lock protects the cursor and the result. */
@@ -73,13 +75,19 @@ struct work {
 
 /* ---- plain writing ---- */
 
-static int write_all(int fd, const void *data, size_t bytes, uint64_t at, bool guest)
+static int write_all(const struct vf_file_writer *writer, const void *data, size_t bytes, uint64_t at,
+		     bool guest)
 {
 	const uint8_t *p = data;
 
 	while (bytes) {
-		ssize_t n = guest ? vf_guest_pwrite(fd, p, bytes, (off_t) at) :
-				    pwrite(fd, p, bytes, (off_t) at);
+		int ret = vf_trace(writer->trace, VF_TRACE_FILE_WRITE, writer->name, bytes, at, 0);
+		ssize_t n;
+
+		if (ret)
+			return ret;
+		n = guest ? vf_guest_pwrite(writer->fd, p, bytes, (off_t) at)
+			  : pwrite(writer->fd, p, bytes, (off_t) at);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -92,9 +100,9 @@ static int write_all(int fd, const void *data, size_t bytes, uint64_t at, bool g
 	return 0;
 }
 
-static int write_at(int fd, const void *data, size_t bytes, uint64_t at)
+static int write_at(const struct vf_file_writer *writer, const void *data, size_t bytes, uint64_t at)
 {
-	return write_all(fd, data, bytes, at, false);
+	return write_all(writer, data, bytes, at, false);
 }
 
 static int write_error(const struct vf_file_writer *writer, int ret, const char *what, uint64_t at,
@@ -156,6 +164,12 @@ static const struct vf_transport_ops appender_ops = {
 	.free = free,
 };
 
+void vf_file_writer_set_trace(struct vf_file_writer *writer, struct vf_trace *trace)
+{
+	writer->trace = trace;
+	vf_channel_set_trace(writer->channel, trace);
+}
+
 struct vf_channel *vf_file_writer_channel(struct vf_file_writer *writer)
 {
 	return writer->channel;
@@ -198,7 +212,7 @@ static int open_file(struct vf_file_writer *writer, const char *path, struct vfe
 	writer->unfinished = true;
 	writer->was_empty = !st.st_size;
 	/* An old header must not vouch for new contents, not even after a crash. */
-	ret = write_at(writer->fd, zeros, sizeof(zeros), 0);
+	ret = write_at(writer, zeros, sizeof(zeros), 0);
 	if (!ret && st.st_size && fdatasync(writer->fd))
 		ret = -errno;
 	return ret ? write_error(writer, ret, "the header", 0, err) : 0;
@@ -378,7 +392,7 @@ static int write_runs(struct round *r, struct work *work, size_t index, struct v
 		}
 		vf_page_crcs(vf_ram_page(block, run->page), run->count,
 			     work->crcs + (run->page - work->pages.first));
-		ret = write_all(writer->fd, vf_ram_page(block, run->page),
+		ret = write_all(writer, vf_ram_page(block, run->page),
 				run->count * VF_PAGE_BYTES, at, true);
 		if (ret)
 			return write_error(writer, ret, "pages", at, err);
@@ -397,8 +411,12 @@ static int write_crcs(struct round *r, struct work *work, size_t index, struct v
 
 	memset(work->table, 0, sizeof(work->table));
 	if (!r->every) {
-		ssize_t n = pread(r->writer->fd, work->table, count * 4, (off_t) at);
+		ssize_t n;
 
+		ret = vf_trace(r->writer->trace, VF_TRACE_FILE_READ, r->writer->name, count * 4, at, 0);
+		if (ret)
+			return write_error(r->writer, ret, "checksums", at, err);
+		n = pread(r->writer->fd, work->table, count * 4, (off_t) at);
 		if (n < 0)
 			return write_error(r->writer, -errno, "checksums", at, err);
 		/* What lies behind the end of the file was not written yet, and stays 0. */
@@ -410,7 +428,7 @@ static int write_crcs(struct round *r, struct work *work, size_t index, struct v
 			vf_put_u32(work->table + 4 * (p + n),
 				   run->kind == VF_PAGES_DATA ? work->crcs[p + n] : 0);
 	}
-	ret = write_at(r->writer->fd, work->table, count * 4, at);
+	ret = write_at(r->writer, work->table, count * 4, at);
 	return ret ? write_error(r->writer, ret, "checksums", at, err) : 0;
 }
 
@@ -547,12 +565,26 @@ static int write_bitmaps(struct vf_file_writer *writer, struct vferry_error *err
 									    sizeof(piece));
 			if (!any && writer->was_empty)
 				continue;
-			ret = write_at(writer->fd, piece, sizeof(piece), at);
+			ret = write_at(writer, piece, sizeof(piece), at);
 			if (ret)
 				return write_error(writer, ret, "bitmaps", at, err);
 		}
 	}
 	return 0;
+}
+
+static int end_file(struct vf_file_writer *writer)
+{
+	const struct vf_file_layout *layout = &writer->layout;
+	int ret = vf_trace(writer->trace, VF_TRACE_FILE_TRUNCATE, writer->name, 0, 0, 0);
+
+	if (!ret && ftruncate(writer->fd, (off_t) (layout->frames_at + layout->frames_bytes)))
+		ret = -errno;
+	if (!ret)
+		ret = vf_trace(writer->trace, VF_TRACE_FILE_SYNC, writer->name, 0, 0, 0);
+	if (!ret && fdatasync(writer->fd))
+		ret = -errno;
+	return ret;
 }
 
 int vf_file_writer_finish(struct vf_file_writer *writer, struct vferry_error *err)
@@ -571,11 +603,13 @@ int vf_file_writer_finish(struct vf_file_writer *writer, struct vferry_error *er
 	if (ret)
 		return ret;
 	/* The end of the frames is the end of the file, also over an older, longer one. */
-	if (ftruncate(writer->fd, (off_t) (layout->frames_at + layout->frames_bytes)) ||
-	    fdatasync(writer->fd))
-		return write_error(writer, -errno, "the end", layout->frames_at, err);
+	ret = end_file(writer);
+	if (ret)
+		return write_error(writer, ret, "the end", layout->frames_at, err);
 	vf_file_header_encode(layout, header);
-	ret = write_at(writer->fd, header, sizeof(header), 0);
+	ret = write_at(writer, header, sizeof(header), 0);
+	if (!ret)
+		ret = vf_trace(writer->trace, VF_TRACE_FILE_SYNC, writer->name, 0, 0, 0);
 	if (!ret && fsync(writer->fd))
 		ret = -errno;
 	writer->unfinished = ret != 0;

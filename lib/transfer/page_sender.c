@@ -25,6 +25,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/crc32c.h"
+#include "base/trace.h"
 #include "ram/ram.h"
 #include "transfer/chunk.h"
 #include "transfer/page_sender.h"
@@ -555,7 +556,8 @@ static int worker_new(struct vf_page_sender *sender, struct vf_channel *channel,
 		if (!worker->copy || !worker->arena)
 			goto fail;
 	}
-	ret = -pthread_create(&worker->thread, NULL, worker_main, worker);
+	ret = vf_trace_thread(vf_channel_trace(channel), "page-sender", &worker->thread, worker_main,
+			      worker);
 	if (ret)
 		goto fail;
 	*ret_worker = worker;

@@ -15,6 +15,7 @@
 #include "base/bitmap.h"
 #include "base/checked.h"
 #include "base/crc32c.h"
+#include "base/trace.h"
 #include "ram/ram.h"
 #include "transfer/compress.h"
 #include "transfer/receiver.h"
@@ -72,7 +73,9 @@ static int make_room(struct reader *reader, size_t bytes, struct vferry_error *e
 
 	if (reader->body_room >= bytes)
 		return 0;
-	body = realloc(reader->body, bytes);
+	body = vf_trace(vf_channel_trace(reader->channel), VF_TRACE_MEMORY,
+			vf_channel_name(reader->channel), bytes, 0, 0)
+		       ? NULL : realloc(reader->body, bytes);
 	if (!body)
 		return vferry_error_set(err, -ENOMEM, "memory", vf_channel_name(reader->channel),
 					"no memory for a frame of %zu bytes", bytes);
@@ -458,7 +461,8 @@ int vf_receiver_new(const struct vf_receiver_options *options, struct vf_receive
 		struct reader *reader = receiver->readers[i];
 
 		reader->reading = true;
-		ret = -pthread_create(&reader->thread, NULL, reader_main, reader);
+		ret = vf_trace_thread(vf_channel_trace(reader->channel), "receiver", &reader->thread,
+				      reader_main, reader);
 		reader->started = !ret;
 	}
 	if (ret) {
