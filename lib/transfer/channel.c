@@ -3,7 +3,8 @@
  * channel.c - frames over a transport: numbers and checksums; see channel.h.
  *
  * A channel that failed in one direction stays failed in it: after a half-sent frame nothing that
- * follows could be understood. The reason of the first failure is what later calls return.
+ * follows could be understood. The reason of the first failure is what later calls return. It also hangs
+ * up, so that the peer and this side's other threads hear of it at once, and wait for nothing.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -30,6 +31,7 @@ struct vf_channel {
 	bool down;			/* atomic; shut down by this side */
 	bool patient;			/* atomic; silence between two frames is no failure */
 	uint64_t stall_ns;		/* atomic; the stall timeout, to be named; 0 = none */
+	int broken;			/* atomic; why this side hung up, 0 = it did not */
 	uint64_t frame_limit_ns;	/* atomic; a frame that began must be here within; 0 = none */
 
 	pthread_mutex_t send_lock;	/* protects the two below, and the order on the wire */
@@ -164,6 +166,16 @@ static int failure(const struct vf_channel *channel, int ret, const char *doing,
 				vferry_errno_name(ret));
 }
 
+/* The peer, and who else is inside, hear of it now. */
+static void hang_up(struct vf_channel *channel, int why)
+{
+	int none = 0;
+
+	(void) __atomic_compare_exchange_n(&channel->broken, &none, why, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_RELAXED);
+	channel->ops->shutdown(channel->transport);
+}
+
 /* Drops the first @bytes of the vector. */
 static void consume(struct iovec **iov, size_t *iov_count, size_t bytes)
 {
@@ -244,6 +256,8 @@ static int send_locked(struct vf_channel *channel, struct vf_outgoing *frames, s
 		ret = send_all_locked(channel, iov, iov_count, guest);
 		channel->send_sequence += frame_count;
 	}
+	if (ret && !channel->send_error)
+		hang_up(channel, ret);	/* nothing can follow */
 	if (ret)
 		return channel->send_error = failure(channel, ret, "sending", err);
 	count(&channel->sent_frames, frame_count);
@@ -361,6 +375,9 @@ static int recv_all(struct vf_channel *channel, struct iovec *iov, size_t iov_co
 static int recv_failure(struct vf_channel *channel, int ret, const char *doing,
 			struct vferry_error *err)
 {
+	/* What the peer got wrong it can still be told; a link that broke is broken for both. */
+	if (ret != -EPROTO && ret != -EBADMSG && ret != -EMSGSIZE && ret != -ETIMEDOUT && ret != -ETIME)
+		hang_up(channel, ret);
 	return channel->recv_error = failure(channel, ret, doing, err);
 }
 
@@ -416,6 +433,8 @@ static int recv_one_header(struct vf_channel *channel, uint32_t max_length, stru
 	channel->recv_at = __atomic_load_n(&channel->received_bytes, __ATOMIC_RELAXED);
 	ret = recv_all(channel, &iov, 1, false);
 
+	if (!ret)	/* closed by the peer, or by this side when it failed to send */
+		ret = __atomic_load_n(&channel->broken, __ATOMIC_ACQUIRE);
 	if (!ret && !__atomic_load_n(&channel->down, __ATOMIC_ACQUIRE))
 		return 0;
 	if (ret <= 0)

@@ -380,9 +380,31 @@ static void test_stall(void **state)
 	struct vf_channel *channel;
 	struct vf_frame frame;
 	struct vferry_error err = VFERRY_ERROR_INIT;
+	uint64_t start;
+	int fd = make_half(&channel);
+
+	(void) state;
+	assert_int_equal(vf_channel_set_stall_timeout(channel, 60 * VF_MS_NS), 0);
+	start = vf_now_ns();
+	assert_int_equal(vf_channel_recv_header(channel, 100, &frame, &err), -ETIMEDOUT);
+	assert_string_equal(err.id, "channel-stalled");
+	assert_true(vf_now_ns() - start >= 60 * VF_MS_NS);
+	/* The peer may still be told. */
+	assert_int_equal(vf_channel_send(channel, VF_FRAME_CANCEL, 0, 0, "", 0, NULL), 0);
+	close(fd);
+	(void) vf_channel_free(channel);
+}
+
+/* After a failed send nothing can follow: the peer hears that at once, and who waits for it as well. */
+static void test_failed_send_hangs_up(void **state)
+{
+	struct vf_channel *channel;
+	struct vf_frame frame;
+	struct vferry_error err = VFERRY_ERROR_INIT;
 	uint8_t *body = calloc(1, VF_MIB);
 	uint64_t start;
 	int fd = make_half(&channel);
+	ssize_t n;
 	int ret;
 
 	(void) state;
@@ -395,9 +417,14 @@ static void test_stall(void **state)
 	assert_string_equal(err.id, "channel-stalled");
 	assert_non_null(strstr(err.message, " 60 ms"));
 	assert_int_equal(vf_channel_send(channel, VF_FRAME_COMMIT, 0, 0, "", 0, NULL), -ETIMEDOUT);
+	assert_int_equal(vf_channel_set_stall_timeout(channel, 0), 0);
 	assert_int_equal(vf_channel_recv_header(channel, 100, &frame, NULL), -ETIMEDOUT);
-	assert_true(vf_now_ns() - start >= 120 * VF_MS_NS);
+	assert_true(vf_now_ns() - start >= 60 * VF_MS_NS);
 	assert_true(vf_now_ns() - start < 5 * VF_SECOND_NS);
+	do
+		n = read(fd, body, VF_MIB);
+	while (n > 0);
+	assert_int_equal(n, 0);
 	free(body);
 	close(fd);
 	(void) vf_channel_free(channel);
@@ -660,6 +687,7 @@ int main(void)
 		cmocka_unit_test(test_stall),
 		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_keepalive),
+		cmocka_unit_test(test_failed_send_hangs_up),
 		cmocka_unit_test(test_shutdown_wakes),
 		cmocka_unit_test(test_many_senders),
 		cmocka_unit_test(test_limiter),
