@@ -81,9 +81,11 @@ struct vferry_session *vferry_session_free(struct vferry_session *s)
 		s->quit = true;
 		(void) pthread_cond_broadcast(&s->changed);
 		(void) pthread_mutex_unlock(&s->lock);
-		signal_fd(s->cancel_fd);
-		(void) pthread_join(s->thread, NULL);
 	}
+	/* Also where the session's own thread could not be started: others of its side wait for this. */
+	signal_fd(s->cancel_fd);
+	if (s->thread_exists)
+		(void) pthread_join(s->thread, NULL);
 	if (s->side)
 		s->side->free(s);
 	for (size_t i = 0; i < s->device_count; i++)
