@@ -73,7 +73,7 @@ static void spawn_locked(struct vf_executor *e)
 	*w = (struct worker) { .executor = e, .number = e->count };
 	if (!vf_trace_thread(e->trace, "worker", &w->thread, worker_main, w))
 		e->count++;
-	else if (!e->count && !e->error.code)	/* with no worker at all nothing would ever end */
+	else if (!e->count && !e->go_on && !e->error.code)	/* with no worker nothing would ever end */
 		(void) vferry_error_set(&e->error, -EAGAIN, "no-thread", NULL,
 					"cannot start a thread for the steps");
 }
@@ -237,15 +237,27 @@ void vf_executor_stop(struct vf_executor *e)
 	(void) pthread_mutex_unlock(&e->lock);
 }
 
+/* No thread could be started, and what is to be done must be: who waits does it. */
+static void work_here_locked(struct vf_executor *e)
+{
+	struct worker here = { .executor = e };
+	uint32_t step;
+
+	while (!e->count && !e->stopping && !vf_plan_next(e->plan, &step))
+		run_locked(&here, step);
+}
+
 int vf_executor_wait(struct vf_executor *e, struct vferry_error *err)
 {
 	int ret;
 
 	(void) pthread_mutex_lock(&e->lock);
+	if (e->go_on)
+		work_here_locked(e);
 	while (!(e->error.code && !e->go_on) && e->count &&
 	       (vf_plan_running(e->plan) || !vf_plan_classes_done(e->plan, e->allowed)))
 		(void) pthread_cond_wait(&e->changed, &e->lock);
-	ret = e->count ? e->error.code : -EAGAIN;
+	ret = e->count || e->go_on ? e->error.code : -EAGAIN;
 	if (e->error.code && err && !err->code)
 		*err = e->error;
 	(void) pthread_mutex_unlock(&e->lock);

@@ -53,7 +53,10 @@ void vf_executor_allow(struct vf_executor *e, uint64_t classes);
 void vf_executor_input(struct vf_executor *e, uint32_t step);
 /* Starts no further step, and waits for those that run. */
 void vf_executor_stop(struct vf_executor *e);
-/* Waits until all allowed steps are done or one failed. Return: 0; the failure. */
+/*
+ * Waits until all allowed steps are done or one failed. Return: 0; the failure. With @go_on a lack of
+ * threads is none: then the steps run here.
+ */
 int vf_executor_wait(struct vf_executor *e, struct vferry_error *err);
 /* A step as it stands. */
 void vf_executor_get(struct vf_executor *e, uint32_t step, struct vf_plan_view *ret);

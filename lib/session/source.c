@@ -63,6 +63,8 @@ static void join_helper(struct vf_source_side *side)
 	side->helper_exists = false;
 }
 
+static void *undo_main(void *user);
+
 static void run_helper(struct vf_source_side *side, void *(*main)(void *), uint32_t failed_kind)
 {
 	int ret;
@@ -70,7 +72,9 @@ static void run_helper(struct vf_source_side *side, void *(*main)(void *), uint3
 	join_helper(side);
 	ret = vf_trace_thread(side->session->trace, "helper", &side->helper_thread, main, side);
 	side->helper_exists = !ret;
-	if (ret) {
+	if (ret && main == undo_main) {
+		(void) undo_main(side);	/* later here is better than never: the machine stands still */
+	} else if (ret) {
 		struct vferry_error err = VFERRY_ERROR_INIT;
 
 		(void) vferry_error_set(&err, ret, "no-thread", NULL, "cannot start a thread: %s",
