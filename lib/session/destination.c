@@ -355,13 +355,15 @@ static void send_prepared(struct vf_destination_side *side)
 static void hold(struct vf_destination_side *side)
 {
 	struct vferry_session *s = side->session;
+	const struct vferry_error *why = &side->link_error;
 
 	(void) pthread_mutex_lock(&s->lock);
 	s->status.outcome = VFERRY_OUTCOME_UNKNOWN;
 	vferry_error_clear(&s->status.error);
-	(void) vferry_error_set(&s->status.error, -ECONNRESET, "outcome-unknown", NULL,
+	(void) vferry_error_set(&s->status.error, why->code, "outcome-unknown", why->object,
 				"The source was lost when everything was loaded. The machine is held "
-				"here, stopped, until the source asks or one side is declared fenced.");
+				"here, stopped, until the source asks or one side is declared "
+				"fenced. (%.200s)", why->message);
 	(void) pthread_mutex_unlock(&s->lock);
 }
 
@@ -476,17 +478,6 @@ static void on_idle(struct vf_destination_side *side)
 	feed(side, &event);
 }
 
-/* It stays, and somebody has to know why, long before it ends. */
-static void note_holding(struct vf_destination_side *side, const struct vferry_error *why)
-{
-	struct vferry_session *s = side->session;
-
-	(void) pthread_mutex_lock(&s->lock);
-	s->status.error = *why;
-	(void) pthread_mutex_unlock(&s->lock);
-	vf_session_notify(s);
-}
-
 /* Time may have passed since PREPARED. A device that is gone by now is not what was promised. */
 static void on_commit(struct vf_destination_side *side, struct vf_destination_event *commit)
 {
@@ -515,14 +506,15 @@ static void on_event(struct vf_destination_side *side, const struct vf_event *e)
 	case VF_DST_COMMIT:
 		on_commit(side, &event);
 		return;
+	case VF_DST_LINK_LOST:
+		side->link_error = e->error;
+		break;
 	case VF_DST_OWN_STEP_FAILED:
 		event.kind = side->machine_state.handover == VF_HO_DST_LOADING ? VF_DST_LOAD_FAILED
 									       : VF_DST_RUN_FAILED;
 		break;
 	}
 	feed(side, &event);
-	if (e->kind == VF_DST_LINK_LOST && side->machine_state.state == VF_DST_HOLDING)
-		note_holding(side, &e->error);
 }
 
 /* ---- life ---- */

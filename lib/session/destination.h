@@ -49,6 +49,7 @@ struct vf_file_feeder {
 struct vf_destination_side {
 	struct vferry_session *session;
 	struct vf_destination machine_state;	/* session thread only */
+	struct vferry_error link_error;	/* why the link was lost, if it was */
 
 	/* The link. */
 	struct vf_listener *listener;
