@@ -78,6 +78,11 @@ struct vf_channel *vf_channel_free(struct vf_channel *channel)
 	return NULL;
 }
 
+void *vf_channel_transport(const struct vf_channel *channel, const struct vf_transport_ops *ops)
+{
+	return channel->ops == ops ? channel->transport : NULL;
+}
+
 const char *vf_channel_name(const struct vf_channel *channel)
 {
 	return channel->name;
@@ -162,6 +167,8 @@ static int failure(const struct vf_channel *channel, int ret, const char *doing,
 	if (ret == -ETIME)
 		return vferry_error_set(err, -ETIMEDOUT, "channel-slow", channel->name,
 					"%s: a frame was not whole within its time", doing);
+	if (channel->ops->explain)
+		channel->ops->explain(channel->transport, err);
 	return vferry_error_set(err, ret, "channel-lost", channel->name, "%s: %s", doing,
 				vferry_errno_name(ret));
 }

@@ -29,7 +29,7 @@ struct vf_listener;
 struct vf_trace;
 
 /*
- * What moves bytes; the seam for TLS. send and recv return bytes moved (recv: 0 = the peer closed),
+ * What moves bytes; the seam between plain sockets and TLS. send and recv return bytes moved (recv: 0 = the peer closed),
  * or -ETIMEDOUT when the peer moved nothing for the stall timeout, or another negative errno. They
  * move at least one byte. @guest: the vector points into guest memory, which changes meanwhile.
  */
@@ -37,6 +37,8 @@ struct vf_transport_ops {
 	int64_t (*send)(void *transport, const struct iovec *iov, size_t count, bool guest);
 	int64_t (*recv)(void *transport, const struct iovec *iov, size_t count, bool guest);
 	int (*set_stall_timeout)(void *transport, uint64_t ns);
+	/* What is known of a failure beyond its errno, if anything. May be NULL. */
+	void (*explain)(void *transport, struct vferry_error *err);
 	void (*shutdown)(void *transport);	/* both ways; wakes blocked threads */
 	void (*free)(void *transport);
 };
@@ -57,11 +59,16 @@ int vf_channel_from_fd(int take_fd, const char *name, struct vf_channel **ret_ch
 int vf_channel_new(const struct vf_transport_ops *ops, void *take_transport, const char *name,
 		   struct vf_channel **ret_channel);
 struct vf_channel *vf_channel_free(struct vf_channel *channel);	/* closes; NULL allowed */
+/* Its transport, if it has these ops; else NULL. */
+void *vf_channel_transport(const struct vf_channel *channel, const struct vf_transport_ops *ops);
 /* "tcp:10.0.0.1:4444": for messages. */
 const char *vf_channel_name(const struct vf_channel *channel);
 
-/* Listens. unix: a stale socket file is replaced, and the new one has mode 0600. */
-int vf_listener_new(const struct vf_uri *uri, struct vf_listener **ret_listener,
+/*
+ * Listens. unix: a stale socket file is replaced, and the new one has mode 0600. @loopback_only: as
+ * vf_socket_connect().
+ */
+int vf_listener_new(const struct vf_uri *uri, bool loopback_only, struct vf_listener **ret_listener,
 		    struct vferry_error *err);
 struct vf_listener *vf_listener_free(struct vf_listener *listener);	/* removes a unix path */
 /* The URI to connect to, with the real port. */

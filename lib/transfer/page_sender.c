@@ -28,6 +28,7 @@
 #include "base/trace.h"
 #include "ram/ram.h"
 #include "transfer/chunk.h"
+#include "transfer/guest_io.h"
 #include "transfer/page_sender.h"
 #include "wire/pages.h"
 
@@ -239,21 +240,6 @@ static int add_zero_range(struct worker *worker, size_t block, uint64_t page, ui
 
 /* ---- chunks ---- */
 
-/* Guest pages change while they are copied, by nature; the copy is what is compressed. */
-__attribute__((no_sanitize("thread")))
-static void copy_pages(uint8_t *to, const uint8_t *from, size_t bytes)
-{
-#if defined(__x86_64__)
-	__asm__ volatile("rep movsb" : "+D" (to), "+S" (from), "+c" (bytes) : : "memory");
-#else
-	uint64_t *t = (void *) to;
-	const volatile uint64_t *f = (const void *) from;
-
-	for (size_t i = 0; i < bytes / 8; i++)
-		t[i] = f[i];
-#endif
-}
-
 /* Return: compressed bytes in the arena; 0 = not worth it; negative errno. */
 static int64_t compress_chunk(struct worker *worker, const struct vferry_ram_block *block)
 {
@@ -267,8 +253,8 @@ static int64_t compress_chunk(struct worker *worker, const struct vferry_ram_blo
 
 		if (run->kind != VF_PAGES_DATA)
 			continue;
-		copy_pages(worker->copy + at, vf_ram_page(block, run->page),
-			   run->count * VF_PAGE_BYTES);
+		vf_guest_copy(worker->copy + at, vf_ram_page(block, run->page),
+			      run->count * VF_PAGE_BYTES);
 		at += run->count * VF_PAGE_BYTES;
 	}
 	/* Less than a sixteenth saved is not worth the other side's time. */

@@ -29,6 +29,7 @@
 #include "base/clock.h"
 #include "transfer/channel.h"
 #include "transfer/guest_io.h"
+#include "transfer/socket.h"
 
 #define UNIX_BUFFER_BYTES (2 * (int) VF_MIB)	/* two writes of 1 MiB: sender and receiver overlap */
 #define BACKLOG 32
@@ -125,6 +126,15 @@ static void tune(int fd, int domain)
 	(void) setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
 }
 
+void vf_socket_tune(int fd)
+{
+	socklen_t length = sizeof(int);
+	int domain;
+
+	if (!getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length))
+		tune(fd, domain);
+}
+
 static int set_blocking(int fd, bool blocking)
 {
 	int flags = fcntl(fd, F_GETFL);
@@ -170,8 +180,7 @@ fail:
 
 /* ---- waiting ---- */
 
-/* Until @fd has @events, @deadline_ns (0 = never) passes, or @cancel_fd is readable. */
-static int wait_for(int fd, short events, uint64_t deadline_ns, int cancel_fd)
+int vf_socket_wait(int fd, short events, uint64_t deadline_ns, int cancel_fd)
 {
 	struct pollfd fds[2] = {
 		{ .fd = fd, .events = events },
@@ -201,7 +210,7 @@ static int wait_for(int fd, short events, uint64_t deadline_ns, int cancel_fd)
 	}
 }
 
-static uint64_t deadline(uint64_t timeout_ns)
+uint64_t vf_socket_deadline(uint64_t timeout_ns)
 {
 	uint64_t at;
 
@@ -210,7 +219,7 @@ static uint64_t deadline(uint64_t timeout_ns)
 	return at;
 }
 
-static const char *uri_text(const struct vf_uri *uri, char *to, size_t size)
+const char *vf_socket_name(const struct vf_uri *uri, char *to, size_t size)
 {
 	if (uri->kind == VF_URI_TCP)
 		(void) snprintf(to, size, strchr(uri->host, ':') ? "tcp:[%s]:%u" : "tcp:%s:%u",
@@ -245,7 +254,7 @@ static int connect_fd(int fd, const struct sockaddr *address, socklen_t length, 
 	/* unix: EAGAIN = the listener's backlog is full, which is not worth waiting for in the dark */
 	if (errno != EINPROGRESS && errno != EINTR)
 		return -errno;
-	ret = wait_for(fd, POLLOUT, deadline_ns, cancel_fd);
+	ret = vf_socket_wait(fd, POLLOUT, deadline_ns, cancel_fd);
 	if (ret)
 		return ret;
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size))
@@ -289,14 +298,53 @@ static int resolve(const struct vf_uri *uri, bool passive, struct addrinfo **ret
 	return 0;
 }
 
-static int connect_tcp(const struct vf_uri *uri, uint64_t deadline_ns, int cancel_fd,
-		       struct vferry_error *err)
+/* ---- who may be reached without encryption ---- */
+
+static bool is_loopback(const struct sockaddr *address)
+{
+	const struct sockaddr_in6 *six = (const void *) address;
+	const struct sockaddr_in *four = (const void *) address;
+
+	if (address->sa_family == AF_INET)
+		return ntohl(four->sin_addr.s_addr) >> 24 == 127;
+	if (address->sa_family != AF_INET6)
+		return false;
+	return IN6_IS_ADDR_LOOPBACK(&six->sin6_addr) ||
+	       (IN6_IS_ADDR_V4MAPPED(&six->sin6_addr) && six->sin6_addr.s6_addr[12] == 127);
+}
+
+/* Of a name, all addresses must be this host's: which of them is taken is not known before. */
+static int check_loopback(const struct vf_uri *uri, const struct addrinfo *list,
+			  struct vferry_error *err)
+{
+	char name[160];
+
+	for (; list; list = list->ai_next)
+		if (!is_loopback(list->ai_addr))
+			return vferry_error_set(err, -EPERM, "insecure",
+						vf_socket_name(uri, name, sizeof(name)),
+						"plain tcp to or from another host shows the whole "
+						"machine to the network, and lets anybody there "
+						"change it: give TLS credentials (--tls-creds), or "
+						"accept that (--insecure)");
+	return 0;
+}
+
+/* ---- connecting tcp ---- */
+
+static int connect_tcp(const struct vf_uri *uri, bool loopback_only, uint64_t deadline_ns,
+		       int cancel_fd, struct vferry_error *err)
 {
 	struct addrinfo *list;
 	int fd = resolve(uri, false, &list, err);
 
 	if (fd)
 		return fd;
+	fd = loopback_only ? check_loopback(uri, list, err) : 0;
+	if (fd) {
+		freeaddrinfo(list);
+		return fd;
+	}
 	fd = -EHOSTUNREACH;
 	for (const struct addrinfo *a = list; a; a = a->ai_next) {
 		fd = connect_address(a->ai_family, a->ai_addr, a->ai_addrlen, deadline_ns, cancel_fd);
@@ -307,17 +355,17 @@ static int connect_tcp(const struct vf_uri *uri, uint64_t deadline_ns, int cance
 	return fd;
 }
 
-int vf_channel_connect(const struct vf_uri *uri, uint64_t timeout_ns, int cancel_fd,
-		       struct vf_channel **ret_channel, struct vferry_error *err)
+int vf_socket_connect(const struct vf_uri *uri, bool loopback_only, uint64_t timeout_ns,
+		      int cancel_fd, struct vferry_error *err)
 {
-	uint64_t until = deadline(timeout_ns);
+	uint64_t until = vf_socket_deadline(timeout_ns);
 	char name[160];
 	int fd = -EINVAL;
 
-	(void) uri_text(uri, name, sizeof(name));
+	(void) vf_socket_name(uri, name, sizeof(name));
 	switch (uri->kind) {
 	case VF_URI_TCP:
-		fd = connect_tcp(uri, until, cancel_fd, err);
+		fd = connect_tcp(uri, loopback_only, until, cancel_fd, err);
 		break;
 	case VF_URI_UNIX: {
 		struct sockaddr_un address = unix_address(uri);
@@ -338,7 +386,17 @@ int vf_channel_connect(const struct vf_uri *uri, uint64_t timeout_ns, int cancel
 	if (fd < 0)
 		return vferry_error_set(err, fd, "connect", name, "cannot connect: %s",
 					vferry_errno_name(fd));
-	return vf_channel_from_fd(fd, name, ret_channel, err);
+	return fd;
+}
+
+int vf_channel_connect(const struct vf_uri *uri, uint64_t timeout_ns, int cancel_fd,
+		       struct vf_channel **ret_channel, struct vferry_error *err)
+{
+	int fd = vf_socket_connect(uri, false, timeout_ns, cancel_fd, err);
+	char name[160];
+
+	return fd < 0 ? fd : vf_channel_from_fd(fd, vf_socket_name(uri, name, sizeof(name)),
+						ret_channel, err);
 }
 
 /* ---- listening ---- */
@@ -352,7 +410,7 @@ struct vf_listener {
 	ino_t inode;
 };
 
-static int listen_tcp(const struct vf_uri *uri, struct vf_listener *listener,
+static int listen_tcp(const struct vf_uri *uri, bool loopback_only, struct vf_listener *listener,
 		      struct vferry_error *err)
 {
 	struct sockaddr_storage address;
@@ -365,6 +423,10 @@ static int listen_tcp(const struct vf_uri *uri, struct vf_listener *listener,
 
 	if (ret)
 		return ret;
+	if (loopback_only && (ret = check_loopback(uri, list, err))) {
+		freeaddrinfo(list);
+		return ret;
+	}
 	ret = -EADDRNOTAVAIL;
 	for (const struct addrinfo *a = list; a && listener->fd < 0; a = a->ai_next) {
 		int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -390,7 +452,7 @@ static int listen_tcp(const struct vf_uri *uri, struct vf_listener *listener,
 			sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
 		return -EINVAL;
 	real.port = (uint16_t) atoi(port);
-	(void) uri_text(&real, listener->uri, sizeof(listener->uri));
+	(void) vf_socket_name(&real, listener->uri, sizeof(listener->uri));
 	return 0;
 }
 
@@ -434,7 +496,7 @@ static int listen_unix(const struct vf_uri *uri, struct vf_listener *listener)
 		return -errno;
 	listener->device = st.st_dev;
 	listener->inode = st.st_ino;
-	(void) uri_text(uri, listener->uri, sizeof(listener->uri));
+	(void) vf_socket_name(uri, listener->uri, sizeof(listener->uri));
 	return 0;
 }
 
@@ -449,11 +511,11 @@ static int listen_fd(const struct vf_uri *uri, struct vf_listener *listener)
 	if (getsockopt(listener->fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length))
 		return -errno;
 	listener->given = !listening;
-	(void) uri_text(uri, listener->uri, sizeof(listener->uri));
+	(void) vf_socket_name(uri, listener->uri, sizeof(listener->uri));
 	return 0;
 }
 
-int vf_listener_new(const struct vf_uri *uri, struct vf_listener **ret_listener,
+int vf_listener_new(const struct vf_uri *uri, bool loopback_only, struct vf_listener **ret_listener,
 		    struct vferry_error *err)
 {
 	struct vf_listener *listener = calloc(1, sizeof(*listener));
@@ -464,14 +526,14 @@ int vf_listener_new(const struct vf_uri *uri, struct vf_listener **ret_listener,
 		return -ENOMEM;
 	listener->fd = -1;
 	if (uri->kind == VF_URI_TCP)
-		ret = listen_tcp(uri, listener, err);
+		ret = listen_tcp(uri, loopback_only, listener, err);
 	else if (uri->kind == VF_URI_UNIX)
 		ret = listen_unix(uri, listener);
 	else if (uri->kind == VF_URI_FD)
 		ret = listen_fd(uri, listener);
 	if (ret) {
 		(void) vf_listener_free(listener);
-		return vferry_error_set(err, ret, "listen", uri_text(uri, name, sizeof(name)),
+		return vferry_error_set(err, ret, "listen", vf_socket_name(uri, name, sizeof(name)),
 					"cannot listen: %s", vferry_errno_name(ret));
 	}
 	*ret_listener = listener;
@@ -497,22 +559,21 @@ const char *vf_listener_uri(const struct vf_listener *listener)
 	return listener->uri;
 }
 
-int vf_listener_accept(struct vf_listener *listener, uint64_t timeout_ns, int cancel_fd,
-		       struct vf_channel **ret_channel, struct vferry_error *err)
+int vf_listener_accept_fd(struct vf_listener *listener, uint64_t timeout_ns, int cancel_fd,
+			  struct vferry_error *err)
 {
-	uint64_t until = deadline(timeout_ns);
+	uint64_t until = vf_socket_deadline(timeout_ns);
 	int fd;
 
 	if (listener->given) {
 		fd = listener->fd;
 		listener->fd = -1;
-		if (fd < 0)
-			return vferry_error_set(err, -EINVAL, "accept", listener->uri,
-						"the descriptor is one connection, and was used");
-		return vf_channel_from_fd(fd, listener->uri, ret_channel, err);
+		return fd >= 0 ? fd
+			       : vferry_error_set(err, -EINVAL, "accept", listener->uri,
+						  "the descriptor is one connection, and was used");
 	}
 	do {
-		int ret = wait_for(listener->fd, POLLIN, until, cancel_fd);
+		int ret = vf_socket_wait(listener->fd, POLLIN, until, cancel_fd);
 
 		if (ret)
 			return vferry_error_set(err, ret, "accept", listener->uri,
@@ -522,5 +583,13 @@ int vf_listener_accept(struct vf_listener *listener, uint64_t timeout_ns, int ca
 	if (fd < 0)
 		return vferry_error_set(err, -errno, "accept", listener->uri, "cannot accept: %s",
 					vferry_errno_name(errno));
-	return vf_channel_from_fd(fd, listener->uri, ret_channel, err);
+	return fd;
+}
+
+int vf_listener_accept(struct vf_listener *listener, uint64_t timeout_ns, int cancel_fd,
+		       struct vf_channel **ret_channel, struct vferry_error *err)
+{
+	int fd = vf_listener_accept_fd(listener, timeout_ns, cancel_fd, err);
+
+	return fd < 0 ? fd : vf_channel_from_fd(fd, listener->uri, ret_channel, err);
 }

@@ -128,7 +128,7 @@ static void listen_and_exchange(const char *text)
 	struct vf_uri uri;
 
 	assert_int_equal(vf_uri_parse(text, &uri, NULL), 0);
-	assert_int_equal(vf_listener_new(&uri, &listener, NULL), 0);
+	assert_int_equal(vf_listener_new(&uri, false, &listener, NULL), 0);
 	assert_int_equal(vf_uri_parse(vf_listener_uri(listener), &uri, NULL), 0);
 	if (uri.kind == VF_URI_TCP)
 		assert_int_not_equal(uri.port, 0);
@@ -167,10 +167,10 @@ static void test_unix(void **state)
 	listen_and_exchange(text);
 	assert_int_equal(vf_uri_parse(text, &uri, NULL), 0);
 	assert_int_equal(stat(uri.path, &st), -1);	/* cleaned up */
-	assert_int_equal(vf_listener_new(&uri, &listener, NULL), 0);
+	assert_int_equal(vf_listener_new(&uri, false, &listener, NULL), 0);
 	assert_int_equal(stat(uri.path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
-	assert_int_equal(vf_listener_new(&uri, &second, NULL), -EADDRINUSE);
+	assert_int_equal(vf_listener_new(&uri, false, &second, NULL), -EADDRINUSE);
 	assert_int_equal(vf_channel_connect(&uri, 0, -1, &channel, NULL), 0);
 	(void) vf_channel_free(channel);
 	(void) vf_listener_free(listener);
@@ -178,7 +178,7 @@ static void test_unix(void **state)
 	fd = open(uri.path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	assert_true(fd >= 0);
 	close(fd);
-	assert_int_equal(vf_listener_new(&uri, &listener, &err), -EEXIST);
+	assert_int_equal(vf_listener_new(&uri, false, &listener, &err), -EEXIST);
 	assert_int_equal(stat(uri.path, &st), 0);
 	unlink(uri.path);
 	rmdir(dir);
@@ -196,7 +196,7 @@ static void test_stale_unix_socket_is_replaced(void **state)
 	(void) snprintf(text, sizeof(text), "unix:%s/s", dir);
 	(void) snprintf(copy, sizeof(copy), "%s/t", dir);
 	assert_int_equal(vf_uri_parse(text, &uri, NULL), 0);
-	assert_int_equal(vf_listener_new(&uri, &listener, NULL), 0);
+	assert_int_equal(vf_listener_new(&uri, false, &listener, NULL), 0);
 	assert_int_equal(link(uri.path, copy), 0);
 	(void) vf_listener_free(listener);
 	assert_int_equal(rename(copy, uri.path), 0);	/* a socket file without a listener */
@@ -219,7 +219,7 @@ static void test_fd(void **state)
 	assert_int_equal(vf_uri_parse(text, &uri, NULL), 0);
 	assert_int_equal(vf_channel_connect(&uri, 0, -1, &a, NULL), 0);
 	uri.fd = fds[1];
-	assert_int_equal(vf_listener_new(&uri, &listener, NULL), 0);
+	assert_int_equal(vf_listener_new(&uri, false, &listener, NULL), 0);
 	assert_int_equal(vf_listener_accept(listener, 0, -1, &b, NULL), 0);
 	close(fds[0]);
 	close(fds[1]);
@@ -233,7 +233,7 @@ static void test_fd(void **state)
 	assert_int_equal(vf_channel_connect(&uri, 0, -1, &a, NULL), -EINVAL);
 	assert_int_equal(vf_uri_parse("file:/x", &uri, NULL), 0);
 	assert_int_equal(vf_channel_connect(&uri, 0, -1, &a, NULL), -EINVAL);
-	assert_int_equal(vf_listener_new(&uri, &listener, NULL), -EINVAL);
+	assert_int_equal(vf_listener_new(&uri, false, &listener, NULL), -EINVAL);
 	close(file);
 }
 
@@ -247,7 +247,7 @@ static void test_accept_times_out_and_cancels(void **state)
 
 	(void) state;
 	assert_int_equal(vf_uri_parse("tcp:127.0.0.1:0", &uri, NULL), 0);
-	assert_int_equal(vf_listener_new(&uri, &listener, NULL), 0);
+	assert_int_equal(vf_listener_new(&uri, false, &listener, NULL), 0);
 	assert_int_equal(vf_listener_accept(listener, 50 * VF_MS_NS, cancel, &channel, NULL),
 			 -ETIMEDOUT);
 	assert_true(vf_now_ns() - start >= 50 * VF_MS_NS);
