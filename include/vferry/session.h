@@ -88,6 +88,14 @@ struct vferry_parameters {
 	 * and processes may share it; a later one answers for one that died: docs/handover.md.
 	 */
 	const char *record_dir;
+	/*
+	 * TLS on every connection: a directory with the file names of QEMU and libvirt (docs/security.md);
+	 * NULL: plain. Strings are copied. A file is never encrypted.
+	 */
+	const char *tls_creds;
+	const char *tls_hostname;	/* source: in the destination's certificate; NULL: the URI's host */
+	const char *tls_allow;		/* destination: names that may come, one a line; NULL: all known */
+	bool insecure;			/* plain tcp beyond this host is meant */
 };
 
 #define VFERRY_PARAMETERS_INIT { .size = sizeof(struct vferry_parameters), \
@@ -185,6 +193,15 @@ int vferry_session_get_fd(const struct vferry_session *session);
 /* Until it ended or @timeout_ns passed (0 = for ever). Return: 0 ended; -ETIMEDOUT. */
 int vferry_session_wait(struct vferry_session *session, uint64_t timeout_ns);
 
+/* How the connections of a migration are protected, once they are there. */
+struct vferry_tls_status {
+	bool encrypted;			/* by TLS 1.3, all of them */
+	bool psk;			/* known by a shared key, else by a certificate */
+	char cipher[64];		/* "TLS_AES_256_GCM_SHA384" */
+	char peer[256];			/* its certificate's names, or the key's user */
+	uint32_t kernel_channels;	/* connections for which the kernel encrypts what is sent */
+};
+
 struct vferry_status {
 	enum vferry_state state;
 	enum vferry_outcome outcome;
@@ -211,6 +228,7 @@ struct vferry_status {
 	char forecast[160];		/* why it will not converge, once that is clear; else "" */
 	bool device_lost;		/* a device was reset and its state is gone */
 	char uri[128];			/* where a destination listens, with the real port */
+	struct vferry_tls_status tls;
 	uint64_t turned_away;		/* connections to a destination that were no channel of its source */
 	struct vferry_error turned_away_error;	/* of the last one */
 	/* Why it ended as it did. Before that: a prepared destination lost the source, and waits. */

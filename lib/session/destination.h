@@ -34,8 +34,17 @@ struct vf_greeting {
 	pthread_t thread;
 	bool exists;			/* these two: the accepting thread's */
 	uint64_t number;
-	struct vf_channel *channel;	/* side's lock; NULL: not to be shut down any more */
-	bool over;			/* side's lock */
+	int fd;				/* until it is a channel; the greeting's thread's */
+	int cancel_fd;			/* readable: it is to end, though it is no channel yet */
+	struct vf_channel *channel;	/* side's lock; NULL: not to be shut down (any more) */
+	bool ending, over;		/* side's lock */
+};
+
+/* What it said. */
+struct vf_greeted {
+	struct vf_hello hello;
+	bool joins;
+	uint8_t join[VF_JOIN_BYTES];
 };
 
 /* Reads one stream out of a file. */
@@ -86,6 +95,8 @@ struct vf_destination_side {
 	bool file_cancelled;
 	struct vf_file_stats file_stats;
 	bool bound;			/* a source has this session: `id` */
+	bool joins;			/* all its connections must show it by JOIN, with ... */
+	uint8_t secret[VF_JOIN_BYTES];
 	uint64_t bound_ns;
 	bool described;			/* by MACHINE */
 	bool setup_late;		/* and that was said */

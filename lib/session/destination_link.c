@@ -13,6 +13,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "session/destination.h"
+#include "session/link.h"
 #include "wire/frame.h"
 
 /* ---- sending ---- */
@@ -497,7 +498,7 @@ int vf_destination_listen(struct vf_destination_side *side, struct vferry_error 
 	if (ret)
 		return vferry_error_set(err, ret, "listen", s->uri, "cannot listen: %s",
 					vferry_errno_name(ret));
-	ret = vf_listener_new(&s->target, false, &side->listener, err);
+	ret = vf_listener_new(&s->target, vf_link_loopback_only(s), &side->listener, err);
 	if (ret)
 		return ret;
 	(void) pthread_mutex_lock(&s->lock);

@@ -20,7 +20,7 @@
 int vf_destination_check_records(struct vf_destination_side *side, struct vferry_error *err)
 {
 	static const uint8_t nobody[VF_SESSION_ID_BYTES];
-	const char *dir = side->session->record_dir;
+	const char *dir = side->session->parameters.record_dir;
 	struct vf_record_entry entry;
 
 	return dir ? vf_record_read(dir, nobody, &entry, NULL, err) : 0;
@@ -34,7 +34,7 @@ static bool is_recorded(struct vf_destination_side *side)
 	(void) pthread_mutex_lock(&side->lock);
 	bound = side->bound;
 	(void) pthread_mutex_unlock(&side->lock);
-	return bound && side->session->record_dir;
+	return bound && side->session->parameters.record_dir;
 }
 
 int vf_destination_claim(struct vf_destination_side *side, struct vferry_error *err)
@@ -43,7 +43,7 @@ int vf_destination_claim(struct vf_destination_side *side, struct vferry_error *
 
 	if (!is_recorded(side) || side->machine.check_only)
 		return 0;
-	return vf_record_claim(s->record_dir, s->id, &side->claim, s->trace, err);
+	return vf_record_claim(s->parameters.record_dir, s->id, &side->claim, s->trace, err);
 }
 
 int vf_destination_decide(struct vf_destination_side *side, bool ran, struct vferry_error *err)
@@ -53,7 +53,7 @@ int vf_destination_decide(struct vf_destination_side *side, bool ran, struct vfe
 
 	if (!is_recorded(side))
 		return 0;
-	ret = vf_record_write(s->record_dir, s->id, ran ? VF_RECORD_RAN : VF_RECORD_ABORTED,
+	ret = vf_record_write(s->parameters.record_dir, s->id, ran ? VF_RECORD_RAN : VF_RECORD_ABORTED,
 			      s->trace, err);
 	side->decided = !ret;
 	return ret;
@@ -62,7 +62,7 @@ int vf_destination_decide(struct vf_destination_side *side, bool ran, struct vfe
 void vf_destination_release(struct vf_destination_side *side)
 {
 	/* Before PREPARED there was no COMMIT, so nobody will ever ask. */
-	vf_record_release(side->session->record_dir, side->session->id, &side->claim,
+	vf_record_release(side->session->parameters.record_dir, side->session->id, &side->claim,
 			  side->decided || !side->machine_state.prepared_ns);
 }
 
@@ -124,7 +124,7 @@ int vf_destination_answer_earlier(struct vf_destination_side *side,
 				  const uint8_t id[VF_SESSION_ID_BYTES], struct vf_channel *channel,
 				  struct vferry_error *err)
 {
-	const char *dir = side->session->record_dir;
+	const char *dir = side->session->parameters.record_dir;
 	enum vf_handover_input answer;
 	int ret = resolve_earlier(dir, id, &answer, err);
 

@@ -14,8 +14,10 @@
 #include "base/clock.h"
 #include "ram/ram.h"
 #include "session/irq_plan.h"
+#include "session/link.h"
 #include "session/session_internal.h"
 #include "session/ticker.h"
+#include "transfer/tls.h"
 #include "vfio/device_component.h"
 #include "wire/frame.h"
 
@@ -64,6 +66,12 @@ int vferry_session_new(const struct vferry_machine_ops *ops, void *user,
 	return 0;
 }
 
+static void free_strings(char *strings[VF_PARAMETER_STRINGS])
+{
+	for (size_t i = 0; i < VF_PARAMETER_STRINGS; i++)
+		free(strings[i]);
+}
+
 static void signal_fd(int fd)
 {
 	uint64_t one = 1;
@@ -99,7 +107,8 @@ struct vferry_session *vferry_session_free(struct vferry_session *s)
 	(void) pthread_cond_destroy(&s->changed);
 	(void) pthread_mutex_destroy(&s->lock);
 	s->trace = vf_trace_free(s->trace);
-	free(s->record_dir);
+	(void) vf_tls_creds_free(s->tls);
+	free_strings(s->strings);
 	free(s->components);
 	free(s->events);
 	free(s);
@@ -233,10 +242,28 @@ int vferry_session_set_irq_plan(struct vferry_session *s, struct vferry_irq_plan
 	return ret;
 }
 
+/* The strings of @p become copies that are kept in @to. */
+static int copy_strings(struct vferry_parameters *p, char *to[VF_PARAMETER_STRINGS])
+{
+	const char **const from[VF_PARAMETER_STRINGS] = {
+		&p->record_dir, &p->tls_creds, &p->tls_hostname, &p->tls_allow,
+	};
+
+	for (size_t i = 0; i < VF_PARAMETER_STRINGS; i++) {
+		if (*from[i] && !(to[i] = strdup(*from[i]))) {
+			free_strings(to);
+			return -ENOMEM;
+		}
+		*from[i] = to[i];
+	}
+	return 0;
+}
+
 int vferry_session_set_parameters(struct vferry_session *s, const struct vferry_parameters *p,
 				  struct vferry_error *err)
 {
-	char *dir = NULL;
+	struct vferry_parameters copy;
+	char *strings[VF_PARAMETER_STRINGS] = { NULL };
 
 	if (s->side)
 		return vferry_error_set(err, -EBUSY, "session-started", NULL,
@@ -250,12 +277,12 @@ int vferry_session_set_parameters(struct vferry_session *s, const struct vferry_
 		return vferry_error_set(err, -EINVAL, "bad-parameter", NULL,
 					"a stall timeout is 1 s or more: a peer that is well is heard "
 					"four times a second");
-	if (p->record_dir && !(dir = strdup(p->record_dir)))
-		return -ENOMEM;
-	free(s->record_dir);
-	s->record_dir = dir;
-	s->parameters = *p;
-	s->parameters.record_dir = dir;
+	copy = *p;
+	if (copy_strings(&copy, strings))
+		return vferry_error_set(err, -ENOMEM, "no-memory", NULL, "no memory for parameters");
+	free_strings(s->strings);
+	memcpy(s->strings, strings, sizeof(strings));
+	s->parameters = copy;
 	return 0;
 }
 
@@ -300,7 +327,9 @@ static int start(struct vferry_session *s, const struct vf_side_ops *side, const
 	if (ret)
 		return ret;
 	(void) snprintf(s->uri, sizeof(s->uri), "%s", uri);
-	ret = side_new(s, err);
+	ret = vf_link_prepare(s, side == &vf_destination_ops, err);
+	if (!ret)
+		ret = side_new(s, err);
 	if (ret)
 		return ret;
 	s->side = side;

@@ -9,6 +9,7 @@
  *   destination.c  destination, likewise; destination_machine.c what it accepts,
  *                  destination_accept.c who may connect, destination_link.c its channels and
  *                  frames, destination_file.c a file, destination_record.c what it promised
+ *   link.c         both sides: connections, plain or TLS, and who may join
  *   report.c       steps as executed, plans as text
  *   record.c       the files of `ran` and `aborted`; see record.h
  *   trace_dump.c   the trace as text and JSON
@@ -38,6 +39,7 @@
 #include "wire/message.h"
 
 #define VF_MAX_DEVICES 64
+#define VF_PARAMETER_STRINGS 4	/* record_dir, tls_... */
 #define VF_EVENTS_FIRST 64	/* the queue's size; it doubles ... */
 #define VF_EVENTS_MOST 4096	/* ... up to here, then posting waits */
 
@@ -51,6 +53,8 @@ struct vf_session_component {
 	struct vf_stream_sink *stream_sink;
 	uint32_t restarts_due;		/* destination's lock: RESTARTs its load step has not seen */
 };
+
+struct vf_tls_creds;
 
 struct vf_event {
 	uint32_t kind;			/* of the engine's machine of this side, or the side's own */
@@ -78,7 +82,8 @@ struct vferry_session {
 	struct vferry_machine_ops ops;
 	void *user;
 	struct vferry_parameters parameters;
-	char *record_dir;		/* owned */
+	char *strings[VF_PARAMETER_STRINGS];	/* owned: those of the parameters */
+	struct vf_tls_creds *tls;	/* owned; NULL: connections are plain */
 	char description[VFERRY_NAME_BYTES];
 	struct vferry_ram *ram;
 	struct vferry_irq_plan *irq_plan;

@@ -755,7 +755,9 @@ static bool set_up(struct vf_source_side *side)
 	if (ret) {
 		for (size_t i = 0; i < s->device_count; i++)
 			vf_device_session_end(s->devices[i]);
-		fail_setup(side, VFERRY_OUTCOME_FAILED, &err, ret);
+		fail_setup(side, ret == -EPERM && !strcmp(err.id, "insecure") ? VFERRY_OUTCOME_REFUSED
+									       : VFERRY_OUTCOME_FAILED,
+			   &err, ret);
 		return false;
 	}
 	return true;

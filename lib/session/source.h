@@ -31,6 +31,7 @@ struct vf_source_side {
 	pthread_t return_thread;
 	bool return_exists;
 	struct vf_ticker ticker;
+	uint8_t secret[VF_JOIN_BYTES];	/* of channel 0: shows that further connections are ours */
 	uint64_t link_rate;		/* bytes a second, probed at setup; 0 = unknown */
 	bool round_trip_known;
 	uint64_t round_trip_ns;

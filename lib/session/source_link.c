@@ -17,6 +17,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/crc32c.h"
+#include "session/link.h"
 #include "session/source.h"
 #include "vf_config.h"
 #include "wire/frame.h"
@@ -313,20 +314,48 @@ static int take_failure(const struct vf_frame *frame, const uint8_t *body, struc
 	return said.code < 0 ? said.code : -EPROTO;
 }
 
-static int exchange_hello(struct vf_channel *channel, const struct vf_hello *hello,
-			  struct vferry_error *err)
+/* HELLO and JOIN, at once: a peer that says no after the first must not find us writing the second. */
+static int send_greeting(struct vf_source_side *side, struct vf_channel *channel,
+			 const struct vf_hello *hello, struct vferry_error *err)
+{
+	struct vf_outgoing out[2] = {
+		{ .frame = { .type = VF_FRAME_HELLO, .component = VF_NO_COMPONENT } },
+		{ .frame = { .type = VF_FRAME_JOIN, .flags = VF_FRAME_OPTIONAL,
+			     .component = VF_NO_COMPONENT, .length = VF_JOIN_BYTES } },
+	};
+	uint8_t join[VF_JOIN_BYTES];
+	struct vf_writer w;
+	int ret = vf_link_join(channel, side->secret, hello, join, err);
+
+	if (ret)
+		return ret;
+	vf_writer_init(&w, 512);
+	vf_hello_encode(&w, hello);
+	if (w.bad) {
+		ret = -ENOMEM;
+	} else {
+		struct iovec iov[4] = {
+			{ out[0].header, sizeof(out[0].header) }, { w.data, w.size },
+			{ out[1].header, sizeof(out[1].header) }, { join, sizeof(join) },
+		};
+
+		out[0].frame.length = (uint32_t) w.size;
+		out[0].frame.body_crc = vf_crc32c(0, w.data, w.size);
+		out[1].frame.body_crc = vf_crc32c(0, join, sizeof(join));
+		ret = vf_channel_send_vector(channel, out, 2, iov, 4, false, err);
+	}
+	vf_writer_done(&w);
+	return ret;
+}
+
+static int exchange_hello(struct vf_source_side *side, struct vf_channel *channel,
+			  const struct vf_hello *hello, struct vferry_error *err)
 {
 	struct vf_hello answer;
 	struct vf_frame frame;
 	uint8_t *body = NULL;
-	struct vf_writer w;
-	int ret;
+	int ret = send_greeting(side, channel, hello, err);
 
-	vf_writer_init(&w, 512);
-	vf_hello_encode(&w, hello);
-	ret = w.bad ? -ENOMEM : vf_channel_send(channel, VF_FRAME_HELLO, 0, VF_NO_COMPONENT, w.data,
-						(uint32_t) w.size, err);
-	vf_writer_done(&w);
 	if (ret)
 		return ret;
 	ret = vf_channel_recv(channel, VF_FRAME_MAX_MESSAGE_BYTES, &frame, &body, err);
@@ -419,7 +448,7 @@ static int connect_to(struct vferry_session *s, const struct vf_uri *uri, int ca
 	if (ret)
 		return vferry_error_set(err, ret, "connect", s->uri, "cannot connect: %s",
 					vferry_errno_name(ret));
-	ret = vf_channel_connect(uri, CONNECT_NS, cancel_fd, ret_channel, err);
+	ret = vf_link_connect(s, uri, CONNECT_NS, cancel_fd, ret_channel, err);
 	if (!ret)
 		vf_channel_set_trace(*ret_channel, s->trace);
 	return ret;
@@ -430,7 +459,8 @@ int vf_source_connect(struct vf_source_side *side, struct vferry_error *err)
 	struct vferry_session *s = side->session;
 	struct vf_hello hello = {
 		.major = VF_STREAM_MAJOR, .minor = VF_STREAM_MINOR, .purpose = VF_PURPOSE_MIGRATE,
-		.channel_count = side->channel_count, .software = "vferry " VFERRY_VERSION,
+		.channel_count = side->channel_count, .features = VF_FEATURE_JOIN,
+		.software = "vferry " VFERRY_VERSION,
 	};
 	int ret = 0;
 
@@ -443,8 +473,12 @@ int vf_source_connect(struct vf_source_side *side, struct vferry_error *err)
 		ret = vf_channel_set_stall_timeout(side->channels[i],
 						   s->parameters.stall_timeout_ns);
 		hello.channel = i;
+		if (!ret && !i)
+			ret = vf_link_secret(side->channels[0], side->secret, err);
 		if (!ret)
-			ret = exchange_hello(side->channels[i], &hello, err);
+			ret = exchange_hello(side, side->channels[i], &hello, err);
+		if (!ret)
+			vf_link_note(s, side->channels[i]);
 	}
 	return ret ? ret : measure_link(side, err);
 }
@@ -467,7 +501,8 @@ int vf_source_ask(struct vf_source_side *side, const char *uri, struct vferry_er
 	struct vferry_session *s = side->session;
 	struct vf_hello hello = {
 		.major = VF_STREAM_MAJOR, .minor = VF_STREAM_MINOR, .purpose = VF_PURPOSE_RESOLVE,
-		.channel_count = 1, .software = "vferry " VFERRY_VERSION,
+		.channel_count = 1, .features = VF_FEATURE_JOIN,
+		.software = "vferry " VFERRY_VERSION,
 	};
 	struct vf_channel *channel = NULL;
 	struct vf_frame frame;
@@ -482,7 +517,7 @@ int vf_source_ask(struct vf_source_side *side, const char *uri, struct vferry_er
 	if (!ret)
 		ret = vf_channel_set_stall_timeout(channel, CONNECT_NS);
 	if (!ret)
-		ret = exchange_hello(channel, &hello, err);
+		ret = exchange_hello(side, channel, &hello, err);
 	if (!ret)
 		ret = vf_channel_send(channel, VF_FRAME_RESOLVE, 0, VF_NO_COMPONENT, s->id,
 				      sizeof(s->id), err);

@@ -653,6 +653,17 @@ int vf_number64_decode(const void *data, size_t size, uint64_t *ret, struct vfer
 	return 0;
 }
 
+int vf_join_decode(const void *data, size_t size, uint8_t ret[VF_JOIN_BYTES], struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	const uint8_t *join = vf_read_bytes(vf_reader_at(&r, "join"), VF_JOIN_BYTES);
+
+	if (finish(&r, "join", err))
+		return -EBADMSG;
+	memcpy(ret, join, VF_JOIN_BYTES);
+	return 0;
+}
+
 int vf_id_decode(const void *data, size_t size, uint8_t ret[VF_SESSION_ID_BYTES],
 		 struct vferry_error *err)
 {

@@ -21,7 +21,7 @@
 #include "base/bytes.h"
 
 #define VF_STREAM_MAJOR 1
-#define VF_STREAM_MINOR 0
+#define VF_STREAM_MINOR 1
 #define VF_SESSION_ID_BYTES 16
 
 #define VF_UNKNOWN_NS UINT64_MAX
@@ -44,6 +44,11 @@ enum vf_purpose {
 	VF_PURPOSE_FILE = 3,
 };
 
+enum vf_feature {
+	VF_FEATURE_JOIN = 1u << 0,	/* HELLO is followed by JOIN; answered: and that was understood */
+};
+#define VF_JOIN_BYTES 32
+
 struct vf_hello {
 	uint16_t major;
 	uint16_t minor;
@@ -51,7 +56,7 @@ struct vf_hello {
 	uint8_t session_id[VF_SESSION_ID_BYTES];
 	uint32_t channel;		/* index of this one ... */
 	uint32_t channel_count;		/* ... of so many */
-	uint64_t features;		/* none defined yet: 0 */
+	uint64_t features;		/* enum vf_feature */
 	char software[VF_WIRE_NAME_BYTES];
 };
 
@@ -250,6 +255,8 @@ int vf_number32_decode(const void *data, size_t size, uint32_t *ret, struct vfer
 /* CREDIT: bytes. PREPARED: ns that the digest took. RUNNING: ns from COMMIT to running vCPUs. */
 void vf_number64_encode(struct vf_writer *w, uint64_t v);
 int vf_number64_decode(const void *data, size_t size, uint64_t *ret, struct vferry_error *err);
+/* JOIN: what shows that the connection belongs to the session; lib/session/link.h. */
+int vf_join_decode(const void *data, size_t size, uint8_t ret[VF_JOIN_BYTES], struct vferry_error *err);
 /* COMMIT, RESOLVE: the session's id. */
 int vf_id_decode(const void *data, size_t size, uint8_t ret[VF_SESSION_ID_BYTES],
 		 struct vferry_error *err);

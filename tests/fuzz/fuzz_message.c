@@ -44,6 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	struct vf_writer w;
 	uint8_t which;
+	uint8_t join[VF_JOIN_BYTES];
 	uint32_t v32;
 	uint64_t v64;
 
@@ -80,6 +81,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case VF_FRAME_DIGEST:
 		if (!vf_number32_decode(data, size, &v32, &err)) {
 			vf_number32_encode(&w, v32);
+			same(&w, data, size);
+		}
+		break;
+	case VF_FRAME_JOIN:
+		if (!vf_join_decode(data, size, join, &err)) {
+			vf_write_bytes(&w, join, sizeof(join));
 			same(&w, data, size);
 		}
 		break;

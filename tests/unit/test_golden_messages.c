@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_golden_messages.c - one body of each frame type, as version 1.0 writes it, is stored as text
- * (tests/golden/messages-v1.txt, the first argument). This side still writes the same bytes, and
+ * test_golden_messages.c - one body of each frame type, as the version that brought the type wrote it,
+ * is stored as text (tests/golden/messages-v1.txt, the first argument). This side still writes the same bytes, and
  * reads them back to what was meant. `--print` writes the text anew: for a new version only.
  */
 #include <setjmp.h>
@@ -158,6 +158,12 @@ static void make_id(struct vf_writer *w)
 		vf_write_u8(w, (uint8_t) (0xf0 + i));
 }
 
+static void make_join(struct vf_writer *w)
+{
+	for (uint8_t i = 0; i < VF_JOIN_BYTES; i++)
+		vf_write_u8(w, (uint8_t) (0x20 + i));
+}
+
 static void make_number32(struct vf_writer *w)
 {
 	vf_number32_encode(w, 0x87654321);
@@ -238,6 +244,14 @@ static void back_id(const uint8_t *data, size_t size, struct vf_writer *w)
 	vf_write_bytes(w, id, sizeof(id));
 }
 
+static void back_join(const uint8_t *data, size_t size, struct vf_writer *w)
+{
+	uint8_t join[VF_JOIN_BYTES];
+
+	assert_int_equal(vf_join_decode(data, size, join, NULL), 0);
+	vf_write_bytes(w, join, sizeof(join));
+}
+
 static void back_number32(const uint8_t *data, size_t size, struct vf_writer *w)
 {
 	uint32_t v;
@@ -283,6 +297,7 @@ static const struct sample {
 	{ VF_FRAME_RESOLVED, make_resolved, back_number32 },
 	{ VF_FRAME_KEEPALIVE, make_number32, back_number32 },
 	{ VF_FRAME_DIGEST, make_number32, back_number32 },
+	{ VF_FRAME_JOIN, make_join, back_join },
 };
 
 #define SAMPLES (sizeof(samples) / sizeof(samples[0]))
@@ -295,8 +310,8 @@ static void frame_text(const struct sample *s, char *to, size_t size)
 	uint8_t header[VF_FRAME_HEADER_BYTES];
 	struct vf_frame frame = {
 		.type = (uint16_t) s->type, .component = s->type, .sequence = 1000ull + s->type,
-		.flags = s->type == VF_FRAME_REPORT || s->type == VF_FRAME_KEEPALIVE
-				 ? VF_FRAME_OPTIONAL : 0,
+		.flags = s->type == VF_FRAME_REPORT || s->type == VF_FRAME_KEEPALIVE ||
+				 s->type == VF_FRAME_JOIN ? VF_FRAME_OPTIONAL : 0,
 	};
 	struct vf_writer w;
 	size_t used = 0;
