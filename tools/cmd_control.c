@@ -88,6 +88,15 @@ static void print_device(struct json_object *d)
 		printf("  not forwarded: %s\n", qmp_string(d, "not-forwarded", NULL));
 }
 
+static void print_tls(struct json_object *tls)
+{
+	if (!tls)
+		return;
+	printf("link       TLS 1.3, %s%s; the peer is %s%s\n", qmp_string(tls, "cipher", ""),
+	       qmp_uint(tls, "kernel-channels", 0) ? ", by the kernel" : "",
+	       strcmp(qmp_string(tls, "method", ""), "psk") ? "" : "user ", qmp_string(tls, "peer", ""));
+}
+
 static void print_status(struct json_object *run, struct json_object *migration)
 {
 	struct json_object *devices = qmp_member(migration, "x-vferry-devices");
@@ -104,6 +113,7 @@ static void print_status(struct json_object *run, struct json_object *migration)
 		printf("memory     round %llu, %s left\n",
 		       (unsigned long long) qmp_uint(ram, "dirty-sync-count", 0),
 		       tool_bytes_text(qmp_uint(ram, "remaining", 0), text));
+	print_tls(qmp_member(migration, "x-vferry-tls"));
 	if (qmp_string(migration, "x-vferry-forecast", NULL))
 		printf("forecast   %s\n", qmp_string(migration, "x-vferry-forecast", NULL));
 	for (size_t i = 0; devices && i < json_object_array_length(devices); i++)

@@ -10,8 +10,8 @@
 
 enum {
 	OPT_CONTROL = 1, OPT_CHECK, OPT_MAX_DOWNTIME, OPT_PAUSE_BUDGET, OPT_BANDWIDTH, OPT_CHANNELS,
-	OPT_COMPRESSION, OPT_POLICY, OPT_TIMEOUT, OPT_STALL_TIMEOUT, OPT_VERIFY, OPT_TLS,
-	OPT_HOOK, OPT_DETACH, OPT_JSON,
+	OPT_COMPRESSION, OPT_POLICY, OPT_TIMEOUT, OPT_STALL_TIMEOUT, OPT_VERIFY, OPT_TLS, OPT_TLS_HOST,
+	OPT_INSECURE, OPT_HOOK, OPT_DETACH, OPT_JSON,
 };
 
 static const struct tool_option migrate_options[] = {
@@ -29,7 +29,9 @@ static const struct tool_option migrate_options[] = {
 	{ "stall-timeout", "SECONDS", "give up a destination that is silent for so long (30)",
 	  OPT_STALL_TIMEOUT },
 	{ "verify", NULL, "compare a digest of all memory, outside the pause", OPT_VERIFY },
-	{ "tls-creds", "DIR", "not there yet", OPT_TLS },
+	{ "tls-creds", "DIR", "TLS, with the certificates or the key in DIR", OPT_TLS },
+	{ "tls-hostname", "NAME", "in the destination's certificate (the URI's host)", OPT_TLS_HOST },
+	{ "insecure", NULL, "plain tcp to another host is meant", OPT_INSECURE },
 	{ "hook", "FILE", "program told before the switchover, after commit or roll-back", OPT_HOOK },
 	{ "detach", NULL, "start it, and do not wait", OPT_DETACH },
 	{ "json", NULL, "the result as JSON", OPT_JSON },
@@ -63,7 +65,7 @@ static const struct tool_usage save_usage = {
 struct request {
 	struct migration_request migration;
 	struct json_object *parameters;
-	bool detach, json, tls;
+	bool detach, json, tls;	/* tls: --tls-creds was given */
 };
 
 static int add_number(struct request *r, const char *name, const char *value, uint64_t min,
@@ -110,6 +112,18 @@ static int add_hook(struct request *r, const char *value)
 	return 0;
 }
 
+static int add_directory(struct request *r, const char *value)
+{
+	char *path = tool_directory(value);
+
+	if (!path)
+		return -errno;
+	json_object_object_add(r->parameters, "tls-creds", json_object_new_string(path));
+	free(path);
+	r->tls = true;
+	return 0;
+}
+
 static int take(void *user, int id, const char *value)
 {
 	static const char *const compressions[] = { "none", "lz4", "zstd", NULL };
@@ -144,7 +158,13 @@ static int take(void *user, int id, const char *value)
 				       json_object_new_boolean(true));
 		return 0;
 	case OPT_TLS:
-		r->tls = true;
+		return add_directory(r, value);
+	case OPT_TLS_HOST:
+		json_object_object_add(r->parameters, "tls-hostname", json_object_new_string(value));
+		return 0;
+	case OPT_INSECURE:
+		json_object_object_add(r->parameters, "x-vferry-insecure",
+				       json_object_new_boolean(true));
 		return 0;
 	case OPT_HOOK:
 		return add_hook(r, value);
@@ -166,14 +186,14 @@ static int run(const struct tool_usage *usage, int argc, char **argv, const char
 
 	if (code < 0 && !r.migration.control)
 		code = tool_fail(usage, TOOL_USAGE, "--control is missing");
-	if (code < 0 && r.tls)
-		code = tool_fail(usage, TOOL_USAGE, "--tls-creds: TLS is not there yet; use a tunnel");
 	if (code < 0 && (size_t) snprintf(given, sizeof(given), "%s%s", scheme, operand) >=
 				sizeof(given))
 		code = tool_fail(usage, TOOL_USAGE, "the path is too long");
 	if (code < 0 && !(uri = tool_absolute_uri(given)))
 		code = tool_fail(usage, TOOL_USAGE, "'%s' is no URI; expected tcp:HOST:PORT, "
 				 "unix:PATH, fd:N or file:PATH", given);
+	if (code < 0 && r.tls && !strncmp(uri, "file:", 5))
+		code = tool_fail(usage, TOOL_USAGE, "--tls-creds: a file is not encrypted");
 	if (code < 0) {
 		r.migration.uri = uri;
 		r.migration.parameters = r.parameters;

@@ -27,7 +27,7 @@ enum {
 	OPT_ACCEL = 1, OPT_CPUS, OPT_MEMORY, OPT_HUGETLB, OPT_GIC, OPT_GUEST, OPT_GUEST_ARGS, OPT_KERNEL,
 	OPT_INITRD, OPT_APPEND, OPT_DEVICE, OPT_PEERS, OPT_CONTROL, OPT_INCOMING, OPT_PAUSED,
 	OPT_GUEST_TIME, OPT_RECORD_DIR, OPT_FILES, OPT_HOOK, OPT_ALLOW_UID, OPT_SANDBOX, OPT_DUMP,
-	OPT_TRACE, OPT_TRACE_FAILED, OPT_STALL_TIMEOUT, OPT_JSON,
+	OPT_TRACE, OPT_TRACE_FAILED, OPT_STALL_TIMEOUT, OPT_TLS, OPT_TLS_ALLOW, OPT_INSECURE, OPT_JSON,
 };
 
 static const struct tool_option options[] = {
@@ -62,6 +62,9 @@ static const struct tool_option options[] = {
 	  OPT_TRACE_FAILED },
 	{ "stall-timeout", "SECONDS", "a peer that is silent for so long is given up (30)",
 	  OPT_STALL_TIMEOUT },
+	{ "tls-creds", "DIR", "TLS, with the certificates or the keys in DIR", OPT_TLS },
+	{ "tls-allow", "NAME", "only this peer may send a machine here; several", OPT_TLS_ALLOW },
+	{ "insecure", NULL, "plain tcp beyond this host is meant", OPT_INSECURE },
 	{ "json", NULL, "lines on standard output are JSON", OPT_JSON },
 	{ 0 }
 };
@@ -76,6 +79,8 @@ struct run {
 	struct vm_options vm_options;
 	struct machine_device_options devices[MACHINE_DEVICES_MAX];
 	char *device_words[MACHINE_DEVICES_MAX];	/* owned; what devices[] points into */
+	char *tls_creds;			/* owned */
+	char tls_allow[VM_TLS_ALLOW_BYTES];
 	const char *control_path;
 	const char *trace_failed;	/* as given; NULL: the default */
 	const char *trace_file;
@@ -212,6 +217,18 @@ static int take_uid(struct vferry_trust *trust, const char *value)
 	return 0;
 }
 
+/* One name a line. */
+static int take_allowed(struct run *r, const char *value)
+{
+	size_t used = strlen(r->tls_allow), left = sizeof(r->tls_allow) - used;
+
+	r->vm_options.tls_allow = r->tls_allow;
+	if (!*value || strchr(value, '\n'))
+		return -EINVAL;
+	return (size_t) snprintf(r->tls_allow + used, left, "%s%s", used ? "\n" : "", value) < left
+		       ? 0 : -E2BIG;
+}
+
 static int take(void *user, int id, const char *value)
 {
 	struct run *r = user;
@@ -253,6 +270,16 @@ static int take(void *user, int id, const char *value)
 		return 0;
 	case OPT_STALL_TIMEOUT:
 		return take_seconds(value, &r->vm_options.stall_timeout_ns);
+	case OPT_TLS:
+		free(r->tls_creds);
+		r->tls_creds = tool_directory(value);
+		r->vm_options.tls_creds = r->tls_creds;
+		return r->tls_creds && strlen(r->tls_creds) < VM_TLS_DIR_BYTES ? 0 : -EINVAL;
+	case OPT_TLS_ALLOW:
+		return take_allowed(r, value);
+	case OPT_INSECURE:
+		r->vm_options.insecure = true;
+		return 0;
 	case OPT_JSON:
 		r->json = true;
 		return 0;
@@ -404,6 +431,8 @@ static int allow_paths(struct run *r)
 		ret = sandbox_allow_parent(&r->sandbox, r->control_path, SANDBOX_SOCKET);
 	if (!ret)
 		ret = sandbox_allow(&r->sandbox, r->vm_options.record_dir, SANDBOX_WRITE);
+	if (!ret)
+		ret = sandbox_allow(&r->sandbox, r->tls_creds, SANDBOX_READ);
 	if (!ret && !strncmp(incoming, "unix:", 5))
 		ret = sandbox_allow_parent(&r->sandbox, incoming + 5, SANDBOX_SOCKET);
 	if (!ret && !strncmp(incoming, "file:", 5))
@@ -530,6 +559,7 @@ int cmd_run(int argc, char **argv)
 		if (signal_fd >= 0)
 			(void) close(signal_fd);
 	}
+	free(r.tls_creds);
 	for (size_t i = 0; i < r.vm_options.machine.device_count; i++)
 		free(r.device_words[i]);
 	for (size_t i = 0; i < r.hook_count; i++)

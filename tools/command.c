@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define OPTIONS_MAX 40
@@ -220,4 +221,17 @@ char *tool_absolute_uri(const char *uri)
 		result = NULL;
 	free(cwd);
 	return result;
+}
+
+char *tool_directory(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return NULL;
+	if (!S_ISDIR(st.st_mode)) {
+		errno = ENOTDIR;
+		return NULL;
+	}
+	return realpath(path, NULL);
 }

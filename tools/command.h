@@ -73,6 +73,9 @@ const char *tool_time_text(uint64_t ns, char to[32]);
  */
 char *tool_absolute_uri(const char *uri);
 
+/* tool_directory() - its absolute path, which the caller frees; NULL and errno: it is none. */
+char *tool_directory(const char *path);
+
 #define TOOL_COMMAND(name) int cmd_##name(int argc, char **argv)
 TOOL_COMMAND(run);
 TOOL_COMMAND(migrate);

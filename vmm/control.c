@@ -638,7 +638,7 @@ int control_listen(struct control *control, const char *path, struct vferry_erro
 	if ((size_t) snprintf(uri, sizeof(uri), "unix:%s", path) >= sizeof(uri))
 		return vferry_error_set(err, -ENAMETOOLONG, "control", NULL,
 					"the path of the control socket is too long");
-	ret = vm_listener_new(uri, control->trust, &control->listener, err);
+	ret = vm_listener_new(uri, control->trust, true, &control->listener, err);
 	if (ret)
 		return ret;
 	if (epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, vm_listener_fd(control->listener), &event))

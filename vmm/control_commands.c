@@ -73,6 +73,10 @@ static const struct control_argument parameter_table[] = {
 	{ "multifd-channels", CONTROL_INT, true, 1, 16, NULL, NULL, NULL },
 	{ "multifd-compression", CONTROL_WORD, true, 0, 0, NULL, compressions, NULL },
 	{ "tls-creds", CONTROL_STRING, true, 0, 0, NULL, NULL, NULL },
+	{ "tls-hostname", CONTROL_STRING, true, 0, 0, NULL, NULL, NULL },
+	{ "tls-authz", CONTROL_STRING, true, 0, 0, NULL, NULL, NULL },
+	{ "x-vferry-tls-allow", CONTROL_STRING, true, 0, 0, NULL, NULL, NULL },
+	{ "x-vferry-insecure", CONTROL_BOOL, true, 0, 0, NULL, NULL, NULL },
 	{ "x-vferry-pause-budget", CONTROL_INT, true, 0, 20000000, "ms", NULL, NULL },
 	{ "x-vferry-policy", CONTROL_WORD, true, 0, 0, NULL, policies, NULL },
 	{ "x-vferry-timeout", CONTROL_INT, true, 0, 1000000, "seconds", NULL, NULL },
@@ -82,19 +86,56 @@ static const struct control_argument parameter_table[] = {
 	{ 0 }
 };
 
+/* Strings and the room that they have. */
+#define STRING(name, member, wrong) \
+	{ name, offsetof(struct vm_parameters, member), sizeof(((struct vm_parameters *) 0)->member), \
+	  "Parameter '" name "' " wrong }
+
+static const struct {
+	const char *name;
+	size_t at, room;
+	const char *wrong;
+} strings[] = {
+	STRING("tls-creds", tls_creds, "is too long"),
+	STRING("tls-hostname", tls_hostname, "is too long"),
+	STRING("x-vferry-tls-allow", tls_allow, "is too long"),
+	STRING("x-vferry-hook", hook, "is too long"),
+};
+
+static const char *apply_strings(struct json_object *from, struct vm_parameters *p)
+{
+	const char *authz = string_member(from, "tls-authz");
+	const char *creds = string_member(from, "tls-creds");
+
+	if (authz && *authz)
+		return "Parameter 'tls-authz': there are no authorization objects here; list the names "
+		       "that may come in 'x-vferry-tls-allow'";
+	if (creds && *creds && *creds != '/')
+		return "Parameter 'tls-creds' must be the absolute path of a directory; there are no "
+		       "objects here";
+	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
+		const char *value = string_member(from, strings[i].name);
+
+		if (value && strlen(value) >= strings[i].room)
+			return strings[i].wrong;
+	}
+	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
+		const char *value = string_member(from, strings[i].name);
+
+		if (value)
+			(void) snprintf((char *) p + strings[i].at, strings[i].room, "%s", value);
+	}
+	return NULL;
+}
+
 /* Return: NULL, or what is wrong; then nothing was changed. */
 static const char *apply_parameters(struct json_object *from, struct vm_parameters *p)
 {
 	struct vferry_parameters *s = &p->session;
-	const char *word = string_member(from, "tls-creds");
-	const char *hook = string_member(from, "x-vferry-hook");
+	const char *word = apply_strings(from, p);
 
-	if (word && *word)
-		return "Parameter 'tls-creds': TLS is not there yet; use a tunnel";
-	if (hook && strlen(hook) >= sizeof(p->hook))
-		return "Parameter 'x-vferry-hook' is too long";
-	if (hook)
-		(void) snprintf(p->hook, sizeof(p->hook), "%s", hook);
+	if (word)
+		return word;
 	/* A limit of 0 never fits, as in QEMU; the library has no such value. */
 	if (member(from, "downtime-limit"))
 		s->max_downtime_ns = (uint64_t) int_member(from, "downtime-limit", 0) * MS_NS;
@@ -117,6 +158,8 @@ static const char *apply_parameters(struct json_object *from, struct vm_paramete
 				      SECOND_NS;
 	if (member(from, "x-vferry-verify"))
 		s->verify = bool_member(from, "x-vferry-verify");
+	if (member(from, "x-vferry-insecure"))
+		s->insecure = bool_member(from, "x-vferry-insecure");
 	return NULL;
 }
 
@@ -154,7 +197,11 @@ static void query_parameters(void *user, struct json_object *arguments, struct c
 	add_int(to, "max-bandwidth", s->bandwidth);
 	add_int(to, "multifd-channels", s->channels);
 	add_string(to, "multifd-compression", compressions[s->compression]);
-	add_string(to, "tls-creds", "");
+	add_string(to, "tls-creds", p->tls_creds);
+	add_string(to, "tls-hostname", p->tls_hostname);
+	add_string(to, "tls-authz", "");
+	add_string(to, "x-vferry-tls-allow", p->tls_allow);
+	json_object_object_add(to, "x-vferry-insecure", json_object_new_boolean(s->insecure));
 	add_int(to, "x-vferry-pause-budget", s->pause_budget_ns / MS_NS);
 	add_string(to, "x-vferry-policy", policies[s->policy]);
 	add_int(to, "x-vferry-timeout", s->timeout_ns / SECOND_NS);

@@ -258,6 +258,21 @@ static void add_reasons(struct json_object *to, struct vferry_session *session)
 	free(reasons);
 }
 
+/* Not there: the connections are plain, or there are none yet. */
+static void add_tls(struct json_object *to, const struct vferry_tls_status *tls)
+{
+	struct json_object *entry;
+
+	if (!tls->encrypted)
+		return;
+	entry = json_object_new_object();
+	add_string(entry, "cipher", tls->cipher);
+	add_string(entry, "method", tls->psk ? "psk" : "x509");
+	add_string(entry, "peer", tls->peer);
+	add_int(entry, "kernel-channels", tls->kernel_channels);
+	json_object_object_add(to, "x-vferry-tls", entry);
+}
+
 struct json_object *vm_control_query_migrate(struct vm *vm)
 {
 	struct json_object *to = json_object_new_object();
@@ -283,6 +298,7 @@ struct json_object *vm_control_query_migrate(struct vm *vm)
 	add_reasons(to, m.session);
 	if (m.trace)
 		add_string(to, "x-vferry-trace", m.trace);
+	add_tls(to, &m.status.tls);
 	if (m.incoming)
 		add_socket_address(to, vm_incoming_uri(vm));
 	else

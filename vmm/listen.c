@@ -123,7 +123,31 @@ static int bind_tcp(struct vm_listener *listener, const struct addrinfo *list)
 	return ret;
 }
 
-static int listen_tcp(struct vm_listener *listener, const char *uri, struct vferry_error *err)
+static bool is_loopback(const struct sockaddr *address)
+{
+	const struct sockaddr_in6 *six = (const void *) address;
+	const struct sockaddr_in *four = (const void *) address;
+
+	if (address->sa_family == AF_INET)
+		return ntohl(four->sin_addr.s_addr) >> 24 == 127;
+	return address->sa_family == AF_INET6 &&
+	       (IN6_IS_ADDR_LOOPBACK(&six->sin6_addr) ||
+		(IN6_IS_ADDR_V4MAPPED(&six->sin6_addr) && six->sin6_addr.s6_addr[12] == 127));
+}
+
+static int check_loopback(const struct addrinfo *list, const char *uri, struct vferry_error *err)
+{
+	for (; list; list = list->ai_next)
+		if (!is_loopback(list->ai_addr))
+			return vferry_error_set(err, -EPERM, "insecure", uri,
+						"%s can be reached from other hosts, and whoever reaches "
+						"it could send any machine: give TLS credentials "
+						"(--tls-creds), or accept that (--insecure)", uri);
+	return 0;
+}
+
+static int listen_tcp(struct vm_listener *listener, const char *uri, bool loopback_only,
+		      struct vferry_error *err)
 {
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
 	struct sockaddr_storage address;
@@ -139,10 +163,12 @@ static int listen_tcp(struct vm_listener *listener, const char *uri, struct vfer
 	ret = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
 	if (ret)
 		return fail(err, -EADDRNOTAVAIL, uri, gai_strerror(ret));
-	ret = bind_tcp(listener, list);
+	ret = loopback_only ? check_loopback(list, uri, err) : 0;
+	if (!ret && (ret = bind_tcp(listener, list)))
+		(void) fail(err, ret, uri, NULL);
 	freeaddrinfo(list);
 	if (ret)
-		return fail(err, ret, uri, NULL);
+		return ret;
 	if (getsockname(listener->fd, (struct sockaddr *) &address, &length) ||
 	    getnameinfo((struct sockaddr *) &address, length, host, sizeof(host), service,
 			sizeof(service), NI_NUMERICHOST | NI_NUMERICSERV))
@@ -152,7 +178,7 @@ static int listen_tcp(struct vm_listener *listener, const char *uri, struct vfer
 	return 0;
 }
 
-int vm_listener_new(const char *uri, const struct vferry_trust *trust,
+int vm_listener_new(const char *uri, const struct vferry_trust *trust, bool loopback_only,
 		    struct vm_listener **ret_listener, struct vferry_error *err)
 {
 	struct vm_listener *listener = calloc(1, sizeof(*listener));
@@ -162,7 +188,7 @@ int vm_listener_new(const char *uri, const struct vferry_trust *trust,
 		return vferry_error_set(err, -ENOMEM, "no-memory", NULL, "no memory");
 	listener->fd = -1;
 	if (!strncmp(uri, "tcp:", 4))
-		ret = listen_tcp(listener, uri, err);
+		ret = listen_tcp(listener, uri, loopback_only, err);
 	else if (!strncmp(uri, "unix:", 5))
 		ret = listen_unix(listener, uri, trust, err);
 	else

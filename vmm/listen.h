@@ -8,6 +8,8 @@
 #ifndef VMM_LISTEN_H
 #define VMM_LISTEN_H
 
+#include <stdbool.h>
+
 #include <vferry/error.h>
 #include <vferry/trust.h>
 
@@ -18,10 +20,11 @@ struct vm_listener;
 /**
  * vm_listener_new() - listen at tcp:HOST:PORT (port 0: any) or unix:PATH (mode: vferry_trust_mode())
  * Who comes is not checked here.
- * A unix socket on which nobody listens any more is replaced.
- * Return: 0; -EINVAL bad URI; -EADDRINUSE, -EEXIST, and what the system said.
+ * A unix socket on which nobody listens any more is replaced. @loopback_only: a tcp host that has an
+ * address beyond this host is refused.
+ * Return: 0; -EINVAL bad URI; -EPERM not this host; -EADDRINUSE, -EEXIST, and what the system said.
  */
-int vm_listener_new(const char *uri, const struct vferry_trust *trust,
+int vm_listener_new(const char *uri, const struct vferry_trust *trust, bool loopback_only,
 		    struct vm_listener **ret_listener, struct vferry_error *err);
 /* Removes a unix socket's file. NULL is fine; returns NULL. */
 struct vm_listener *vm_listener_free(struct vm_listener *listener);

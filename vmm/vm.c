@@ -415,6 +415,16 @@ static int watch(struct vm *vm)
 	return 0;
 }
 
+static void take_options(struct vm_parameters *p, const struct vm_options *options)
+{
+	(void) snprintf(p->hook, sizeof(p->hook), "%s", options->hook ?: "");
+	(void) snprintf(p->tls_creds, sizeof(p->tls_creds), "%s", options->tls_creds ?: "");
+	(void) snprintf(p->tls_allow, sizeof(p->tls_allow), "%s", options->tls_allow ?: "");
+	p->session.insecure = options->insecure;
+	if (options->stall_timeout_ns)
+		p->session.stall_timeout_ns = options->stall_timeout_ns;
+}
+
 int vm_new(const struct vm_options *options, struct vm **ret_vm, struct vferry_error *err)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
@@ -429,10 +439,7 @@ int vm_new(const struct vm_options *options, struct vm **ret_vm, struct vferry_e
 	};
 	vm->parameters.session = (struct vferry_parameters) VFERRY_PARAMETERS_INIT;
 	vm->parameters.session.channels = 2;
-	if (options->stall_timeout_ns)
-		vm->parameters.session.stall_timeout_ns = options->stall_timeout_ns;
-	if (options->hook)
-		(void) snprintf(vm->parameters.hook, sizeof(vm->parameters.hook), "%s", options->hook);
+	take_options(&vm->parameters, options);
 	vm->end = &vm->first;
 	vm->wanted = !options->machine.paused;
 	vm->event_fd = vm->epoll_fd = -1;

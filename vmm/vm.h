@@ -25,6 +25,9 @@
 
 #define VM_URI_BYTES 4200
 #define VM_HOOK_BYTES 1024
+#define VM_TLS_DIR_BYTES 1024
+#define VM_TLS_HOST_BYTES 256
+#define VM_TLS_ALLOW_BYTES 4096
 
 struct vm;
 
@@ -49,10 +52,14 @@ enum vm_shutdown { VM_SHUTDOWN_GUEST, VM_SHUTDOWN_QMP, VM_SHUTDOWN_SIGNAL, VM_SH
 
 const char *vm_shutdown_name(enum vm_shutdown reason);
 
+/* Strings are "" if there is none. */
 struct vm_parameters {
-	struct vferry_parameters session;	/* record_dir is the VM's own */
+	struct vferry_parameters session;	/* strings are the VM's own: below */
 	bool multifd;				/* session.channels counts; else one channel */
-	char hook[VM_HOOK_BYTES];		/* program; "" = none */
+	char hook[VM_HOOK_BYTES];		/* program */
+	char tls_creds[VM_TLS_DIR_BYTES];
+	char tls_hostname[VM_TLS_HOST_BYTES];
+	char tls_allow[VM_TLS_ALLOW_BYTES];	/* names, one a line */
 };
 
 struct vm_callbacks {
@@ -78,6 +85,9 @@ struct vm_options {
 	struct hook_runner *hook_runner;
 	struct vm_trace *trace;		/* what its migrations tell; borrowed; or NULL */
 	uint64_t stall_timeout_ns;	/* of both directions; 0 = the library's default */
+	const char *tls_creds;		/* borrowed; or NULL */
+	const char *tls_allow;		/* borrowed; or NULL */
+	bool insecure;			/* vferry_parameters.insecure */
 	const struct vm_callbacks *callbacks;	/* borrowed */
 	void *user;
 };

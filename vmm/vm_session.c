@@ -161,6 +161,9 @@ int vm_side_new(struct vm *vm, bool incoming, const struct vm_parameters *parame
 	p.channels = parameters->multifd ? p.channels : 1;
 	p.check_only = check;
 	p.record_dir = vm->options.record_dir;
+	p.tls_creds = parameters->tls_creds[0] ? parameters->tls_creds : NULL;
+	p.tls_hostname = parameters->tls_hostname[0] ? parameters->tls_hostname : NULL;
+	p.tls_allow = parameters->tls_allow[0] ? parameters->tls_allow : NULL;
 	ret = vferry_session_new(&side->ops, side, &side->session, err);
 	if (!ret)
 		ret = vferry_session_set_parameters(side->session, &p, err);
@@ -209,7 +212,9 @@ int vm_accept(struct vm *vm, const char *uri, struct vferry_error *err)
 	int ret;
 
 	if (lent && !vm->listener) {
-		ret = vm_listener_new(uri, vm->options.machine.trust, &vm->listener, err);
+		ret = vm_listener_new(uri, vm->options.machine.trust,
+				      !vm->parameters.tls_creds[0] && !vm->parameters.session.insecure,
+				      &vm->listener, err);
 		if (ret)
 			return ret;
 	}

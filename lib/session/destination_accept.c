@@ -304,8 +304,8 @@ static int hear(struct vf_greeting *g, struct vf_channel **ret_channel, struct v
 	int ret = open_channel(g, ret_channel, err);
 
 	channel = *ret_channel;
-	if (!ret)
-		ret = vf_link_check_peer(s, channel, err);
+	if (ret && channel)	/* heard out, so that the answer gets there */
+		(void) receive_greeting(s, channel, &greeted, NULL);
 	if (ret && ret != -ECANCELED)
 		return ret;
 	if (!ret)
@@ -319,6 +319,9 @@ static int hear(struct vf_greeting *g, struct vf_channel **ret_channel, struct v
 		vf_channel_locate(channel, 0, err);
 		return ret;
 	}
+	ret = vf_link_check_peer(s, channel, err);
+	if (ret)
+		return ret;
 	return greeted.hello.purpose == VF_PURPOSE_RESOLVE
 		       ? hear_question(g, &greeted, channel, err)
 		       : join_migration(g, &greeted, channel, err);

@@ -82,7 +82,7 @@ static size_t gather(uint8_t *to, const struct iovec *iov, size_t count, bool gu
 
 		if (guest)
 			vf_guest_copy(to + bytes, iov[i].iov_base, n);
-		else
+		else if (n)
 			memcpy(to + bytes, iov[i].iov_base, n);
 		bytes += n;
 	}

@@ -18,18 +18,15 @@ static int write_with_signal_held(BIO *bio, const char *from, int bytes)
 {
 	int (*original)(BIO *bio, const char *from, int bytes) = BIO_meth_get_write(BIO_s_socket());
 	const struct timespec now = { 0 };
-	sigset_t pipe_only, pending, before;
-	bool was_pending;
+	sigset_t pipe_only, before;
 	int n, error;
 
 	(void) sigemptyset(&pipe_only);
 	(void) sigaddset(&pipe_only, SIGPIPE);
-	(void) sigpending(&pending);
-	was_pending = sigismember(&pending, SIGPIPE) == 1;
 	(void) pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
 	n = original(bio, from, bytes);
 	error = errno;
-	if (n < 0 && error == EPIPE && !was_pending)
+	if (n < 0 && error == EPIPE)
 		while (sigtimedwait(&pipe_only, NULL, &now) < 0 && errno == EINTR)
 			;
 	(void) pthread_sigmask(SIG_SETMASK, &before, NULL);

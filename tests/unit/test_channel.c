@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "transfer/channel.h"
+#include "transfer/socket.h"
 
 static void test_uris(void **state)
 {
@@ -119,6 +120,42 @@ static void test_frames(void **state)
 	(void) vf_channel_free(a);
 	assert_int_equal(vf_channel_recv(b, 100, &frame, &body, NULL), 0);
 	(void) vf_channel_free(b);
+}
+
+/* Plain tcp that is kept to this host: by address, and by every address of a name. */
+static void test_this_host_only(void **state)
+{
+	static const struct {
+		const char *uri;
+		bool here;
+	} uris[] = {
+		{ "tcp:127.0.0.1:0", true }, { "tcp:127.1.2.3:0", true }, { "tcp:localhost:0", true },
+		{ "tcp:[::ffff:127.0.0.1]:0", true }, { "tcp:0.0.0.0:0", false }, { "tcp::0", false },
+		{ "tcp:[::]:0", false }, { "tcp:192.0.2.1:0", false }, { "tcp:[2001:db8::1]:0", false },
+		{ "tcp:[::ffff:192.0.2.1]:0", false },
+	};
+
+	(void) state;
+	for (size_t i = 0; i < VF_ARRAY_COUNT(uris); i++) {
+		struct vferry_error err = VFERRY_ERROR_INIT;
+		struct vf_listener *listener = NULL;
+		struct vf_uri uri;
+		int ret;
+
+		assert_int_equal(vf_uri_parse(uris[i].uri, &uri, NULL), 0);
+		ret = vf_listener_new(&uri, true, &listener, &err);
+		if (uris[i].here != (ret != -EPERM))
+			fail_msg("%s: %d %s", uris[i].uri, ret, err.message);
+		(void) vf_listener_free(listener);
+		if (uris[i].here)
+			continue;
+		assert_string_equal(err.id, "insecure");
+		assert_non_null(strstr(err.message, "--tls-creds"));
+		assert_non_null(strstr(err.message, "--insecure"));
+		uri.port = 1;
+		if (uri.host[0] && uri.host[0] != '0' && strcmp(uri.host, "::"))
+			assert_int_equal(vf_socket_connect(&uri, true, VF_SECOND_NS, -1, NULL), -EPERM);
+	}
 }
 
 static void listen_and_exchange(const char *text)
@@ -674,6 +711,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_uris),
+		cmocka_unit_test(test_this_host_only),
 		cmocka_unit_test(test_frames),
 		cmocka_unit_test(test_tcp),
 		cmocka_unit_test(test_unix),
