@@ -35,12 +35,6 @@ bool vf_link_loopback_only(const struct vferry_session *s)
 	return !s->tls && !s->parameters.insecure;
 }
 
-static int plain_channel(int take_fd, const char *name, struct vf_channel **ret_channel,
-			 struct vferry_error *err)
-{
-	return vf_channel_from_fd(take_fd, name, ret_channel, err);
-}
-
 int vf_link_connect(struct vferry_session *s, const struct vf_uri *uri, uint64_t timeout_ns,
 		    int cancel_fd, struct vf_channel **ret_channel, struct vferry_error *err)
 {
@@ -56,7 +50,7 @@ int vf_link_connect(struct vferry_session *s, const struct vf_uri *uri, uint64_t
 	if (fd < 0)
 		return fd;
 	return s->tls ? vf_tls_channel_new(&handshake, fd, ret_channel, err)
-		      : plain_channel(fd, name, ret_channel, err);
+		      : vf_channel_from_fd(fd, name, ret_channel, err);
 }
 
 /* Return: 1 the peer speaks TLS; 0 it does not; negative errno. */
@@ -83,7 +77,7 @@ static int refuse_in_plain(int take_fd, const char *name, bool tls, struct vf_ch
 {
 	struct vferry_error ignored = VFERRY_ERROR_INIT;
 
-	(void) plain_channel(take_fd, name, ret_channel, &ignored);
+	(void) vf_channel_from_fd(take_fd, name, ret_channel, &ignored);
 	return tls ? vferry_error_set(err, -EPROTO, "tls-unexpected", name,
 				      "the source speaks TLS, and the destination was started without "
 				      "--tls-creds")
@@ -108,7 +102,7 @@ int vf_link_accept(struct vferry_session *s, int take_fd, const char *name, uint
 	if ((tls == 1) != (s->tls != NULL))
 		return refuse_in_plain(take_fd, name, tls, ret_channel, err);
 	return tls ? vf_tls_channel_new(&handshake, take_fd, ret_channel, err)
-		   : plain_channel(take_fd, name, ret_channel, err);
+		   : vf_channel_from_fd(take_fd, name, ret_channel, err);
 }
 
 int vf_link_check_peer(const struct vferry_session *s, const struct vf_channel *channel,
