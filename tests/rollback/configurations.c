@@ -63,6 +63,7 @@ static const struct {
 	{ "record-sync", SOURCE, "the destination keeps the record" },
 	{ "record-link", SOURCE, "the destination keeps the record" },
 	{ "record-sync-dir", SOURCE, "the destination keeps the record" },
+	{ "record-read", DESTINATION, "only where the name of the decision is taken already" },
 	{ "device-resuming", SOURCE, "a source's device saves" },
 	{ "device-data-write", SOURCE, "a source's device saves" },
 	{ "device-reset", SOURCE, "only after a second failure; tests/unit/test_migration_undo.c" },
