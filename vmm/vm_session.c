@@ -161,6 +161,8 @@ int vm_side_new(struct vm *vm, bool incoming, const struct vm_parameters *parame
 	p.channels = parameters->multifd ? p.channels : 1;
 	p.check_only = check;
 	p.record_dir = vm->options.record_dir;
+	if (vm->options.machine.trust)
+		p.trust = *vm->options.machine.trust;
 	p.tls_creds = parameters->tls_creds[0] ? parameters->tls_creds : NULL;
 	p.tls_hostname = parameters->tls_hostname[0] ? parameters->tls_hostname : NULL;
 	p.tls_allow = parameters->tls_allow[0] ? parameters->tls_allow : NULL;

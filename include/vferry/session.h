@@ -24,6 +24,7 @@
 #include <vferry/device.h>
 #include <vferry/error.h>
 #include <vferry/ram.h>
+#include <vferry/trust.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -96,6 +97,11 @@ struct vferry_parameters {
 	const char *tls_hostname;	/* source: in the destination's certificate; NULL: the URI's host */
 	const char *tls_allow;		/* destination: names that may come, one a line; NULL: all known */
 	bool insecure;			/* plain tcp beyond this host is meant */
+	/*
+	 * unix: who may be the other side; zeros: this user and root. A socket that the library makes has
+	 * mode 0600 all the same. A connection that was handed over (fd:N) is not checked.
+	 */
+	struct vferry_trust trust;
 };
 
 #define VFERRY_PARAMETERS_INIT { .size = sizeof(struct vferry_parameters), \

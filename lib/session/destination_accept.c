@@ -279,8 +279,9 @@ static int open_channel(struct vf_greeting *g, struct vf_channel **ret_channel,
 			struct vferry_error *err)
 {
 	struct vf_destination_side *side = g->side;
-	int ret = vf_link_accept(side->session, g->fd, vf_listener_uri(side->listener), GREETING_NS,
-				 g->cancel_fd, ret_channel, err);
+	int ret = vf_link_accept(side->session, g->fd, !vf_listener_is_connection(side->listener),
+				 vf_listener_uri(side->listener), GREETING_NS, g->cancel_fd,
+				 ret_channel, err);
 
 	if (!*ret_channel)
 		return ret;

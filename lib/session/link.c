@@ -35,6 +35,21 @@ bool vf_link_loopback_only(const struct vferry_session *s)
 	return !s->tls && !s->parameters.insecure;
 }
 
+/* Of a unix socket the kernel says whose process is at the other end. */
+static int check_user(const struct vferry_session *s, int fd, const char *name,
+		      struct vferry_error *err)
+{
+	socklen_t length = sizeof(int);
+	int domain, ret;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) || domain != AF_UNIX)
+		return 0;
+	ret = vferry_trust_check(&s->parameters.trust, fd, err);
+	if (ret && err && !err->object[0])
+		(void) snprintf(err->object, sizeof(err->object), "%s", name);
+	return ret;
+}
+
 int vf_link_connect(struct vferry_session *s, const struct vf_uri *uri, uint64_t timeout_ns,
 		    int cancel_fd, struct vf_channel **ret_channel, struct vferry_error *err)
 {
@@ -46,9 +61,12 @@ int vf_link_connect(struct vferry_session *s, const struct vf_uri *uri, uint64_t
 		.timeout_ns = timeout_ns, .cancel_fd = cancel_fd,
 	};
 	int fd = vf_socket_connect(uri, vf_link_loopback_only(s), timeout_ns, cancel_fd, err);
+	int ret = fd < 0 ? fd : uri->kind == VF_URI_UNIX ? check_user(s, fd, name, err) : 0;
 
-	if (fd < 0)
-		return fd;
+	if (ret) {
+		vf_close(&fd);
+		return ret;
+	}
 	return s->tls ? vf_tls_channel_new(&handshake, fd, ret_channel, err)
 		      : vf_channel_from_fd(fd, name, ret_channel, err);
 }
@@ -86,15 +104,23 @@ static int refuse_in_plain(int take_fd, const char *name, bool tls, struct vf_ch
 				      "give the source --tls-creds");
 }
 
-int vf_link_accept(struct vferry_session *s, int take_fd, const char *name, uint64_t timeout_ns,
-		   int cancel_fd, struct vf_channel **ret_channel, struct vferry_error *err)
+int vf_link_accept(struct vferry_session *s, int take_fd, bool came, const char *name,
+		   uint64_t timeout_ns, int cancel_fd, struct vf_channel **ret_channel, struct vferry_error *err)
 {
 	const struct vf_tls_handshake handshake = {
 		.creds = s->tls, .name = name, .timeout_ns = timeout_ns, .cancel_fd = cancel_fd,
 	};
-	int tls = speaks_tls(take_fd, name, timeout_ns, cancel_fd, err);
+	int ret = came ? check_user(s, take_fd, name, err) : 0;
+	int tls;
 
 	*ret_channel = NULL;
+	if (ret) {	/* a channel all the same, so that it can be told */
+		struct vferry_error ignored = VFERRY_ERROR_INIT;
+
+		(void) vf_channel_from_fd(take_fd, name, ret_channel, &ignored);
+		return ret;
+	}
+	tls = speaks_tls(take_fd, name, timeout_ns, cancel_fd, err);
 	if (tls < 0) {
 		vf_close(&take_fd);
 		return tls;

@@ -29,11 +29,12 @@ bool vf_link_loopback_only(const struct vferry_session *s);
 int vf_link_connect(struct vferry_session *s, const struct vf_uri *uri, uint64_t timeout_ns,
 		    int cancel_fd, struct vf_channel **ret_channel, struct vferry_error *err);
 /*
- * A connection that came, likewise; @take_fd is taken over. A peer that speaks TLS to a plain
- * destination, or plain to one with TLS, is told so in its own words.
+ * A connection that @came to a listener, or was handed over, likewise; @take_fd is taken over. One of
+ * a user who may not come, a peer that speaks TLS to a plain destination, or plain to one with TLS, is
+ * told so in its own words: *@ret_channel may be there also on failure.
  */
-int vf_link_accept(struct vferry_session *s, int take_fd, const char *name, uint64_t timeout_ns,
-		   int cancel_fd, struct vf_channel **ret_channel, struct vferry_error *err);
+int vf_link_accept(struct vferry_session *s, int take_fd, bool came, const char *name,
+		   uint64_t timeout_ns, int cancel_fd, struct vf_channel **ret_channel, struct vferry_error *err);
 /* Is the peer one of those that may come (tls_allow)? */
 int vf_link_check_peer(const struct vferry_session *s, const struct vf_channel *channel,
 		       struct vferry_error *err);

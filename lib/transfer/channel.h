@@ -71,6 +71,8 @@ const char *vf_channel_name(const struct vf_channel *channel);
 int vf_listener_new(const struct vf_uri *uri, bool loopback_only, struct vf_listener **ret_listener,
 		    struct vferry_error *err);
 struct vf_listener *vf_listener_free(struct vf_listener *listener);	/* removes a unix path */
+/* It was made of fd:N with a connected socket. */
+bool vf_listener_is_connection(const struct vf_listener *listener);
 /* The URI to connect to, with the real port. */
 const char *vf_listener_uri(const struct vf_listener *listener);
 /* As vf_channel_connect(). A listener of fd:N with a connected socket gives it, once. */

@@ -486,12 +486,12 @@ static int listen_unix(const struct vf_uri *uri, struct vf_listener *listener)
 	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (listener->fd < 0)
 		return -errno;
-	/* The file that bind() makes gets this mode: no moment at which others could connect. */
+	/* The file gets the socket's mode (less the umask): at no moment is it another. */
 	if (fchmod(listener->fd, 0600) ||
 	    bind(listener->fd, (struct sockaddr *) &address, sizeof(address)))
 		return -errno;
 	(void) snprintf(listener->path, sizeof(listener->path), "%.107s", uri->path);
-	if (lstat(listener->path, &st) || chmod(listener->path, 0600) ||
+	if (lstat(listener->path, &st) ||
 	    listen(listener->fd, BACKLOG))
 		return -errno;
 	listener->device = st.st_dev;
@@ -552,6 +552,11 @@ struct vf_listener *vf_listener_free(struct vf_listener *listener)
 	vf_close(&listener->fd);
 	free(listener);
 	return NULL;
+}
+
+bool vf_listener_is_connection(const struct vf_listener *listener)
+{
+	return listener->given;
 }
 
 const char *vf_listener_uri(const struct vf_listener *listener)

@@ -18,6 +18,8 @@
 
 #include <cmocka.h>
 
+#include <vferry/ram.h>
+#include <vferry/session.h>
 #include <vferry/trust.h>
 
 #include "control.h"
@@ -245,6 +247,112 @@ static void test_client_checks_the_device(void **state)
 	(void) unlink(path);
 }
 
+/* ---- migration ---- */
+
+static int stand_still(void *user, struct vferry_error *err)
+{
+	(void) user;
+	(void) err;
+	return 0;
+}
+
+static const struct vferry_machine_ops machine_ops = {
+	.size = sizeof(machine_ops), .stop = stand_still, .start = stand_still,
+};
+
+static struct vferry_session *new_session(struct vferry_ram **ret_ram, const struct vferry_trust *trust)
+{
+	struct vferry_parameters p = VFERRY_PARAMETERS_INIT;
+	struct vferry_session *s;
+
+	if (trust)
+		p.trust = *trust;
+	assert_int_equal(vferry_ram_new(ret_ram), 0);
+	assert_int_equal(vferry_ram_create_block(*ret_ram, "ram0", 0, 1 << 20, 0, NULL), 0);
+	assert_int_equal(vferry_session_new(&machine_ops, NULL, &s, NULL), 0);
+	assert_int_equal(vferry_session_set_ram(s, *ret_ram), 0);
+	assert_int_equal(vferry_session_set_machine(s, "test"), 0);
+	assert_int_equal(vferry_session_set_parameters(s, &p, NULL), 0);
+	return s;
+}
+
+static void test_destination_turns_sources_away(void **state)
+{
+	struct vferry_session *s;
+	struct vferry_status status;
+	struct vferry_ram *ram;
+	char uri[80], said[SAID_BYTES] = "";
+	int pipes[2];
+	bool told = false;
+
+	(void) state;
+	need_root();
+	make_path();
+	(void) snprintf(uri, sizeof(uri), "unix:%s", path);
+	s = new_session(&ram, NULL);
+	assert_int_equal(pipe(pipes), 0);
+	assert_int_equal(vferry_session_accept(s, uri, NULL), 0);
+	assert_int_equal(chmod(path, 0666), 0);
+	assert_int_equal(end_of(connect_as_other(pipes[1])), 0);
+	assert_true(read(pipes[0], said, sizeof(said)) > 0);
+	for (size_t i = 0; i + 5 <= sizeof(said); i++)
+		told = told || !memcmp(said + i, "65534", 5);
+	assert_true(told);
+	do {	/* it is counted when the connection is closed */
+		vferry_session_get_status(s, &status);
+	} while (!status.turned_away);
+	assert_string_equal(status.turned_away_error.id, "peer-not-trusted");
+	(void) vferry_session_free(s);
+	(void) vferry_ram_free(ram);
+	(void) close(pipes[0]);
+	(void) close(pipes[1]);
+}
+
+/* Whoever listens there may be anybody: nothing of the machine goes there. */
+static void test_source_checks_the_destination(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct vferry_session *s;
+	struct vferry_status status;
+	struct vferry_ram *ram;
+	char uri[80], waste;
+	int ready[2];
+	pid_t pid;
+
+	(void) state;
+	need_root();
+	make_path();
+	(void) snprintf(uri, sizeof(uri), "unix:%s", path);
+	(void) strcpy(address.sun_path, path);
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	if (!pid) {
+		int fd;
+
+		if (setgid(OTHER) || setuid(OTHER))
+			_exit(9);
+		fd = socket(AF_UNIX, SOCK_STREAM, 0);
+		if (bind(fd, (struct sockaddr *) &address, sizeof(address)) || listen(fd, 4))
+			_exit(9);
+		(void) !write(ready[1], "x", 1);
+		fd = accept(fd, NULL, NULL);
+		_exit(read(fd, &waste, 1) > 0 ? 1 : 0);	/* a byte of ours: bad */
+	}
+	assert_int_equal(read(ready[0], &waste, 1), 1);
+	s = new_session(&ram, NULL);
+	assert_int_equal(vferry_session_migrate(s, uri, NULL), 0);
+	assert_int_equal(vferry_session_wait(s, 0), 0);
+	vferry_session_get_status(s, &status);
+	assert_int_equal(status.outcome, VFERRY_OUTCOME_FAILED);
+	assert_string_equal(status.error.id, "peer-not-trusted");
+	assert_int_equal(end_of(pid), 0);
+	(void) vferry_session_free(s);
+	(void) vferry_ram_free(ram);
+	(void) unlink(path);
+	(void) close(ready[0]);
+	(void) close(ready[1]);
+}
+
 /* Only the file that was made is removed, and a link in the way is not followed. */
 static void test_symbolic_links(void **state)
 {
@@ -284,6 +392,8 @@ int main(void)
 		cmocka_unit_test(test_control_socket),
 		cmocka_unit_test(test_device_turns_clients_away),
 		cmocka_unit_test(test_client_checks_the_device),
+		cmocka_unit_test(test_destination_turns_sources_away),
+		cmocka_unit_test(test_source_checks_the_destination),
 		cmocka_unit_test(test_symbolic_links),
 	};
 
