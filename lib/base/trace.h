@@ -34,13 +34,13 @@ int vf_trace_pass(struct vf_trace *trace, enum vf_trace_point point, const char 
 		  uint64_t b, uint64_t c);
 
 /*
- * Passes a point. @trace and @object may be NULL. Return: 0, or, of a point that can fail, the negative
+ * Passes a point; VF_TRACE_NONE is none. @trace and @object may be NULL. Return: 0, or, of a point that can fail, the negative
  * errno that what follows is to fail with.
  */
 static inline int vf_trace(struct vf_trace *trace, enum vf_trace_point point, const char *object,
 			   uint64_t a, uint64_t b, uint64_t c)
 {
-	return trace ? vf_trace_pass(trace, point, object, a, b, c) : 0;
+	return trace && point != VF_TRACE_NONE ? vf_trace_pass(trace, point, object, a, b, c) : 0;
 }
 
 /* pthread_create(), at the point `thread`. Return: 0; negative errno. */

@@ -12,6 +12,7 @@ static const enum vf_trace_point points[][2] = {
 	BOTH(MANIFEST), BOTH(COMMIT), BOTH(CANCEL), BOTH(CREDIT), BOTH(INITIAL_ACK), BOTH(PREPARED),
 	BOTH(FAILED), BOTH(RUNNING), BOTH(REPORT), BOTH(RESOLVE), BOTH(RESOLVED), BOTH(KEEPALIVE),
 	BOTH(DIGEST),
+	[VF_FRAME_JOIN] = { VF_TRACE_RECV_JOIN, VF_TRACE_NONE },	/* goes out with HELLO */
 };
 
 enum vf_trace_point vf_message_point(uint16_t type, bool sent)

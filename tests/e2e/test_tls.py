@@ -149,7 +149,7 @@ def test_resolve(lab, certificates):
                                    destination_script=f"on RUNNING_P2P->RUNNING delay {3000 * SLOW}ms\n")
     pipe = Pipe(destination.uri)
     migrating = lab.start_migrate(source, pipe.uri)
-    wait_for("the hand-over to be recorded", lambda: list(records.iterdir()))
+    wait_for("the hand-over to be recorded", lambda: list(records.glob("*.vferry")))
     pipe.cut()
     assert migrating.wait(60 * SLOW) == UNKNOWN, migrating.communicate()
     result = run("resolve", "--control", source.control, "--peer", by_name(destination.uri))

@@ -32,7 +32,7 @@ const size_t configuration_count = sizeof(configurations) / sizeof(configuration
 
 /* Messages go one way, and so do some calls. */
 static const char *const source_sends[] = {
-	"machine", "pages", "round-end", "section", "stream-data", "stream-mark", "stream-restart",
+	"join", "machine", "pages", "round-end", "section", "stream-data", "stream-mark", "stream-restart",
 	"switchover", "manifest", "commit", "cancel", "resolve", "digest", NULL
 };
 static const char *const destination_sends[] = {

@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "transfer/channel.h"
+#include "transfer/message_points.h"
 #include "transfer/socket.h"
 
 static void test_uris(void **state)
@@ -58,6 +59,13 @@ static void test_uris(void **state)
 		assert_int_equal(vf_uri_parse(refused[i], &uri, &err), -EINVAL);
 		assert_string_equal(err.id, "uri");
 	}
+}
+
+static void test_every_message_that_comes_is_traced(void **state)
+{
+	(void) state;
+	for (uint16_t type = 1; vf_frame_type_name(type); type++)
+		assert_int_not_equal(vf_message_point(type, false), VF_TRACE_NONE);
 }
 
 static void make_pair(struct vf_channel **a, struct vf_channel **b)
@@ -711,6 +719,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_uris),
+		cmocka_unit_test(test_every_message_that_comes_is_traced),
 		cmocka_unit_test(test_this_host_only),
 		cmocka_unit_test(test_frames),
 		cmocka_unit_test(test_tcp),
