@@ -223,7 +223,7 @@ def test_parameters_are_kept_and_used(machine):
              "x-vferry-pause-budget": 1234, "x-vferry-verify": True, "x-vferry-hook": "/bin/true"}
     machine.qmp("migrate-set-parameters", given)
     assert machine.qmp("query-migrate-parameters").items() >= given.items()
-    with pytest.raises(QmpError, match="TLS"):
+    with pytest.raises(QmpError, match="absolute"):
         machine.qmp("migrate-set-parameters", {"tls-creds": "x", "downtime-limit": 5})
     assert machine.qmp("query-migrate-parameters")["downtime-limit"] == 77
 
