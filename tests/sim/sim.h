@@ -158,6 +158,7 @@ struct connection {
 	bool cut;
 	bool down[2];		/* this side reads and sends no more */
 	unsigned greeted;
+	struct vf_hello hello[MAX_CHANNELS];	/* that came; its JOIN follows */
 };
 
 enum which { SAVE, LOAD, UNDO, PLANS };
@@ -378,6 +379,8 @@ uint32_t section_id(const struct world_step *step);
 
 /* sim_source.c */
 void source_begin(struct sim *s);
+/* What JOIN carries. */
+void source_secret(const struct sim *s, uint8_t ret_secret[VF_JOIN_BYTES]);
 void source_event(struct sim *s, struct vf_source_event e);
 /* Return: 0; negative: what came makes no sense. */
 int source_frame(struct sim *s, unsigned connection, const struct vf_frame *frame,

@@ -431,10 +431,27 @@ static int on_hello(struct sim *s, unsigned connection, unsigned channel,
 	    hello.channel_count != c->channels || memcmp(hello.session_id, s->id, sizeof(s->id)) ||
 	    strcmp(hello.software, "sim"))
 		wrong(s, "a greeting changed on its way");
+	c->hello[channel] = hello;
+	return 0;
+}
+
+static int on_join(struct sim *s, unsigned connection, unsigned channel,
+		   const struct vf_frame *frame, const uint8_t *body, struct vferry_error *err)
+{
+	struct connection *c = &s->connection[connection];
+	const struct vf_hello *hello = &c->hello[channel];
+	uint8_t join[VF_JOIN_BYTES], due[VF_JOIN_BYTES];
+	int ret = vf_join_decode(body, frame->length, join, err);
+
+	if (ret)
+		return ret;
+	source_secret(s, due);
+	if (!(hello->features & VF_FEATURE_JOIN) || memcmp(join, due, sizeof(join)))
+		wrong(s, "a greeting's secret changed on its way");
 	if (c->purpose == VF_PURPOSE_RESOLVE)
-		return s->bound ? reply_hello(s, connection, channel, &hello) : -ENOENT;
+		return s->bound ? reply_hello(s, connection, channel, hello) : -ENOENT;
 	s->bound = true;
-	(void) reply_hello(s, connection, channel, &hello);
+	(void) reply_hello(s, connection, channel, hello);
 	return ++s->channels_there == c->channels ? start_receiving(s) : 0;
 }
 
@@ -466,6 +483,8 @@ static int on_message(struct sim *s, unsigned connection, unsigned channel,
 {
 	if (frame->type == VF_FRAME_HELLO)
 		return on_hello(s, connection, channel, frame, body, err);
+	if (frame->type == VF_FRAME_JOIN)
+		return on_join(s, connection, channel, frame, body, err);
 	if (connection)
 		return frame->type == VF_FRAME_RESOLVE ?
 			       on_resolve(s, connection, frame, body, err) : -EPROTO;

@@ -116,24 +116,45 @@ static int send_cancel(struct sim *s)
 	return 0;
 }
 
+void source_secret(const struct sim *s, uint8_t ret_secret[VF_JOIN_BYTES])
+{
+	for (size_t i = 0; i < VF_JOIN_BYTES; i++)
+		ret_secret[i] = s->id[i % sizeof(s->id)] ^ 0x5a;
+}
+
+static int greet(struct sim *s, unsigned connection, unsigned channel, enum vf_purpose purpose,
+		 unsigned channels)
+{
+	struct vf_hello hello = {
+		.major = VF_STREAM_MAJOR, .minor = VF_STREAM_MINOR, .purpose = purpose,
+		.channel = channel, .channel_count = channels, .features = VF_FEATURE_JOIN,
+		.software = "sim",
+	};
+	uint8_t secret[VF_JOIN_BYTES];
+	struct vf_writer w;
+	int ret;
+
+	memcpy(hello.session_id, s->id, sizeof(s->id));
+	source_secret(s, secret);
+	vf_writer_init(&w, 512);
+	vf_hello_encode(&w, &hello);
+	ret = link_send(s, connection, SOURCE, channel, VF_FRAME_HELLO, VF_NO_COMPONENT, &w);
+	if (ret)
+		return ret;
+	return link_send_bytes(s, connection, SOURCE, channel, VF_FRAME_JOIN, VF_NO_COMPONENT, secret,
+			       sizeof(secret));
+}
+
 /* One question, over a connection of its own; without an answer a person asks again. */
 static void ask(struct sim *s)
 {
-	struct vf_hello hello = {
-		.major = VF_STREAM_MAJOR, .minor = VF_STREAM_MINOR, .purpose = VF_PURPOSE_RESOLVE,
-		.channel_count = 1, .software = "sim",
-	};
-	struct vf_writer w;
 	int connection = destination_listens(s) ? link_open(s, VF_PURPOSE_RESOLVE, 1) : -ECONNREFUSED;
 
 	if (connection < 0) {
 		say(s, "nobody to ask");
 		return;
 	}
-	memcpy(hello.session_id, s->id, sizeof(s->id));
-	vf_writer_init(&w, 512);
-	vf_hello_encode(&w, &hello);
-	(void) link_send(s, (unsigned) connection, SOURCE, 0, VF_FRAME_HELLO, VF_NO_COMPONENT, &w);
+	(void) greet(s, (unsigned) connection, 0, VF_PURPOSE_RESOLVE, 1);
 }
 
 static void undo(struct sim *s)
@@ -448,10 +469,6 @@ void source_link_lost(struct sim *s, unsigned connection, const struct vferry_er
 
 void source_begin(struct sim *s)
 {
-	struct vf_hello hello = {
-		.major = VF_STREAM_MAJOR, .minor = VF_STREAM_MINOR, .purpose = VF_PURPOSE_MIGRATE,
-		.software = "sim",
-	};
 	unsigned channels = 1 + (unsigned) rng_below(&s->rng, MAX_CHANNELS);
 	int ret = s->src_over || !destination_listens(s) ? -ECONNREFUSED :
 							   link_open(s, VF_PURPOSE_MIGRATE, channels);
@@ -461,16 +478,8 @@ void source_begin(struct sim *s)
 		link_close(s, 0, SOURCE);
 		return;
 	}
-	hello.channel_count = channels;
-	memcpy(hello.session_id, s->id, sizeof(s->id));
-	for (unsigned i = 0; i < channels && !ret; i++) {
-		struct vf_writer w;
-
-		hello.channel = i;
-		vf_writer_init(&w, 512);
-		vf_hello_encode(&w, &hello);
-		ret = link_send(s, 0, SOURCE, i, VF_FRAME_HELLO, VF_NO_COMPONENT, &w);
-	}
+	for (unsigned i = 0; i < channels && !ret; i++)
+		ret = greet(s, 0, i, VF_PURPOSE_MIGRATE, channels);
 	if (ret)
 		source_link_lost(s, 0, NULL);
 	post(s, 10 * s->stall_timeout_ns, (struct event) { .kind = EV_STALLED });
