@@ -271,6 +271,10 @@ void vferry_reasons_add(struct vferry_reasons *reasons, const char *id, const ch
 	va_start(args, fmt);
 	(void) vferry_error_setv(reason, -EPROTO, id, object, fmt, args);
 	va_end(args);
+	/* It may quote the peer, and is shown to people. */
+	for (char *c = reason->message; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
 	vferry_error_phase(reason, "setup");
 }
 

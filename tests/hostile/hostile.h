@@ -85,7 +85,8 @@ static inline void check_error(const char *what, const struct vferry_status *sta
 			 status->error.id, status->error.message);
 	for (const char *c = status->error.message; *c; c++)
 		if (*c < ' ' || *c > '~')
-			fail_msg("%s: a message that is not fit to be shown", what);
+			fail_msg("%s: a message that is not fit to be shown, from byte %zu on",
+				 what, (size_t) (c - status->error.message));
 }
 
 #endif

@@ -96,6 +96,7 @@ static bool source_turn(const struct hostile_play *p, uint16_t type)
 {
 	switch (type) {
 	case VF_FRAME_HELLO:
+	case VF_FRAME_JOIN:
 		return true;
 	case VF_FRAME_MACHINE:
 	case VF_FRAME_KEEPALIVE:
