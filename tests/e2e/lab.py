@@ -59,6 +59,7 @@ class Process:
 
     def __init__(self, lab, name, *args, signals_ok=False):
         self.name = name
+        self.files = []     # that it made, and removes at its end; known once it is ready
         self.out = lab.path / f"{name}.out"
         self.err = lab.path / f"{name}.err"
         with open(self.out, "w") as out, open(self.err, "w") as err:
@@ -187,7 +188,6 @@ class Machine(Process):
     def __init__(self, lab, name, devices, *args, memory="64M", guest="rate=20 working-set=8M",
                  incoming=None):
         self.control = lab.path / f"{name}.qmp"
-        self.files = [self.control]
         self.devices = devices
         command = ["run", "--memory", memory, "--control", self.control, "--guest-args",
                    f"{guest} {PATIENCE}"]
@@ -195,9 +195,10 @@ class Machine(Process):
             command += ["--device", f"vfio-user:{device.path}"]
         if incoming:
             command += ["--incoming", incoming]
+        super().__init__(lab, name, *command, *args)
+        self.files = [self.control]
         if incoming and incoming.startswith("unix:"):
             self.files.append(pathlib.Path(incoming[5:]))
-        super().__init__(lab, name, *command, *args)
         self.qmp = Qmp(self.control)
         found = re.search(r"incoming=(\S+)", self.ready)
         self.uri = found.group(1) if found else None
@@ -259,12 +260,12 @@ class Device(Process):
 
     def __init__(self, lab, name, *args, script=None):
         self.path = lab.path / f"{name}.sock"
-        self.files = [self.path]
         if script:
             file = lab.path / f"{name}.script"
             file.write_text(script)
             args = (*args, "--script", file)
         super().__init__(lab, name, "device", "--model", "accel", "--socket", self.path, *args)
+        self.files = [self.path]
 
 
 class Lab:

@@ -30,7 +30,6 @@ BAD = [
     ["migrate", "tcp:h:1", "--control", "x", "--parallel-connections", "0"],
     ["migrate", "tcp:h:1", "--control", "x", "--compression", "gzip"],
     ["migrate", "tcp:h:1", "--control", "x", "--policy", "hope"],
-    ["migrate", "tcp:h:1", "--control", "x", "--tls-creds", "/tmp"],
     ["migrate", "tcp:h:1", "--control", "x", "--hook", "/nonexistent"],
     ["save"], ["save", "file"], ["status"], ["status", "x"], ["cancel"], ["cancel", "--bogus"],
     ["resolve", "--control", "x"], ["resolve", "--control", "x", "--fenced", "both"],

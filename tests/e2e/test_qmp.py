@@ -264,8 +264,10 @@ def test_only_so_many_clients(machine):
         one.settimeout(WAIT)
         one.connect(str(machine.control))
         clients.append(one)
-    greeted = sum(bool(c.recv(1)) for c in clients)
+    said = [c.makefile("r").readline() for c in clients]
+    greeted = sum('"QMP"' in line for line in said)
     assert greeted == 15	# and the one of the fixture
+    assert all("error" in json.loads(line) for line in said if '"QMP"' not in line)
     for c in clients:
         c.close()
 
@@ -273,7 +275,7 @@ def test_only_so_many_clients(machine):
         with socket.socket(socket.AF_UNIX) as one:
             one.settimeout(WAIT)
             one.connect(str(machine.control))
-            return one.recv(1)
+            return '"QMP"' in one.makefile("r").readline()
     wait_for("a place to be free", greeted_now)
 
 
