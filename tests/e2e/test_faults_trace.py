@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """kill -9 at points that no frame on the link tells of: in a roll-back, in a save, in a load, before a record."""
+import contextlib
+
 import pytest
 
 import lab as e2e
@@ -96,11 +98,11 @@ def test_killed_while_saving_and_while_loading(lab, monkeypatch):
     second = lab.machine("second", lab.devices(1))
     second.wait_work()
     assert run("save", whole, "--control", second.control).returncode == DONE
-    with pytest.raises(AssertionError, match="ended with -9"):
-        machine = machine_with(lab, monkeypatch, "step-begin@its/0:tables=kill", "loading",
-                               lab.devices(1), incoming=f"file:{whole}")
-        wait_for("it to die", lambda: machine.process.poll() is not None)
-        raise AssertionError(f"ended with {machine.process.poll()}")
+    # It may be gone before it is ready, before it greets, or only then.
+    with contextlib.suppress(AssertionError, ConnectionError):
+        machine_with(lab, monkeypatch, "step-begin@its/0:tables=kill", "loading", lab.devices(1),
+                     incoming=f"file:{whole}")
+    assert lab.processes[-1].name == "loading" and lab.processes[-1].wait() == KILLED
     again = lab.machine("again", lab.devices(1), incoming=f"file:{whole}")
     again.wait_status("running")
     again.judge()
