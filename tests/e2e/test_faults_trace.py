@@ -6,7 +6,7 @@ import pytest
 
 import lab as e2e
 from faults import PATIENT, check_goes_on, finish, wait_told
-from lab import DONE, FAILED, UNKNOWN, Frame, run, wait_for
+from lab import DONE, FAILED, UNKNOWN, Frame, run
 
 KILLED = -9
 

@@ -546,6 +546,7 @@ static void test_private(void **state)
 	assert_int_equal(vf_file_writer_new(f->path, f->from, &writer, &err), -EPERM);
 	assert_non_null(strstr(err.message, "640"));
 	assert_int_equal(chmod(f->path, 0600), 0);
+	assert_non_null(f);
 	(void) snprintf(other, sizeof(other), "%s.link", f->path);
 	assert_int_equal(symlink(f->path, other), 0);
 	vferry_error_clear(&err);
