@@ -50,22 +50,37 @@ static void peers_write_through_it(void **state)
 	move_down(&m);
 }
 
-/* Devices that do not keep the promise of the P2P states: this is what the step is for. */
-static void without_p2p_writes_are_lost(void **state)
+static bool loses_a_write(void)
 {
 	struct move m = MOVE_INIT;
 	struct vferry_error err = VFERRY_ERROR_INIT;
+	bool lost;
 
-	(void) state;
 	m.device.p2p_ignored = true;
 	peers_up(&m);
 	move_begin(&m);
 	expect_done(&m);
 	assert_int_equal(machine_judge(m.to.machine, 30 * TEST_SECOND_NS, &m.verdict, &err), 0);
-	assert_true(m.verdict.lost_peer_writes > 0);
-	assert_false(machine_verdict_clean(&m.verdict, 2 * MOVE_VECTORS));
-	assert_non_null(strstr(m.verdict.first_fault, "write into the peer was lost"));
+	lost = m.verdict.lost_peer_writes > 0;
+	assert_int_equal(machine_verdict_clean(&m.verdict, 2 * MOVE_VECTORS), !lost);
+	if (lost)
+		assert_non_null(strstr(m.verdict.first_fault, "write into the peer was lost"));
 	move_down(&m);
+	return lost;
+}
+
+/*
+ * Devices that do not keep the promise of the P2P states: this is what the step is for. On a host that is
+ * slow enough no write may happen to fall between the two stops, so there are several tries.
+ */
+static void without_p2p_writes_are_lost(void **state)
+{
+	bool lost = false;
+
+	(void) state;
+	for (unsigned i = 0; i < 6 && !lost; i++)
+		lost = loses_a_write();
+	assert_true(lost);
 }
 
 static void peers_without_p2p_are_refused(void **state)
