@@ -817,6 +817,9 @@ static void source_free(struct vferry_session *s)
 		s->components[i].stream_source = vf_stream_source_free(s->components[i].stream_source);
 	side->save = vf_executor_free(side->save);
 	side->undo = vf_executor_free(side->undo);
+	/* Nobody is left who would: a device that is closed next must not stay a source of dirt. */
+	if (s->ram)
+		vf_ram_tracking_stop(s->ram);
 	(void) vf_plan_free(side->save_plan);
 	(void) vf_plan_free(side->undo_plan);
 	(void) vf_limiter_free(side->limiter);
