@@ -92,7 +92,7 @@ static int start_machine(struct demo *d, int side, struct vferry_error *err)
 {
 	char devices[DEVICES][280], incoming[300], line[400];
 	const char *argv[] = {
-		"run", "--cpus", "2", "--memory", d->memory, "--guest-args", GUEST_ARGS,
+		"run", "--accel", "soft", "--cpus", "2", "--memory", d->memory, "--guest-args", GUEST_ARGS,
 		"--control", d->control[side], "--device", devices[0], "--device", devices[1],
 		NULL, NULL, NULL,
 	};

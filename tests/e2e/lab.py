@@ -186,11 +186,11 @@ class Machine(Process):
     """`vferry run`."""
 
     def __init__(self, lab, name, devices, *args, memory="64M", guest="rate=20 working-set=8M",
-                 incoming=None):
+                 incoming=None, accel="soft"):
         self.control = lab.path / f"{name}.qmp"
         self.devices = devices
-        command = ["run", "--memory", memory, "--control", self.control, "--guest-args",
-                   f"{guest} {PATIENCE}"]
+        command = ["run", "--accel", accel, "--memory", memory, "--control", self.control,
+                   "--guest-args", f"{guest} {PATIENCE}"]
         for device in devices:
             command += ["--device", f"vfio-user:{device.path}"]
         if incoming:

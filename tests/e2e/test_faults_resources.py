@@ -42,7 +42,7 @@ def test_too_little_hugetlb(lab):
     """More than there is: said at the start, before anybody begins to migrate."""
     free = [line.split()[1] for line in open("/proc/meminfo") if line.startswith("HugePages_Free")]
     size = (int(free[0]) + 512) * 2 if free else 1024
-    result = run("run", "--hugetlb", "--memory", f"{size}M", "--incoming", "tcp:127.0.0.1:0")
+    result = run("run", "--accel", "soft", "--hugetlb", "--memory", f"{size}M", "--incoming", "tcp:127.0.0.1:0")
     assert result.returncode == FAILED and "huge" in result.stderr and "\n" not in result.stderr.strip(), \
         result.stderr
 

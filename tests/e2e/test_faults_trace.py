@@ -91,7 +91,7 @@ def test_killed_while_saving_and_while_loading(lab, monkeypatch):
     assert run("save", saved, "--control", source.control).returncode == UNKNOWN
     assert source.wait() == KILLED
     # What it left says that it is not complete, and is not loaded.
-    result = run("run", "--memory", "64M", "--incoming", f"file:{saved}", cwd=lab.path)
+    result = run("run", "--accel", "soft", "--memory", "64M", "--incoming", f"file:{saved}", cwd=lab.path)
     assert result.returncode == e2e.REFUSED and "saved" in result.stderr, result.stderr
 
     whole = lab.path / "whole"

@@ -317,7 +317,7 @@ def test_json_lines(lab):
     machine.end()
     lab.count = 0
     from lab import VFERRY
-    process = subprocess.Popen([str(VFERRY), "run", "--json", "--paused"], stdout=subprocess.PIPE,
+    process = subprocess.Popen([str(VFERRY), "run", "--accel", "soft", "--json", "--paused"], stdout=subprocess.PIPE,
                                text=True)
     ready = json.loads(process.stdout.readline())
     process.terminate()

@@ -140,7 +140,7 @@ def test_a_record_that_cannot_be_kept_is_a_reason_against(lab, records):
     result = lab.migrate(source, destination.uri, expect=REFUSED)
     assert str(records) in result.stderr
     source.judge()
-    result = run("run", "--memory", "32M", "--incoming", "tcp:127.0.0.1:0", "--record-dir", records)
+    result = run("run", "--accel", "soft", "--memory", "32M", "--incoming", "tcp:127.0.0.1:0", "--record-dir", records)
     assert result.returncode == FAILED and str(records) in result.stderr
 
 

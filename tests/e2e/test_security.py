@@ -78,7 +78,8 @@ def test_another_user_and_the_control_socket(lab):
 def test_another_user_and_a_device(lab):
     device = lab.devices(1)[0]
     open_to_all(lab, device.path)
-    args = ("run", "--memory", "32M", "--files", "/tmp", "--device", f"vfio-user:{device.path}")
+    args = ("run", "--accel", "soft", "--memory", "32M", "--files", "/tmp", "--device",
+            f"vfio-user:{device.path}")
     result = as_nobody(*args)
     assert result.returncode == FAILED, result.stdout
     assert "user 0" not in result.stdout and "ready" not in result.stdout
@@ -94,8 +95,8 @@ def test_a_device_of_another_user(lab):
                                 "--allow-uid", "0"], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline().startswith("ready")
-        args = ("run", "--memory", "32M", "--device", f"vfio-user:{path}", "--control",
-                lab.path / "vm.qmp")
+        args = ("run", "--accel", "soft", "--memory", "32M", "--device", f"vfio-user:{path}",
+                "--control", lab.path / "vm.qmp")
         result = run(*args, cwd=lab.path)
         assert result.returncode == FAILED and f"user {NOBODY}" in result.stderr, result.stderr
         machine = Process(lab, "vm", *args, "--allow-uid", NOBODY)

@@ -205,7 +205,8 @@ def test_another_client_is_turned_away(lab, certificates):
 
 def test_bad_credentials_are_refused_at_the_start(lab, certificates):
     (certificates / "server-key.pem").chmod(0o644)
-    result = run("run", "--memory", "64M", "--incoming", "tcp:127.0.0.1:0", "--tls-creds", certificates)
+    result = run("run", "--accel", "soft", "--memory", "64M", "--incoming", "tcp:127.0.0.1:0", "--tls-creds",
+                 certificates)
     assert result.returncode == FAILED and "chmod 0600" in result.stderr
     (certificates / "client-key.pem").chmod(0o644)
     source = lab.machine("source", [])
@@ -246,7 +247,7 @@ def test_not_allowed(lab, certificates):
 def test_insecure():
     """By address: what other hosts could reach, or be, has to be asked for."""
     for uri in ("tcp:0.0.0.0:0", "tcp::0", "tcp:192.0.2.1:0"):
-        result = run("run", "--memory", "64M", "--incoming", uri)
+        result = run("run", "--accel", "soft", "--memory", "64M", "--incoming", uri)
         assert result.returncode == FAILED, result.stderr
         assert "--insecure" in result.stderr and "--tls-creds" in result.stderr
 

@@ -78,8 +78,8 @@ def test_events_as_lines(lab, monkeypatch):
 
 def test_usage(lab, monkeypatch):
     monkeypatch.setenv("VFERRY_TRACE", "send-nothing=stop")
-    result = run("run", timeout=WAIT)
+    result = run("run", "--accel", "soft", timeout=WAIT)
     assert result.returncode == USAGE and "send-nothing" in result.stderr
     monkeypatch.delenv("VFERRY_TRACE")
-    result = run("run", "--trace", "/nowhere/at/all")
+    result = run("run", "--accel", "soft", "--trace", "/nowhere/at/all")
     assert result.returncode == FAILED and "/nowhere/at/all" in result.stderr

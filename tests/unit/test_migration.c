@@ -108,6 +108,7 @@ static void run_case(unsigned cpus, unsigned devices, unsigned channels, bool pr
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	struct test_machine from, to;
 
+	options.accel = "soft";
 	options.cpus = cpus;
 	options.memory_bytes = 64 << 20;
 	device.precopy = precopy;
@@ -161,6 +162,7 @@ static void peers_write_into_each_other(void **state)
 	struct test_machine from, to;
 
 	(void) state;
+	options.accel = "soft";
 	options.memory_bytes = 256 << 20;
 	options.peers = true;
 	options.guest_args = "working-set=64M rate=60 p2p=on";

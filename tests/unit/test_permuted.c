@@ -118,6 +118,7 @@ static void machine_up(struct test_machine *m, const struct test_device *devices
 	struct machine_options o = MACHINE_OPTIONS_INIT;
 	struct vferry_error err = VFERRY_ERROR_INIT;
 
+	o.accel = "soft";
 	o.cpus = CPUS;
 	o.memory_bytes = MACHINE_MEMORY_MIN;
 	o.guest_args = "working-set=256K rate=2 vectors=4 job-bytes=3000 job-delay-us=700 p2p=on";
