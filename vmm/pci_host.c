@@ -12,14 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AREAS_MAX 16u		/* of one BAR that are used as memory */
-
 struct pci_bar {
 	bool mapped;
 	uint64_t gpa;
 	uint64_t bytes;
-	struct vferry_bar_area area[AREAS_MAX];
+	struct vferry_bar_area area[PCI_HOST_AREAS_MAX];
 	unsigned areas;
+	uint32_t shown;		/* bit n: vCPUs have area n as memory; of memory_lock */
 };
 
 struct pci_slot {
@@ -32,6 +31,9 @@ struct pci_slot {
 
 struct pci_host {
 	struct pci_host_config config;
+	const struct pci_memory_ops *memory;	/* NULL: vCPUs can't have memory directly */
+	void *memory_user;
+	pthread_mutex_t memory_lock;	/* before `lock`: where BARs are changes under both */
 	pthread_mutex_t lock;	/* protects all that follows */
 	pthread_cond_t changed;	/* reachable again, access ended, or pci_host_wake() */
 	uint64_t blocked;
@@ -55,6 +57,7 @@ int pci_host_new(const struct pci_host_config *config, struct pci_host **ret_hos
 	if (!host)
 		return -ENOMEM;
 	host->config = *config;
+	(void) pthread_mutex_init(&host->memory_lock, NULL);
 	(void) pthread_mutex_init(&host->lock, NULL);
 	(void) pthread_cond_init(&host->changed, NULL);
 	*ret_host = host;
@@ -66,9 +69,47 @@ struct pci_host *pci_host_free(struct pci_host *host)
 	if (host) {
 		(void) pthread_cond_destroy(&host->changed);
 		(void) pthread_mutex_destroy(&host->lock);
+		(void) pthread_mutex_destroy(&host->memory_lock);
 		free(host);
 	}
 	return NULL;
+}
+
+void pci_host_set_memory(struct pci_host *host, const struct pci_memory_ops *ops, void *user)
+{
+	host->memory = ops;
+	host->memory_user = user;
+}
+
+/* ---- memory that vCPUs have directly; under memory_lock ---- */
+
+static unsigned memory_id(unsigned slot, unsigned bar, unsigned area)
+{
+	return (slot * VFERRY_BAR_COUNT + bar) * PCI_HOST_AREAS_MAX + area;
+}
+
+static void hide_memory_locked(struct pci_host *host, unsigned slot, unsigned index)
+{
+	struct pci_bar *bar = &host->slot[slot].bar[index];
+
+	for (unsigned a = 0; a < bar->areas; a++)
+		if (bar->shown & 1u << a)
+			host->memory->unmap(host->memory_user, memory_id(slot, index, a));
+	bar->shown = 0;
+}
+
+static void show_memory_locked(struct pci_host *host, unsigned slot, unsigned index)
+{
+	struct pci_bar *bar = &host->slot[slot].bar[index];
+
+	if (!host->memory || !bar->mapped || host->slot[slot].unreachable ||
+	    !pci_host_owns(host, bar->gpa) || !pci_host_owns(host, bar->gpa + bar->bytes - 1))
+		return;
+	for (unsigned a = 0; a < bar->areas; a++)
+		if (host->memory->map(host->memory_user, memory_id(slot, index, a),
+				      bar->gpa + bar->area[a].offset, bar->area[a].bytes,
+				      bar->area[a].host))
+			bar->shown |= 1u << a;
 }
 
 int pci_host_add(struct pci_host *host, unsigned slot, const struct pci_function_ops *ops,
@@ -94,12 +135,16 @@ void pci_host_remove(struct pci_host *host, unsigned slot)
 {
 	if (slot >= PCI_HOST_SLOTS)
 		return;
+	pthread_mutex_lock(&host->memory_lock);
+	for (unsigned b = 0; b < VFERRY_BAR_COUNT; b++)
+		hide_memory_locked(host, slot, b);
 	pthread_mutex_lock(&host->lock);
 	host->slot[slot].ops = NULL;
 	while (host->slot[slot].under_way > 0)
 		pthread_cond_wait(&host->changed, &host->lock);
 	memset(&host->slot[slot], 0, sizeof(host->slot[slot]));
 	pthread_mutex_unlock(&host->lock);
+	pthread_mutex_unlock(&host->memory_lock);
 }
 
 static void find_areas(const struct pci_slot *slot, unsigned index, struct pci_bar *bar)
@@ -107,7 +152,7 @@ static void find_areas(const struct pci_slot *slot, unsigned index, struct pci_b
 	bar->areas = 0;
 	if (!slot->ops || !slot->ops->bar_area)
 		return;
-	while (bar->areas < AREAS_MAX) {
+	while (bar->areas < PCI_HOST_AREAS_MAX) {
 		struct vferry_bar_area area;
 
 		if (slot->ops->bar_area(slot->user, index, bar->areas, &area) < 0)
@@ -133,21 +178,31 @@ void pci_host_bar_changed(struct pci_host *host, unsigned slot, unsigned bar, bo
 	pthread_mutex_unlock(&host->lock);
 	if (now.mapped)
 		find_areas(&reach, bar, &now);
+	pthread_mutex_lock(&host->memory_lock);
+	hide_memory_locked(host, slot, bar);
 	pthread_mutex_lock(&host->lock);
 	host->slot[slot].bar[bar] = now;
 	pthread_mutex_unlock(&host->lock);
+	show_memory_locked(host, slot, bar);
+	pthread_mutex_unlock(&host->memory_lock);
 }
 
 void pci_host_bars_reachable(struct pci_host *host, unsigned slot, bool reachable)
 {
 	if (slot >= PCI_HOST_SLOTS)
 		return;
+	pthread_mutex_lock(&host->memory_lock);
 	pthread_mutex_lock(&host->lock);
 	host->slot[slot].unreachable = !reachable;
 	pthread_cond_broadcast(&host->changed);
 	while (!reachable && host->slot[slot].under_way > 0)
 		pthread_cond_wait(&host->changed, &host->lock);
 	pthread_mutex_unlock(&host->lock);
+	for (unsigned b = 0; b < VFERRY_BAR_COUNT; b++) {
+		hide_memory_locked(host, slot, b);
+		show_memory_locked(host, slot, b);
+	}
+	pthread_mutex_unlock(&host->memory_lock);
 }
 
 void pci_host_wake(struct pci_host *host)

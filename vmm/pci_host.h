@@ -11,8 +11,13 @@
  * until they are back, or until its vCPU is told to stop: it then ends with -EAGAIN and is counted,
  * because no vCPU should be running at that time at all.
  *
+ * A machine whose vCPUs can have memory directly (KVM's memory slots) gives a table for it; what a
+ * function offers as memory is then taken in and out of the guest's address space as BARs move and
+ * come in and out of reach. Where that fails, accesses come here as ever.
+ *
  * Threads: all functions may be called from any thread; slots are added before vCPUs run. One lock
- * protects where BARs are and is never held while a function is called.
+ * protects where BARs are and is never held while a function is called; another, taken before it,
+ * is held over the calls of the memory table, and so keeps them in their order.
  */
 #ifndef VMM_PCI_HOST_H
 #define VMM_PCI_HOST_H
@@ -24,6 +29,8 @@
 
 #define PCI_HOST_SLOTS		32u	/* function 0 of each device of bus 0 */
 #define PCI_HOST_ECAM_BYTES	(1ull << 20)
+#define PCI_HOST_AREAS_MAX	16u	/* of one BAR that are used as memory */
+#define PCI_HOST_MEMORY_IDS	(PCI_HOST_SLOTS * VFERRY_BAR_COUNT * PCI_HOST_AREAS_MAX)
 
 struct pci_host;
 
@@ -44,8 +51,19 @@ struct pci_host_config {
 	uint64_t window64, window64_bytes;
 };
 
+/* Memory that vCPUs access without anybody's help. */
+struct pci_memory_ops {
+	/* Area @id (below PCI_HOST_MEMORY_IDS) is at @gpa now. false: it can't be, for now. */
+	bool (*map)(void *user, unsigned id, uint64_t gpa, uint64_t bytes, void *host);
+	/* Returns when no vCPU accesses it any more. */
+	void (*unmap)(void *user, unsigned id);
+};
+
 int pci_host_new(const struct pci_host_config *config, struct pci_host **ret_host);
 struct pci_host *pci_host_free(struct pci_host *host);	/* NULL is fine; returns NULL */
+
+/* Before functions are added; both are borrowed. */
+void pci_host_set_memory(struct pci_host *host, const struct pci_memory_ops *ops, void *user);
 
 /* -EEXIST: that slot is taken; -EINVAL: 0 < slot < PCI_HOST_SLOTS. @ops is borrowed. */
 int pci_host_add(struct pci_host *host, unsigned slot, const struct pci_function_ops *ops,

@@ -219,6 +219,77 @@ static void test_memory(void **state)
 	assert_int_equal(b->f[0].writes, 3);
 }
 
+/* What a machine was told to map: one area at most in these tests. */
+struct direct {
+	unsigned id, maps, unmaps;
+	uint64_t gpa, bytes;	/* 0 bytes: none */
+	void *host;
+	bool refuse;
+};
+
+static bool direct_map(void *user, unsigned id, uint64_t gpa, uint64_t bytes, void *host)
+{
+	struct direct *d = user;
+
+	assert_true(id < PCI_HOST_MEMORY_IDS && d->bytes == 0);
+	if (d->refuse)
+		return false;
+	*d = (struct direct) { .id = id, .maps = d->maps + 1, .unmaps = d->unmaps, .gpa = gpa,
+			       .bytes = bytes, .host = host };
+	return true;
+}
+
+static void direct_unmap(void *user, unsigned id)
+{
+	struct direct *d = user;
+
+	assert_true(d->bytes != 0 && d->id == id);
+	d->bytes = 0;
+	d->unmaps++;
+}
+
+/* The vCPUs' own memory follows the BAR: where it is, whether it decodes, whether it is in reach. */
+static void test_direct_memory(void **state)
+{
+	static const struct pci_memory_ops memory = { .map = direct_map, .unmap = direct_unmap };
+	struct bench *b = *state;
+	struct direct d = { 0 };
+
+	pci_host_set_memory(b->host, &memory, &d);
+	b->f[0].memory_bytes = 4096;
+	pci_host_bar_changed(b->host, 1, 2, true, W64, 0x3000);
+	assert_true(d.maps == 1 && d.gpa == W64 + 4096 && d.bytes == 4096);
+	assert_ptr_equal(d.host, b->f[0].memory);
+	pci_host_bar_changed(b->host, 1, 2, true, W64 + 0x10000, 0x3000);
+	assert_true(d.maps == 2 && d.unmaps == 1 && d.gpa == W64 + 0x11000);
+	pci_host_bar_changed(b->host, 1, 2, false, W64 + 0x10000, 0x3000);
+	assert_true(d.maps == 2 && d.unmaps == 2 && d.bytes == 0);
+	/* Out of reach, moved meanwhile, and back. */
+	pci_host_bar_changed(b->host, 1, 2, true, W64, 0x3000);
+	pci_host_bars_reachable(b->host, 1, false);
+	assert_true(d.bytes == 0 && d.unmaps == 3);
+	pci_host_bar_changed(b->host, 1, 2, true, W64 + 0x20000, 0x3000);
+	assert_true(d.bytes == 0 && d.maps == 3);
+	pci_host_bars_reachable(b->host, 1, true);
+	assert_true(d.gpa == W64 + 0x21000 && d.bytes == 4096);
+	/* A BAR that is not in a window, or not wholly, lies over something else. */
+	pci_host_bar_changed(b->host, 1, 2, true, 0x40000000, 0x3000);
+	assert_true(d.bytes == 0);
+	pci_host_bar_changed(b->host, 1, 2, true, W64 + (1ull << 40) - 0x2000, 0x3000);
+	assert_true(d.bytes == 0);
+	/* What the machine refuses is reached as ever. */
+	d.refuse = true;
+	pci_host_bar_changed(b->host, 1, 2, true, W64, 0x3000);
+	put(b, W64 + 4096, 8, 7);
+	assert_true(*(uint64_t *) (void *) b->f[0].memory == 7);
+	/* Gone with its function. */
+	d.refuse = false;
+	pci_host_bar_changed(b->host, 1, 2, true, W64, 0x3000);
+	assert_true(d.bytes == 4096);
+	pci_host_remove(b->host, 1);
+	assert_true(d.bytes == 0);
+}
+
 static bool told_to_stop(void *user)
 {
 	return atomic_load((atomic_bool *) user);
@@ -319,6 +390,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_config_space, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bars, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_direct_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_out_of_reach, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_access_under_way, setup, teardown),
 	};
