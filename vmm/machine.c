@@ -6,6 +6,7 @@
 #include "machine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,26 +19,20 @@
 
 /* ---- accelerators ---- */
 
-static int kvm_probe(struct vferry_error *err)
-{
-	return vferry_error_set(err, -ENOTSUP, "no-kvm-machine", "kvm",
-				"accelerator kvm is not part of this build: it has no KVM machine; use --accel soft");
-}
-
-/* The place that the KVM machine takes. */
-static const struct machine_accel machine_accel_kvm = {
-	.name = "kvm",
-	.summary = "real guests; not part of this build",
-	.probe = kvm_probe,
-};
-
 /* `auto` takes the first whose probe succeeds. */
 static const struct machine_accel *const accels[] = { &machine_accel_kvm, &machine_accel_soft };
 
 #define ACCELS (sizeof(accels) / sizeof(accels[0]))
 
-static int choose_accel(const char *name, const struct machine_accel **ret, struct vferry_error *err)
+int machine_open_kvm(void)
 {
+	return open("/dev/kvm", O_RDWR | O_CLOEXEC);
+}
+
+static int choose_accel(const struct machine_options *options, const struct machine_accel **ret,
+			struct vferry_error *err)
+{
+	const char *name = options->accel;
 	bool any = !name || strcmp(name, "auto") == 0;
 	struct vferry_error last = VFERRY_ERROR_INIT;
 
@@ -47,7 +42,7 @@ static int choose_accel(const char *name, const struct machine_accel **ret, stru
 		if (!any && strcmp(name, accels[i]->name) != 0)
 			continue;
 		vferry_error_clear(&last);
-		r = accels[i]->probe(any ? &last : err);
+		r = accels[i]->probe(options, any ? &last : err);
 		if (r == 0) {
 			*ret = accels[i];
 			return 0;
@@ -73,22 +68,52 @@ const char *machine_name_guest(size_t index, const char **ret_summary)
 	return machine_accel_soft.guest(index, ret_summary);
 }
 
+/* ---- words of options ---- */
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
 static const char *const gic_names[] = { "off", "v3", "v4.0", "v4.1" };
+static const char *const irqchip_names[] = { "", "kernel", "split" };
+static const char *const dirty_names[] = { "auto", "log", "ring" };
+
+static int find_word(const char *word, const char *const *words, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (*word && strcmp(word, words[i]) == 0)
+			return (int) i;
+	return -EINVAL;
+}
 
 int machine_gic_parse(const char *word, enum machine_gic *ret)
 {
-	for (unsigned i = 0; i < sizeof(gic_names) / sizeof(gic_names[0]); i++) {
-		if (strcmp(word, gic_names[i]) == 0) {
-			*ret = (enum machine_gic) i;
-			return 0;
-		}
-	}
-	return -EINVAL;
+	int found = find_word(word, gic_names, COUNT(gic_names));
+
+	if (found >= 0)
+		*ret = (enum machine_gic) found;
+	return found < 0 ? found : 0;
+}
+
+int machine_irqchip_parse(const char *word, enum machine_irqchip *ret)
+{
+	int found = find_word(word, irqchip_names, COUNT(irqchip_names));
+
+	if (found >= 0)
+		*ret = (enum machine_irqchip) found;
+	return found < 0 ? found : 0;
+}
+
+int machine_dirty_parse(const char *word, enum machine_dirty *ret)
+{
+	int found = find_word(word, dirty_names, COUNT(dirty_names));
+
+	if (found >= 0)
+		*ret = (enum machine_dirty) found;
+	return found < 0 ? found : 0;
 }
 
 const char *machine_gic_name(enum machine_gic gic)
 {
-	return (unsigned) gic < sizeof(gic_names) / sizeof(gic_names[0]) ? gic_names[gic] : "?";
+	return (unsigned) gic < COUNT(gic_names) ? gic_names[gic] : "?";
 }
 
 /* ---- devices ---- */
@@ -212,6 +237,7 @@ static int choose_slot(const struct machine *machine, const char *address,
 static int open_device(struct machine *machine, const struct machine_device_options *options,
 		       const struct vferry_trust *trust, struct vferry_error *err)
 {
+	const struct machine_layout *layout = machine->accel->layout;
 	struct machine_slot *slot = &machine->slot[machine->slots];
 	int chosen = choose_slot(machine, options->address, err);
 	struct vferry_device_options open;
@@ -227,7 +253,7 @@ static int open_device(struct machine *machine, const struct machine_device_opti
 		.size = sizeof(open),
 		.address = address,
 		.requester_id = (uint32_t) chosen << 3,
-		.intx_pin = (uint32_t) chosen,
+		.intx_pin = layout->intx_first + (uint32_t) chosen % layout->intx_pins,
 		.irqs = machine->irqs,
 		.callbacks = &device_callbacks,
 		.user = slot,
@@ -264,8 +290,10 @@ static int open_devices(struct machine *machine, const struct machine_options *o
 static int check_options(const struct machine_options *options, const struct machine_accel *accel,
 			 struct vferry_error *err)
 {
-	uint64_t granule = options->hugetlb ? HUGE_PAGE : 4096;
+	uint64_t granule = options->hugetlb ? HUGE_PAGE : 4096, memory_max = 0;
 
+	for (unsigned i = 0; i < MACHINE_RAM_RANGES; i++)
+		memory_max += accel->layout->ram[i].bytes_max;
 	if (options->size != sizeof(*options))
 		return vferry_error_set(err, -EINVAL, "bad-options", "machine",
 					"options of another version");
@@ -274,17 +302,37 @@ static int check_options(const struct machine_options *options, const struct mac
 					"%u vCPUs: 1 to %u are possible", options->cpus,
 					MACHINE_CPUS_MAX);
 	if (options->memory_bytes < MACHINE_MEMORY_MIN ||
-	    options->memory_bytes > accel->layout->memory_max || options->memory_bytes % granule)
+	    options->memory_bytes > memory_max || options->memory_bytes % granule)
 		return vferry_error_set(err, -EINVAL, "bad-memory", "machine",
 					"%llu bytes of memory: 16 MiB to %llu GiB, in units of %llu bytes",
 					(unsigned long long) options->memory_bytes,
-					(unsigned long long) (accel->layout->memory_max >> 30),
+					(unsigned long long) (memory_max >> 30),
 					(unsigned long long) granule);
 	if (options->device_count > MACHINE_DEVICES_MAX)
 		return vferry_error_set(err, -EINVAL, "too-many-devices", "machine",
 					"%zu devices: at most %u are possible",
 					options->device_count, MACHINE_DEVICES_MAX);
 	return 0;
+}
+
+static int create_ram(struct machine *machine, const struct machine_options *options,
+		      struct vferry_error *err)
+{
+	const struct machine_layout *layout = machine->accel->layout;
+	uint32_t flags = (options->hugetlb ? VFERRY_RAM_HUGETLB : 0) |
+			 (options->dump_memory ? VFERRY_RAM_DUMPED : 0);
+	uint64_t left = options->memory_bytes;
+	int r = vferry_ram_new(&machine->ram);
+
+	for (unsigned i = 0; r >= 0 && left > 0; i++) {
+		uint64_t max = layout->ram[i].bytes_max, bytes = left < max ? left : max;
+		char name[8];
+
+		(void) snprintf(name, sizeof(name), "ram%u", i);
+		r = vferry_ram_create_block(machine->ram, name, layout->ram[i].gpa, bytes, flags, err);
+		left -= bytes;
+	}
+	return r < 0 ? r : 0;
 }
 
 static int make_irq_plan(struct machine *machine, struct vferry_error *err)
@@ -300,7 +348,7 @@ int machine_new(const struct machine_options *options, struct machine **ret_mach
 {
 	const struct machine_accel *accel = NULL;
 	struct machine *machine;
-	int r = choose_accel(options->accel, &accel, err);
+	int r = choose_accel(options, &accel, err);
 
 	if (r == 0)
 		r = check_options(options, accel, err);
@@ -311,18 +359,12 @@ int machine_new(const struct machine_options *options, struct machine **ret_mach
 		return vferry_error_set(err, -ENOMEM, "no-memory", "machine", "no memory");
 	machine->accel = accel;
 	machine->cpus = options->cpus;
-	machine->gic = options->gic;
 	machine->hugetlb = options->hugetlb;
 	machine->paused = options->paused;
 	if (options->callbacks)
 		machine->callbacks = *options->callbacks;
 	machine->user = options->user;
-	r = vferry_ram_new(&machine->ram);
-	if (r >= 0)
-		r = vferry_ram_create_block(machine->ram, "ram0", accel->layout->ram_gpa,
-					    options->memory_bytes,
-					    (options->hugetlb ? VFERRY_RAM_HUGETLB : 0) |
-					    (options->dump_memory ? VFERRY_RAM_DUMPED : 0), err);
+	r = create_ram(machine, options, err);
 	if (r >= 0)
 		r = pci_host_new(&accel->layout->pci, &machine->pci);
 	if (r >= 0)
@@ -415,11 +457,9 @@ int machine_reset(struct machine *machine, struct vferry_error *err)
 	return r;
 }
 
-/* v4.0 and v4.1 differ in the host only: the guest sees the same. */
 void machine_describe(const struct machine *machine, char *to, size_t size)
 {
-	(void) snprintf(to, size, "%s-arm64-v1 cpus=%u gic=%s", machine->accel->name, machine->cpus,
-			machine->gic == MACHINE_GIC_OFF ? "off" : "v3");
+	machine->accel->describe(machine, to, size);
 }
 
 struct vferry_ram *machine_ram(struct machine *machine)
@@ -512,7 +552,6 @@ void machine_get_info(struct machine *machine, struct machine_info *ret_info)
 	machine_describe(machine, ret_info->description, sizeof(ret_info->description));
 	ret_info->cpus = machine->cpus;
 	ret_info->memory_bytes = vferry_ram_bytes(machine->ram);
-	ret_info->gic = machine->gic;
 	ret_info->hugetlb = machine->hugetlb;
 	ret_info->paused_at_start = machine->paused;
 	ret_info->blocked_accesses = pci_host_blocked(machine->pci);

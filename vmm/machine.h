@@ -4,9 +4,9 @@
  *
  * A machine is guest RAM, vCPUs, an interrupt controller, a PCI host and the devices passed through
  * to it; nothing else. What runs the vCPUs is an accelerator, one table of functions each
- * (machine_accel.h): `soft` runs guest programs written in C on threads and needs nothing from the
- * kernel; `kvm` takes the same place. The machine is an embedder of libvferry like any other: it
- * uses <vferry/...> only.
+ * (machine_accel.h): `kvm` runs a guest on the kernel's KVM; `soft` runs guest programs written in C
+ * on threads and needs nothing from the kernel. The machine is an embedder of libvferry like any
+ * other: it uses <vferry/...> only.
  *
  * A machine is made stopped. machine_start() and machine_stop() are what a session calls through
  * machine_session_ops(), and what `stop` and `cont` of the control socket call; a destination's
@@ -40,13 +40,34 @@ struct machine;
 enum machine_gic {
 	MACHINE_GIC_OFF = 0,		/* no interrupt controller: guests poll */
 	MACHINE_GIC_V3 = 1,
-	MACHINE_GIC_V4_0 = 2,		/* default: vectors can be forwarded, pending ones not read back */
+	MACHINE_GIC_V4_0 = 2,		/* vectors can be forwarded, pending ones not read back */
 	MACHINE_GIC_V4_1 = 3,
+	MACHINE_GIC_DEFAULT = 4,	/* v4.0 where there is a GIC; else nothing */
 };
 
 /** "off", "v3", "v4.0", "v4.1"; -EINVAL for any other word. */
 int machine_gic_parse(const char *word, enum machine_gic *ret);
 const char *machine_gic_name(enum machine_gic gic);
+
+/* Where KVM's interrupt controllers are. */
+enum machine_irqchip {
+	MACHINE_IRQCHIP_DEFAULT = 0,	/* kernel, with KVM; else nothing */
+	MACHINE_IRQCHIP_KERNEL = 1,
+	MACHINE_IRQCHIP_SPLIT = 2,	/* LAPICs in the kernel, IOAPIC here */
+};
+
+/** "kernel", "split"; -EINVAL for any other word. */
+int machine_irqchip_parse(const char *word, enum machine_irqchip *ret);
+
+/* How KVM tells which pages the guest wrote. */
+enum machine_dirty {
+	MACHINE_DIRTY_AUTO = 0,		/* what is better here */
+	MACHINE_DIRTY_LOG = 1,
+	MACHINE_DIRTY_RING = 2,
+};
+
+/** "auto", "log", "ring"; -EINVAL for any other word. */
+int machine_dirty_parse(const char *word, enum machine_dirty *ret);
 
 /* What the guest's counter does while the machine is stopped (--guest-time). */
 enum machine_guest_time {
@@ -66,6 +87,8 @@ struct machine_callbacks {
 	void (*console)(void *user, const char *line);
 	/* The guest powered off: its vCPUs are parking by themselves. May be NULL. */
 	void (*power_off)(void *user);
+	/* The guest asked for a reset: its vCPUs are parking until machine_reset(). May be NULL. */
+	void (*reset)(void *user);
 	/* Warnings of the machine (an unreachable device, a line the kernel would log). May be NULL. */
 	void (*log)(void *user, const char *line);
 };
@@ -77,7 +100,10 @@ struct machine_options {
 	uint64_t memory_bytes;		/* multiple of 4096 (2 MiB with hugetlb) */
 	bool hugetlb;
 	bool dump_memory;		/* guest memory is part of core dumps */
-	enum machine_gic gic;
+	enum machine_gic gic;		/* soft */
+	enum machine_irqchip irqchip;	/* kvm */
+	enum machine_dirty dirty;	/* kvm */
+	int kvm;			/* /dev/kvm, open; borrowed during machine_new(); -1: is opened */
 	const char *guest;		/* name of a guest program; NULL = "worker" */
 	const char *guest_args;		/* "key=value ..." as a kernel's command line; NULL = none */
 	const struct machine_device_options *devices;	/* borrowed during machine_new() */
@@ -93,7 +119,13 @@ struct machine_options {
 };
 
 #define MACHINE_OPTIONS_INIT { .size = sizeof(struct machine_options), .accel = "auto", .cpus = 1, \
-	.memory_bytes = 256ull << 20, .gic = MACHINE_GIC_V4_0, .guest = "worker" }
+	.memory_bytes = 256ull << 20, .gic = MACHINE_GIC_DEFAULT, .kvm = -1, .guest = "worker" }
+
+/**
+ * machine_open_kvm() - /dev/kvm, for machine_options.kvm, before the process gives up opening files
+ * Return: a descriptor; -1 there is none that could be opened: machine_new() then says why.
+ */
+int machine_open_kvm(void);
 
 /**
  * machine_new() - everything but running vCPUs
@@ -201,16 +233,19 @@ bool machine_verdict_clean(const struct machine_verdict *verdict, uint64_t allow
 /* ---- figures ---- */
 
 struct machine_info {
-	const char *accel;		/* "soft" */
+	const char *accel;		/* "kvm", "soft" */
 	const char *guest;
 	char description[64];		/* what both sides of a migration must agree on */
 	unsigned cpus;
 	uint64_t memory_bytes;
-	enum machine_gic gic;
+	enum machine_gic gic;		/* OFF where there is none */
+	const char *irqchip;		/* "gic", "kernel", "none" */
+	const char *dirty;		/* who tells what vCPUs wrote: "kvm-log", "kvm-ring", "vmm" */
 	bool hugetlb;
 	bool paused_at_start;
 	bool running;
 	bool powered_off;
+	bool reset_wanted;		/* the guest asked for a reset that is not done yet */
 	unsigned throttle_percent;
 	uint64_t counter_ns;		/* the guest's counter */
 	uint64_t last_stop_ns;		/* how long the last machine_stop() took */

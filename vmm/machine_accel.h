@@ -13,10 +13,17 @@
 #include "machine.h"
 #include "pci_host.h"
 
+#define MACHINE_RAM_RANGES 2u
+
+/* RAM fills the ranges in their order; each that is used is one block. */
 struct machine_layout {
-	uint64_t ram_gpa;
-	uint64_t memory_max;
+	struct {
+		uint64_t gpa;
+		uint64_t bytes_max;
+	} ram[MACHINE_RAM_RANGES];
 	struct pci_host_config pci;
+	/* INTx of slot n is pin intx_first + n % intx_pins of the interrupt controller. */
+	uint32_t intx_first, intx_pins;
 };
 
 struct machine_accel {
@@ -24,7 +31,9 @@ struct machine_accel {
 	const char *summary;
 	const struct machine_layout *layout;
 	/* 0 if it can be used here; else why not. `auto` takes the first that can. */
-	int (*probe)(struct vferry_error *err);
+	int (*probe)(const struct machine_options *options, struct vferry_error *err);
+	/* What both sides of a migration must agree on. */
+	void (*describe)(const struct machine *machine, char *to, size_t size);
 	/* RAM and PCI host exist, devices do not. Sets machine->accel_data. */
 	int (*create)(struct machine *machine, const struct machine_options *options,
 		      struct vferry_error *err);
@@ -39,7 +48,8 @@ struct machine_accel {
 	int (*command)(struct machine *machine, const char *text, char *reply, size_t reply_size,
 		       struct vferry_error *err);
 	void (*verdict)(struct machine *machine, struct machine_verdict *ret_verdict);
-	/* running, powered_off, throttle_percent, counter_ns, last_stop_ns, starts, stops, guest */
+	/* running, powered_off, reset_wanted, throttle_percent, counter_ns, last_stop_ns, starts, stops, guest, gic,
+	 * irqchip, dirty */
 	void (*get_info)(struct machine *machine, struct machine_info *ret_info);
 	bool (*is_loaded)(struct machine *machine);
 	/* vCPUs, clock, interrupt controller; they live as long as the machine. NULL ends. */
@@ -60,7 +70,6 @@ struct machine {
 	struct machine_callbacks callbacks;
 	void *user;
 	unsigned cpus;
-	enum machine_gic gic;
 	bool hugetlb;
 	bool paused;
 	struct vferry_ram *ram;
@@ -70,6 +79,7 @@ struct machine {
 	size_t slots;
 };
 
+extern const struct machine_accel machine_accel_kvm;
 extern const struct machine_accel machine_accel_soft;
 
 /* What both sides of a migration must agree on. */

@@ -32,9 +32,12 @@ static struct json_object *info_json(const struct machine_info *info)
 	put_number(o, "cpus", info->cpus);
 	put_number(o, "memory_bytes", info->memory_bytes);
 	put_text(o, "gic", machine_gic_name(info->gic));
+	put_text(o, "irqchip", info->irqchip);
+	put_text(o, "dirty", info->dirty);
 	put_bool(o, "hugetlb", info->hugetlb);
 	put_bool(o, "running", info->running);
 	put_bool(o, "powered_off", info->powered_off);
+	put_bool(o, "reset_wanted", info->reset_wanted);
 	put_number(o, "throttle_percent", info->throttle_percent);
 	put_number(o, "counter_ns", info->counter_ns);
 	put_number(o, "last_stop_ns", info->last_stop_ns);

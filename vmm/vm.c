@@ -13,6 +13,8 @@
 
 #include "vm_internal.h"
 
+#define EXIT_RESET_FAILED 3
+
 const char *vm_state_name(enum vm_state state)
 {
 	static const char *const names[] = {
@@ -103,6 +105,11 @@ static void on_power_off(void *user)
 	vm_tell(user, VM_NEWS_POWER_OFF, 0, NULL);
 }
 
+static void on_reset(void *user)
+{
+	vm_tell(user, VM_NEWS_RESET, 0, NULL);
+}
+
 static void on_log(void *user, const char *line)
 {
 	vm_tell(user, VM_NEWS_LOG, 0, line);
@@ -137,6 +144,26 @@ static void power_off(struct vm *vm)
 		vm_cancel(vm);
 	}
 	vm_power_off_done(vm);
+}
+
+/*
+ * Not while a session holds the machine: it is stopped for its switchover then, and the wish is part
+ * of its state. Whichever side starts it is told anew.
+ */
+static void reset(struct vm *vm)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	bool failed = false;
+
+	(void) pthread_mutex_lock(&vm->run_lock);
+	if (machine_is_running(vm->machine) && !(vm->outgoing && vm->outgoing->holds))
+		failed = machine_reset(vm->machine, &err) < 0;
+	(void) pthread_mutex_unlock(&vm->run_lock);
+	if (failed) {
+		vm_log(vm, "the guest asked for a reset, which failed: %s", err.message);
+		vm->exit_code = EXIT_RESET_FAILED;
+		vm_quit(vm, VM_SHUTDOWN_ERROR);
+	}
 }
 
 bool vm_should_quit(const struct vm *vm)
@@ -177,6 +204,9 @@ static void handle(struct vm *vm, const struct vm_news *news)
 		break;
 	case VM_NEWS_POWER_OFF:
 		power_off(vm);
+		break;
+	case VM_NEWS_RESET:
+		reset(vm);
 		break;
 	case VM_NEWS_SESSION:
 		break;
@@ -435,7 +465,7 @@ int vm_new(const struct vm_options *options, struct vm **ret_vm, struct vferry_e
 	vm->options = *options;
 	vm->machine_callbacks = (struct machine_callbacks) {
 		.size = sizeof(vm->machine_callbacks), .console = on_console,
-		.power_off = on_power_off, .log = on_log,
+		.power_off = on_power_off, .reset = on_reset, .log = on_log,
 	};
 	vm->parameters.session = (struct vferry_parameters) VFERRY_PARAMETERS_INIT;
 	vm->parameters.session.channels = 2;

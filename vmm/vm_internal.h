@@ -26,6 +26,7 @@ enum vm_news_kind {
 	VM_NEWS_CONSOLE,	/* text */
 	VM_NEWS_LOG,		/* text */
 	VM_NEWS_POWER_OFF,
+	VM_NEWS_RESET,
 	VM_NEWS_SESSION,	/* a session's status may have changed */
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* soft_accel.c - the soft machine as an accelerator (machine_accel.h). */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <vferry/irqchip.h>
@@ -10,16 +11,17 @@
 
 struct soft_accel {
 	struct soft_machine *machine;
+	enum machine_gic kind;
 	struct soft_component_storage *components;
 	struct vferry_gic *gic;		/* NULL: the machine has none */
 };
 
 static const struct machine_layout layout = {
-	.ram_gpa = SOFT_RAM_BASE,
-	.memory_max = SOFT_MEMORY_MAX,
+	.ram = { { .gpa = SOFT_RAM_BASE, .bytes_max = SOFT_MEMORY_MAX } },
 	.pci = { .ecam = SOFT_ECAM_BASE,
 		 .window32 = SOFT_WINDOW32_BASE, .window32_bytes = SOFT_WINDOW32_BYTES,
 		 .window64 = SOFT_WINDOW64_BASE, .window64_bytes = SOFT_WINDOW64_BYTES },
+	.intx_pins = SOFT_SPIS,
 };
 
 static struct soft_machine *soft_of(struct machine *machine)
@@ -27,10 +29,20 @@ static struct soft_machine *soft_of(struct machine *machine)
 	return ((struct soft_accel *) machine->accel_data)->machine;
 }
 
-static int probe(struct vferry_error *err)
+static int probe(const struct machine_options *options, struct vferry_error *err)
 {
+	(void) options;
 	(void) err;
 	return 0;
+}
+
+/* v4.0 and v4.1 differ in the host only: the guest sees the same. */
+static void describe(const struct machine *machine, char *to, size_t size)
+{
+	const struct soft_accel *accel = machine->accel_data;
+
+	(void) snprintf(to, size, "soft-arm64-v1 cpus=%u gic=%s", machine->cpus,
+			accel->kind == MACHINE_GIC_OFF ? "off" : "v3");
 }
 
 static void destroy(struct machine *machine)
@@ -110,9 +122,11 @@ static int create(struct machine *machine, const struct machine_options *options
 		  struct vferry_error *err)
 {
 	const char *name = options->guest ? options->guest : "worker";
+	enum machine_gic kind = options->gic == MACHINE_GIC_DEFAULT ? MACHINE_GIC_V4_0
+								    : options->gic;
 	struct soft_config config = {
 		.cpus = options->cpus,
-		.gic = gic_kind(options->gic),
+		.gic = gic_kind(kind),
 		.guest_time = options->guest_time,
 		.program = soft_program_find(name),
 		.args = options->guest_args,
@@ -128,6 +142,9 @@ static int create(struct machine *machine, const struct machine_options *options
 	struct soft_accel *accel;
 	int r;
 
+	if (options->irqchip != MACHINE_IRQCHIP_DEFAULT || options->dirty != MACHINE_DIRTY_AUTO)
+		return vferry_error_set(err, -EINVAL, "kvm-only", "machine",
+					"--irqchip and --dirty are KVM's: the soft machine has --gic");
 	if (!config.program)
 		return vferry_error_set(err, -EINVAL, "no-such-guest", "machine",
 					"there is no guest program \"%s\"", name);
@@ -135,6 +152,7 @@ static int create(struct machine *machine, const struct machine_options *options
 	if (!accel)
 		return -ENOMEM;
 	machine->accel_data = accel;
+	accel->kind = kind;
 	r = soft_machine_new(&config, &accel->machine, err);
 	if (r == 0)
 		r = soft_components_new(accel->machine, &accel->components);
@@ -185,6 +203,9 @@ static void get_info(struct machine *machine, struct machine_info *ret_info)
 {
 	struct soft_machine *m = soft_of(machine);
 
+	ret_info->gic = ((struct soft_accel *) machine->accel_data)->kind;
+	ret_info->irqchip = ret_info->gic == MACHINE_GIC_OFF ? "none" : "gic";
+	ret_info->dirty = "vmm";
 	pthread_mutex_lock(&m->lock);
 	ret_info->guest = m->config.program->name;
 	ret_info->powered_off = atomic_load(&m->powered_off);
@@ -234,6 +255,7 @@ const struct machine_accel machine_accel_soft = {
 	.summary = "guest programs on threads, a GICv3 with ITS in software; runs anywhere",
 	.layout = &layout,
 	.probe = probe,
+	.describe = describe,
 	.create = create,
 	.destroy = destroy,
 	.get_sink = get_sink,
