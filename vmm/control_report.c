@@ -321,7 +321,7 @@ static const struct {
 	COUNT(peer_writes), COUNT(lost_peer_writes), COUNT(resets), COUNT(voided_jobs),
 	COUNT(bus_errors), COUNT(interrupts), COUNT(spurious), COUNT(unknown_interrupts),
 	COUNT(longest_gap_ns), COUNT(longest_gap_running_ns), COUNT(clock_backward),
-	COUNT(paused_ns),
+	COUNT(lost_timers), COUNT(lost_registers), COUNT(paused_ns),
 };
 
 struct json_object *vm_control_verdict(const struct machine_verdict *v, uint64_t allowed_spurious)

@@ -541,7 +541,8 @@ bool machine_verdict_clean(const struct machine_verdict *v, uint64_t allowed_spu
 	return v->judging && v->first_fault[0] == '\0' && v->corrupt_pages == 0 &&
 	       v->corrupt_jobs == 0 && v->failed_jobs == 0 && v->lost_jobs == 0 &&
 	       v->unnoticed_jobs == 0 && v->lost_peer_writes == 0 && v->bus_errors == 0 &&
-	       v->unknown_interrupts == 0 && v->clock_backward == 0 &&
+	       v->unknown_interrupts == 0 && v->clock_backward == 0 && v->lost_timers == 0 &&
+	       v->lost_registers == 0 &&
 	       v->spurious <= allowed_spurious;
 }
 

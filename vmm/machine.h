@@ -213,8 +213,10 @@ struct machine_verdict {
 	uint64_t vector_interrupts[MACHINE_DEVICES_MAX][MACHINE_VECTORS_MAX];
 
 	uint64_t longest_gap_ns;	/* between two steps of one vCPU, pauses included */
-	uint64_t longest_gap_running_ns;	/* pauses left out */
+	uint64_t longest_gap_running_ns;	/* pauses left out; 0 where they can't be told apart */
 	uint64_t clock_backward;	/* times the counter went back */
+	uint64_t lost_timers;		/* timer interrupts that did not come in time (kvm) */
+	uint64_t lost_registers;	/* processor registers that changed by themselves (kvm) */
 	uint64_t paused_ns;		/* all pauses together */
 	char first_fault[160];		/* one sentence on the first thing wrong; empty if none */
 };

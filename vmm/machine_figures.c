@@ -91,6 +91,8 @@ static struct json_object *verdict_json(const struct machine_verdict *v)
 		{ "longest_gap_ns", v->longest_gap_ns },
 		{ "longest_gap_running_ns", v->longest_gap_running_ns },
 		{ "clock_backward", v->clock_backward },
+		{ "lost_timers", v->lost_timers },
+		{ "lost_registers", v->lost_registers },
 		{ "paused_ns", v->paused_ns },
 	};
 	struct json_object *o = json_object_new_object();

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/soft/guest_worker.h"
+#include "guest/worker.h"
+#include "vmm/soft/soft.h"
 
 #define STEPS 64
 
@@ -25,7 +26,7 @@ static void set_up(void)
 		.window32 = SOFT_WINDOW32_BASE, .window32_bytes = SOFT_WINDOW32_BYTES,
 		.window64 = SOFT_WINDOW64_BASE, .window64_bytes = SOFT_WINDOW64_BYTES };
 	struct soft_config config = { .cpus = 1, .gic = SOFT_GIC_V4_0,
-		.program = &soft_guest_worker, .args = "working-set=1M fill=1M" };
+		.program = &guest_worker, .args = "working-set=1M fill=1M" };
 	int r = vferry_ram_new(&config.ram);
 
 	assert(r == 0);
@@ -49,9 +50,9 @@ static void run(void)
 
 	for (unsigned i = 0; i < STEPS; i++) {
 		vcpu->bus_failed = false;
-		(void) soft_guest_worker.step(vcpu, vcpu->words);
-		soft_guest_worker.interrupt(vcpu, vcpu->words, WORKER_LPI_FIRST + i);
-		soft_guest_worker.interrupt(vcpu, vcpu->words, WORKER_SPI_FIRST + i);
+		(void) guest_worker.step(&vcpu->guest, vcpu->words);
+		guest_worker.interrupt(&vcpu->guest, vcpu->words, WORKER_MSI_FIRST + i);
+		guest_worker.interrupt(&vcpu->guest, vcpu->words, WORKER_PIN_FIRST + i);
 	}
 }
 

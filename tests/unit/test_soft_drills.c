@@ -4,7 +4,8 @@
  * wrong byte makes it complain. And a device that hangs does not hold up a stop.
  */
 #include "soft_rig.h"
-#include "vmm/soft/guest_worker.h"
+#include "guest/worker.h"
+#include "vmm/soft/soft.h"
 
 static void command(struct rig *rig, const char *text)
 {
@@ -75,7 +76,7 @@ static void test_lost_interrupt(void **state)
 	(void) state;
 	drill_up(&rig);
 	intid = soft_gic_ack(soft_of(&rig)->gic, 0);
-	assert_true(intid >= WORKER_LPI_FIRST);
+	assert_true(intid >= WORKER_MSI_FIRST);
 	soft_gic_eoi(soft_of(&rig)->gic, 0, intid);
 	expect_complaint(&rig);
 	assert_int_equal(rig.v.unnoticed_jobs, 1);

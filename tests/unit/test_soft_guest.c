@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "vmm/soft/guest_worker.h"
+#include "guest/worker.h"
 #include "vmm/soft/soft.h"
 
 struct rig {

@@ -8,7 +8,7 @@
  * waits for an interrupt, or parks.
  *
  * Stopping sets every vCPU's flag, wakes them, and waits until all are parked. A step ends soon: it
- * waits for one device at most (soft_read), so the bound is that device's timeout.
+ * waits for one device at most (soft_bus.c), so the bound is that device's timeout.
  */
 #include "soft.h"
 
@@ -18,21 +18,25 @@
 #include <string.h>
 #include <time.h>
 
+#include "../worker_verdict.h"
 #include "vferry_kvm_arm64.h"
 
 #define BURST_NS	1000000ull
 #define STOP_DEFAULT_NS	10000000000ull
 #define WAIT_MAX_NS	100000000ull	/* a waiting vCPU looks again after this */
 #define SECOND_NS	1000000000ull
+#define ARGUMENT_REASON_MAX 640u	/* quotes an argument */
 
-static const struct soft_program *const programs[] = { &soft_guest_worker, &soft_guest_idle };
+static const struct guest_program *const programs[] = { &guest_worker, &guest_idle };
 
-const struct soft_program *soft_program_at(size_t index)
+_Static_assert(WORKER_WORDS <= SOFT_STATE_WORDS_MAX, "must fit a section");
+
+const struct guest_program *soft_program_at(size_t index)
 {
 	return index < sizeof(programs) / sizeof(programs[0]) ? programs[index] : NULL;
 }
 
-const struct soft_program *soft_program_find(const char *name)
+const struct guest_program *soft_program_find(const char *name)
 {
 	for (size_t i = 0; soft_program_at(i); i++)
 		if (strcmp(programs[i]->name, name) == 0)
@@ -47,7 +51,7 @@ static void take_interrupts(struct soft_vcpu *vcpu)
 	struct soft_machine *m = vcpu->machine;
 
 	while (atomic_exchange(&vcpu->kicked, false)) {
-		uint32_t intid = soft_gic_ack(m->gic, vcpu->id);
+		uint32_t intid = soft_gic_ack(m->gic, vcpu->guest.id);
 
 		if (intid == SOFT_GIC_SPURIOUS)
 			continue;
@@ -55,30 +59,30 @@ static void take_interrupts(struct soft_vcpu *vcpu)
 		atomic_store(&vcpu->kicked, true);
 		vcpu->bus_failed = false;
 		if (m->config.program->interrupt)
-			m->config.program->interrupt(vcpu, vcpu->words, intid);
-		soft_gic_eoi(m->gic, vcpu->id, intid);
+			m->config.program->interrupt(&vcpu->guest, vcpu->words, intid);
+		soft_gic_eoi(m->gic, vcpu->guest.id, intid);
 		soft_irq_ended(m->irq, intid);
 	}
 }
 
 /* Runs for about a millisecond, or until there is nothing to do. */
-static enum soft_step burst(struct soft_vcpu *vcpu)
+static enum guest_step burst(struct soft_vcpu *vcpu)
 {
 	struct soft_machine *m = vcpu->machine;
 	uint64_t began = soft_now_ns();
-	enum soft_step r = SOFT_STEP_GO;
+	enum guest_step r = GUEST_STEP_GO;
 
 	vcpu->wait_until = UINT64_MAX;
-	if (soft_gic_vcpu_enter(m->gic, vcpu->id, true) < 0)
-		return SOFT_STEP_WAIT;
+	if (soft_gic_vcpu_enter(m->gic, vcpu->guest.id, true) < 0)
+		return GUEST_STEP_WAIT;
 	do {
 		take_interrupts(vcpu);
 		vcpu->bus_failed = false;
 		vcpu->wait_until = UINT64_MAX;
-		r = m->config.program->step(vcpu, vcpu->words);
-	} while (r == SOFT_STEP_GO && !atomic_load(&vcpu->stop) &&
+		r = m->config.program->step(&vcpu->guest, vcpu->words);
+	} while (r == GUEST_STEP_GO && !atomic_load(&vcpu->stop) &&
 		 soft_now_ns() - began < BURST_NS);
-	soft_gic_vcpu_leave(m->gic, vcpu->id);
+	soft_gic_vcpu_leave(m->gic, vcpu->guest.id);
 	vcpu->throttle_due += soft_now_ns() - began;
 	return r;
 }
@@ -103,14 +107,14 @@ static void wait_locked(struct soft_vcpu *vcpu, uint64_t ns)
 /* Wait for interrupt: until kicked, stopped, or the time the program named. */
 static void wait_for_interrupt(struct soft_vcpu *vcpu)
 {
-	uint64_t now = soft_run_ns(vcpu);
+	uint64_t now = soft_clock_run(&vcpu->machine->clock);
 	uint64_t ns = WAIT_MAX_NS;
 
 	if (vcpu->wait_until <= now)
 		return;
 	if (vcpu->wait_until - now < ns)
 		ns = vcpu->wait_until - now;
-	if (soft_gic_pending(vcpu->machine->gic, vcpu->id))
+	if (soft_gic_pending(vcpu->machine->gic, vcpu->guest.id))
 		atomic_store(&vcpu->kicked, true);
 	pthread_mutex_lock(&vcpu->lock);
 	if (!atomic_load(&vcpu->kicked) && !atomic_load(&vcpu->stop))
@@ -180,15 +184,15 @@ static void *vcpu_thread(void *user)
 	struct soft_vcpu *vcpu = user;
 
 	for (;;) {
-		enum soft_step r;
+		enum guest_step r;
 
 		if (atomic_load(&vcpu->stop) && !park(vcpu))
 			return NULL;
 		r = burst(vcpu);
 		publish(vcpu);
-		if (r == SOFT_STEP_POWER_OFF)
+		if (r == GUEST_STEP_POWER_OFF)
 			power_off(vcpu->machine);
-		else if (r == SOFT_STEP_WAIT)
+		else if (r == GUEST_STEP_WAIT)
 			wait_for_interrupt(vcpu);
 		pay_throttle(vcpu);
 	}
@@ -321,16 +325,12 @@ int soft_machine_stop(struct soft_machine *m, struct vferry_error *err)
 int soft_machine_command(struct soft_machine *m, const char *text, char *reply, size_t reply_size,
 			 struct vferry_error *err)
 {
-	const struct soft_program *program = m->config.program;
-	char scratch[256];
+	const struct guest_program *program = m->config.program;
 	bool ran;
 	int r;
 
-	if (!reply || reply_size == 0) {
-		reply = scratch;
-		reply_size = sizeof(scratch);
-	}
-	reply[0] = '\0';
+	if (reply && reply_size > 0)
+		reply[0] = '\0';
 	pthread_mutex_lock(&m->lock);
 	ran = m->running;
 	if (!m->loaded)
@@ -343,8 +343,13 @@ int soft_machine_command(struct soft_machine *m, const char *text, char *reply, 
 		r = ran ? park_all(m, err) : 0;
 	for (unsigned i = 0; r >= 0 && i < m->config.cpus; i++) {
 		struct soft_vcpu *vcpu = &m->vcpu[i];
+		struct guest_text answer;
+		char line[256];
 
-		r = program->command(&m->platform, i, vcpu->words, text, reply, reply_size);
+		guest_text_init(&answer, line, sizeof(line));
+		r = program->command(&m->platform, i, vcpu->words, text, &answer);
+		if (answer.length > 0 && reply && reply_size > 0)
+			(void) snprintf(reply, reply_size, "%s", line);
 		if (r < 0)
 			(void) vferry_error_set(err, r, "guest-command", program->name,
 						"guest %s refused \"%s\"", program->name, text);
@@ -358,7 +363,7 @@ int soft_machine_command(struct soft_machine *m, const char *text, char *reply, 
 
 void soft_machine_verdict(struct soft_machine *m, struct machine_verdict *ret)
 {
-	const struct soft_program *program = m->config.program;
+	const struct guest_program *program = m->config.program;
 	uint64_t *words;
 
 	memset(ret, 0, sizeof(*ret));
@@ -366,20 +371,18 @@ void soft_machine_verdict(struct soft_machine *m, struct machine_verdict *ret)
 	ret->paused_ns = soft_clock_paused(&m->clock);
 	pthread_mutex_unlock(&m->lock);
 	words = calloc(program->words, sizeof(*words));
-	if (!program->verdict || !words) {
+	if (program != &guest_worker || !words) {	/* the one that checks */
 		free(words);
 		return;
 	}
-	ret->judging = true;
-	ret->booted = true;
-	ret->passes = UINT64_MAX;
+	worker_verdict_begin(ret);
 	for (unsigned i = 0; i < m->config.cpus; i++) {
 		struct soft_vcpu *vcpu = &m->vcpu[i];
 
 		pthread_mutex_lock(&vcpu->lock);
 		memcpy(words, vcpu->published, program->words * sizeof(*words));
 		pthread_mutex_unlock(&vcpu->lock);
-		program->verdict(&m->platform, i, words, ret);
+		worker_verdict_add(&m->platform, i, words, ret);
 	}
 	free(words);
 }
@@ -454,22 +457,35 @@ static int gic_setup(struct soft_machine *m)
 	return r;
 }
 
+/* A vCPU's words as after power-on. */
+static int program_init(struct soft_machine *m, struct soft_vcpu *vcpu, struct vferry_error *err)
+{
+	const struct guest_program *program = m->config.program;
+	struct guest_text why;
+	char reason[ARGUMENT_REASON_MAX];
+	int r;
+
+	guest_text_init(&why, reason, sizeof(reason));
+	r = program->init(&m->platform, vcpu->guest.id, m->args, vcpu->words, &why);
+	if (r < 0)
+		return vferry_error_set(err, r, "guest-arguments", program->name, "%s", reason);
+	publish(vcpu);
+	return 0;
+}
+
 static int vcpu_setup(struct soft_machine *m, unsigned id, struct vferry_error *err)
 {
 	struct soft_vcpu *vcpu = &m->vcpu[id];
-	const struct soft_program *program = m->config.program;
+	const struct guest_program *program = m->config.program;
 	int r;
 
 	vcpu->words = calloc(program->words, sizeof(uint64_t));
 	vcpu->published = calloc(program->words, sizeof(uint64_t));
 	if (!vcpu->words || !vcpu->published)
 		return vferry_error_set(err, -ENOMEM, "no-memory", "cpu", "no memory for vCPU %u", id);
-	r = program->init(&m->platform, id, m->args, vcpu->words, err);
+	r = program_init(m, vcpu, err);
 	if (r < 0)
-		return vferry_error_set(err, r, "guest-arguments", program->name,
-					"guest %s does not take the arguments \"%s\"",
-					program->name, m->args);
-	publish(vcpu);
+		return r;
 	r = -pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
 	if (r < 0)
 		return vferry_error_set(err, r, "no-thread", "cpu",
@@ -491,12 +507,30 @@ static void sync_init(struct soft_machine *m)
 		struct soft_vcpu *vcpu = &m->vcpu[i];
 
 		vcpu->machine = m;
-		vcpu->id = i;
+		vcpu->guest = (struct guest_vcpu) { .id = i, .platform = &m->platform };
 		atomic_store(&vcpu->stop, true);
 		(void) pthread_mutex_init(&vcpu->lock, NULL);
 		(void) pthread_cond_init(&vcpu->wake, &monotonic);
 	}
 	(void) pthread_condattr_destroy(&monotonic);
+}
+
+static struct guest_platform platform_of(const struct soft_config *config,
+					 const struct vferry_ram_block *block)
+{
+	return (struct guest_platform) {
+		.cpus = config->cpus,
+		.irqchip = config->gic == SOFT_GIC_OFF ? GUEST_IRQCHIP_NONE : GUEST_IRQCHIP_GIC,
+		.ram = { { .gpa = block->gpa, .bytes = block->bytes } },
+		.ecam_gpa = SOFT_ECAM_BASE,
+		.window32 = { .gpa = SOFT_WINDOW32_BASE, .bytes = SOFT_WINDOW32_BYTES },
+		.window64 = { .gpa = SOFT_WINDOW64_BASE, .bytes = SOFT_WINDOW64_BYTES },
+		.intx_pins = SOFT_SPIS,
+		.vectors = MACHINE_VECTORS_MAX,
+		.gicd_gpa = SOFT_GICD_BASE,
+		.gicr_gpa = SOFT_GICR_BASE,
+		.its_gpa = SOFT_ITS_BASE,
+	};
 }
 
 int soft_machine_new(const struct soft_config *config, struct soft_machine **ret_machine,
@@ -523,9 +557,7 @@ int soft_machine_new(const struct soft_config *config, struct soft_machine **ret
 	m->loaded = !config->incoming;
 	m->gic_device = -1;
 	m->its_device = -1;
-	m->platform = (struct soft_platform) { .cpus = config->cpus,
-		.gic = config->gic != SOFT_GIC_OFF, .its = config->gic != SOFT_GIC_OFF,
-		.ram_gpa = block->gpa, .ram_bytes = block->bytes };
+	m->platform = platform_of(config, block);
 	sync_init(m);
 	m->args = strdup(config->args ? config->args : "");
 	with_user.user = m;
@@ -533,7 +565,7 @@ int soft_machine_new(const struct soft_config *config, struct soft_machine **ret
 	if (r >= 0)
 		r = gic_setup(m);
 	if (r >= 0)
-		r = soft_irq_new(m->platform.gic ? m->gic : NULL, &m->irq);
+		r = soft_irq_new(config->gic != SOFT_GIC_OFF ? m->gic : NULL, &m->irq);
 	if (r < 0)
 		(void) vferry_error_set(err, r, "gic-setup", "gic",
 					"the interrupt controller could not be set up (%s)",
@@ -594,7 +626,7 @@ static int clear_mailbox(struct soft_machine *m)
 {
 	static const uint8_t zeros[4096];
 
-	return vferry_ram_write(m->config.ram, m->platform.ram_gpa, zeros, sizeof(zeros));
+	return vferry_ram_write(m->config.ram, m->platform.ram[0].gpa, zeros, sizeof(zeros));
 }
 
 /*
@@ -603,7 +635,6 @@ static int clear_mailbox(struct soft_machine *m)
  */
 int soft_machine_reset(struct soft_machine *m, struct vferry_error *err)
 {
-	const struct soft_program *program = m->config.program;
 	int r;
 
 	pthread_mutex_lock(&m->lock);
@@ -621,10 +652,8 @@ int soft_machine_reset(struct soft_machine *m, struct vferry_error *err)
 	}
 	if (r == 0)
 		r = clear_mailbox(m);
-	for (unsigned i = 0; r == 0 && i < m->config.cpus; i++) {
-		r = program->init(&m->platform, i, m->args, m->vcpu[i].words, err);
-		publish(&m->vcpu[i]);
-	}
+	for (unsigned i = 0; r == 0 && i < m->config.cpus; i++)
+		r = program_init(m, &m->vcpu[i], err);
 	if (r == 0)
 		atomic_store(&m->powered_off, false);
 	pthread_mutex_unlock(&m->lock);

@@ -2,19 +2,16 @@
 /*
  * soft.h - the soft machine: vCPUs without KVM.
  *
- * Model. A vCPU is a thread that calls the step function of a guest program, again and again. A
- * program is a state machine: its whole state is one block of 64-bit words for each vCPU, and
- * between two steps there is nothing else, so a vCPU can be parked there, its words saved, and
- * continued by another process. A step touches the machine through the bus calls below only, those
- * that the exits of KVM_RUN would make: loads and stores of RAM and of MMIO, interrupt acknowledge
- * and end, wait for interrupt, the counter.
+ * Model. A vCPU is a thread that calls the step function of a guest program (guest/bus.h), again
+ * and again. A program's whole state is one block of 64-bit words for each vCPU, and between two
+ * steps there is nothing else, so a vCPU can be parked there, its words saved, and continued by
+ * another process. The bus calls that a step makes are what the exits of KVM_RUN would be.
  *
  *   soft.c        threads, start, stop, throttle, reset
  *   soft_bus.c    the bus calls
  *   soft_irq.c    from devices' eventfds to the interrupt controller (struct vferry_irq_sink)
  *   soft_clock.c  the guest's counter
  *   soft_state.c  what is saved and loaded: sections and components
- *   guest_*.c     the programs
  *
  * Threads and locks: machine->lock protects the run state and is taken first; each vCPU's lock
  * protects its flags and what it published, and is a leaf. A program's words belong to its vCPU's
@@ -34,6 +31,7 @@
 #include <vferry/error.h>
 #include <vferry/ram.h>
 
+#include "guest/bus.h"
 #include "../machine.h"
 #include "../pci_host.h"
 #include "gic.h"
@@ -57,71 +55,9 @@
 struct soft_machine;
 struct soft_vcpu;
 
-/* ---- guest programs ---- */
-
-enum soft_step {
-	SOFT_STEP_GO = 0,	/* call again */
-	SOFT_STEP_WAIT = 1,	/* wait for interrupt, or until soft_wait_until() */
-	SOFT_STEP_POWER_OFF = 2,
-};
-
-/* What a program may know of the machine without asking the bus (a device tree, as it were). */
-struct soft_platform {
-	unsigned cpus;
-	bool gic;
-	bool its;
-	uint64_t ram_gpa;
-	uint64_t ram_bytes;
-};
-
-struct soft_program {
-	const char *name;
-	const char *summary;
-	uint32_t version;	/* of its words; others are refused */
-	uint32_t words;		/* at most SOFT_STATE_WORDS_MAX */
-	/* State as after power-on; the first page of RAM is zero then. -EINVAL: arguments it does not know. */
-	int (*init)(const struct soft_platform *platform, unsigned cpu, const char *args,
-		    uint64_t *words, struct vferry_error *err);
-	/* Loaded words: is everything that is used as an index or a bound in its bounds? */
-	bool (*valid)(const struct soft_platform *platform, unsigned cpu, const uint64_t *words);
-	enum soft_step (*step)(struct soft_vcpu *vcpu, uint64_t *words);
-	/* An interrupt was acknowledged; it is ended after the return. May be NULL: it is ignored. */
-	void (*interrupt)(struct soft_vcpu *vcpu, uint64_t *words, uint32_t intid);
-	/* One line of the console, given to every vCPU while all are parked. -EINVAL: not known. */
-	int (*command)(const struct soft_platform *platform, unsigned cpu, uint64_t *words,
-		       const char *text, char *reply, size_t reply_size);
-	/* Adds what this vCPU saw. NULL: a program that does not check. */
-	void (*verdict)(const struct soft_platform *platform, unsigned cpu, const uint64_t *words,
-			struct machine_verdict *verdict);
-};
-
-/* NULL: no such program, or behind the last. */
-const struct soft_program *soft_program_find(const char *name);
-const struct soft_program *soft_program_at(size_t index);
-extern const struct soft_program soft_guest_worker;
-extern const struct soft_program soft_guest_idle;
-
-/* ---- the bus, for programs: from the vCPU's own thread, in a step ---- */
-
-unsigned soft_cpu(const struct soft_vcpu *vcpu);
-const struct soft_platform *soft_platform(const struct soft_vcpu *vcpu);
-/* Host pointer to guest RAM, for speed; NULL outside. Writes are to be marked afterwards. */
-void *soft_ram(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t bytes);
-void soft_ram_written(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t bytes);
-/*
- * MMIO. An access that fails reads as ones, and every later one of the same step fails at once:
- * so a step takes as long as one hanging device at most. soft_bus_failed() says so.
- */
-uint64_t soft_read(struct soft_vcpu *vcpu, uint64_t gpa, unsigned size);
-void soft_write(struct soft_vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t value);
-bool soft_bus_failed(const struct soft_vcpu *vcpu);
-int soft_icc_write(struct soft_vcpu *vcpu, uint32_t reg, uint64_t value);
-uint64_t soft_counter(struct soft_vcpu *vcpu);		/* ns, as --guest-time says */
-uint64_t soft_run_ns(struct soft_vcpu *vcpu);		/* ns, pauses left out */
-uint64_t soft_wall_ns(struct soft_vcpu *vcpu);		/* ns, pauses included */
-void soft_wait_until(struct soft_vcpu *vcpu, uint64_t run_ns);	/* for SOFT_STEP_WAIT */
-void soft_console(struct soft_vcpu *vcpu, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+/* NULL: no such guest program, or behind the last. */
+const struct guest_program *soft_program_find(const char *name);
+const struct guest_program *soft_program_at(size_t index);
 
 /* ---- the guest's clock (soft_clock.c) ---- */
 
@@ -166,7 +102,7 @@ struct soft_config {
 	unsigned cpus;
 	enum soft_gic_kind gic;
 	enum machine_guest_time guest_time;
-	const struct soft_program *program;
+	const struct guest_program *program;
 	const char *args;
 	bool incoming;
 	uint64_t stop_timeout_ns;
@@ -179,8 +115,8 @@ struct soft_config {
 };
 
 struct soft_vcpu {
+	struct guest_vcpu guest;	/* what its program sees */
 	struct soft_machine *machine;
-	unsigned id;
 	pthread_t thread;
 	bool started;
 	uint64_t *words;
@@ -203,7 +139,7 @@ struct soft_vcpu {
 
 struct soft_machine {
 	struct soft_config config;
-	struct soft_platform platform;
+	struct guest_platform platform;
 	struct soft_gic *gic;
 	int gic_device;		/* handles in the model; -1: none */
 	int its_device;

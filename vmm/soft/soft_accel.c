@@ -156,7 +156,7 @@ static int create(struct machine *machine, const struct machine_options *options
 	r = soft_machine_new(&config, &accel->machine, err);
 	if (r == 0)
 		r = soft_components_new(accel->machine, &accel->components);
-	if (r == 0 && accel->machine->platform.gic)
+	if (r == 0 && options->gic != MACHINE_GIC_OFF)
 		r = create_gic(machine, accel, err);
 	if (r < 0)
 		destroy(machine);
@@ -243,7 +243,7 @@ static const struct vferry_component *component(struct machine *machine, size_t 
 
 static const char *guest(size_t index, const char **ret_summary)
 {
-	const struct soft_program *program = soft_program_at(index);
+	const struct guest_program *program = soft_program_at(index);
 
 	if (program && ret_summary)
 		*ret_summary = program->summary;

@@ -1,29 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/* soft_bus.c - what a guest program can do to its machine; see soft.h. */
+/* soft_bus.c - what a guest program can do to its machine (guest/bus.h). */
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
+#include <stddef.h>
 
 #include "soft.h"
 
-unsigned soft_cpu(const struct soft_vcpu *vcpu)
+static struct soft_vcpu *soft_of(const struct guest_vcpu *vcpu)
 {
-	return vcpu->id;
+	return (struct soft_vcpu *) ((char *) vcpu - offsetof(struct soft_vcpu, guest));
 }
 
-const struct soft_platform *soft_platform(const struct soft_vcpu *vcpu)
+void *guest_ram(struct guest_vcpu *vcpu, uint64_t gpa, uint64_t bytes)
 {
-	return &vcpu->machine->platform;
+	return vferry_ram_host(soft_of(vcpu)->machine->config.ram, gpa, bytes);
 }
 
-void *soft_ram(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t bytes)
+void guest_ram_written(struct guest_vcpu *vcpu, uint64_t gpa, uint64_t bytes)
 {
-	return vferry_ram_host(vcpu->machine->config.ram, gpa, bytes);
-}
-
-void soft_ram_written(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t bytes)
-{
-	vferry_ram_mark_dirty(vcpu->machine->config.ram, gpa, bytes);
+	vferry_ram_mark_dirty(soft_of(vcpu)->machine->config.ram, gpa, bytes);
 }
 
 static bool stopping(void *user)
@@ -37,7 +31,7 @@ static bool stopping(void *user)
 static int bus_read(struct soft_vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t *ret_value)
 {
 	struct soft_machine *m = vcpu->machine;
-	int r = soft_gic_mmio_read(m->gic, vcpu->id, gpa, size, ret_value);
+	int r = soft_gic_mmio_read(m->gic, vcpu->guest.id, gpa, size, ret_value);
 
 	if (r != -ENXIO)
 		return r;
@@ -47,15 +41,16 @@ static int bus_read(struct soft_vcpu *vcpu, uint64_t gpa, unsigned size, uint64_
 static int bus_write(struct soft_vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t value)
 {
 	struct soft_machine *m = vcpu->machine;
-	int r = soft_gic_mmio_write(m->gic, vcpu->id, gpa, size, value);
+	int r = soft_gic_mmio_write(m->gic, vcpu->guest.id, gpa, size, value);
 
 	if (r != -ENXIO)
 		return r;
 	return pci_host_write(m->config.pci, gpa, size, value, stopping, vcpu);
 }
 
-uint64_t soft_read(struct soft_vcpu *vcpu, uint64_t gpa, unsigned size)
+uint64_t guest_read(struct guest_vcpu *guest, uint64_t gpa, unsigned size)
 {
+	struct soft_vcpu *vcpu = soft_of(guest);
 	uint64_t value = UINT64_MAX;
 
 	if (vcpu->bus_failed)
@@ -69,8 +64,10 @@ uint64_t soft_read(struct soft_vcpu *vcpu, uint64_t gpa, unsigned size)
 	return value;
 }
 
-void soft_write(struct soft_vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t value)
+void guest_write(struct guest_vcpu *guest, uint64_t gpa, unsigned size, uint64_t value)
 {
+	struct soft_vcpu *vcpu = soft_of(guest);
+
 	if (vcpu->bus_failed)
 		return;
 	atomic_store(&vcpu->waiting_gpa, gpa);
@@ -79,50 +76,47 @@ void soft_write(struct soft_vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t va
 	atomic_store(&vcpu->waiting_gpa, 0);
 }
 
-bool soft_bus_failed(const struct soft_vcpu *vcpu)
+bool guest_bus_failed(const struct guest_vcpu *vcpu)
 {
-	return vcpu->bus_failed;
+	return soft_of(vcpu)->bus_failed;
 }
 
-int soft_icc_write(struct soft_vcpu *vcpu, uint32_t reg, uint64_t value)
+int guest_icc_write(struct guest_vcpu *guest, uint32_t reg, uint64_t value)
 {
-	int r = soft_gic_icc_write(vcpu->machine->gic, vcpu->id, reg, value);
+	struct soft_vcpu *vcpu = soft_of(guest);
+	int r = soft_gic_icc_write(vcpu->machine->gic, guest->id, reg, value);
 
 	/* What was masked before may be deliverable now. */
 	atomic_store(&vcpu->kicked, true);
 	return r;
 }
 
-uint64_t soft_counter(struct soft_vcpu *vcpu)
+uint64_t guest_counter(struct guest_vcpu *vcpu)
 {
-	return soft_clock_counter(&vcpu->machine->clock);
+	return soft_clock_counter(&soft_of(vcpu)->machine->clock);
 }
 
-uint64_t soft_run_ns(struct soft_vcpu *vcpu)
+uint64_t guest_run_ns(struct guest_vcpu *vcpu)
 {
-	return soft_clock_run(&vcpu->machine->clock);
+	return soft_clock_run(&soft_of(vcpu)->machine->clock);
 }
 
-uint64_t soft_wall_ns(struct soft_vcpu *vcpu)
+uint64_t guest_wall_ns(struct guest_vcpu *vcpu)
 {
-	return soft_clock_run(&vcpu->machine->clock) + soft_clock_paused(&vcpu->machine->clock);
+	const struct soft_clock *clock = &soft_of(vcpu)->machine->clock;
+
+	return soft_clock_run(clock) + soft_clock_paused(clock);
 }
 
-void soft_wait_until(struct soft_vcpu *vcpu, uint64_t run_ns)
+void guest_wait_until(struct guest_vcpu *vcpu, uint64_t run_ns)
 {
-	vcpu->wait_until = run_ns;
+	soft_of(vcpu)->wait_until = run_ns;
 }
 
-void soft_console(struct soft_vcpu *vcpu, const char *format, ...)
+void guest_console(struct guest_vcpu *vcpu, const char *line)
 {
-	const struct soft_config *config = &vcpu->machine->config;
-	char line[256];
-	va_list args;
+	const struct soft_config *config = &soft_of(vcpu)->machine->config;
 
-	if (!config->console)
-		return;
-	va_start(args, format);
-	(void) vsnprintf(line, sizeof(line), format, args);
-	va_end(args);
-	config->console(config->user, line);
+	if (config->console)
+		config->console(config->user, line);
 }

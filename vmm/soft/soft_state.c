@@ -42,7 +42,7 @@ static int not_parked(const struct soft_machine *m, const char *object, struct v
 int soft_cpu_save(struct soft_machine *m, unsigned cpu, struct vferry_writer *w,
 		  struct vferry_error *err)
 {
-	const struct soft_program *program = m->config.program;
+	const struct guest_program *program = m->config.program;
 	const uint64_t *words = m->vcpu[cpu].words;
 	uint32_t used = program->words;
 	int r;
@@ -77,7 +77,7 @@ static int bad_section(struct vferry_error *err, const char *object, const char 
 static int read_head(const struct soft_machine *m, unsigned cpu, struct vferry_reader *r,
 		     uint32_t *ret_used, struct vferry_error *err)
 {
-	const struct soft_program *program = m->config.program;
+	const struct guest_program *program = m->config.program;
 	char name[32];
 	uint32_t version, words, used;
 	uint64_t mpidr;
@@ -102,7 +102,7 @@ static int read_head(const struct soft_machine *m, unsigned cpu, struct vferry_r
 int soft_cpu_load(struct soft_machine *m, unsigned cpu, struct vferry_reader *r,
 		  struct vferry_error *err)
 {
-	const struct soft_program *program = m->config.program;
+	const struct guest_program *program = m->config.program;
 	struct soft_vcpu *vcpu = &m->vcpu[cpu];
 	uint64_t *words;
 	uint32_t used;
@@ -285,7 +285,7 @@ static int cpu_identity(void *user, struct vferry_writer *w, struct vferry_error
 static int cpu_check(void *user, struct vferry_reader *source, struct vferry_reasons *reasons)
 {
 	const struct component_user *u = user;
-	const struct soft_program *program = u->machine->config.program;
+	const struct guest_program *program = u->machine->config.program;
 	char name[32];
 	uint32_t version, words;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * guest_worker_device.c - the self-checking guest's driver of the accel device (uapi/accel.h).
+ * worker_device.c - the self-checking guest's driver of the accel device (uapi/accel.h).
  *
  * Model. Each vector of a device has a slot with at most one job under way, and the job asks for
  * exactly one interrupt. The next job of a slot is not submitted before the interrupt was
@@ -12,7 +12,7 @@
  * A device that is reset loses its jobs and its memory; the slots say so (`voided`), because an
  * interrupt of a lost job may still be under way.
  */
-#include "guest_worker.h"
+#include "guest/worker.h"
 
 #define PCI_COMMAND		0x04u
 #define PCI_STATUS		0x06u
@@ -44,48 +44,48 @@
 
 /* ---- addresses ---- */
 
-static uint64_t area(struct soft_vcpu *vcpu, unsigned device)
+static uint64_t area(struct guest_vcpu *vcpu, unsigned device)
 {
-	return soft_platform(vcpu)->ram_gpa + WORKER_DEVICE_AREA + device * WORKER_DEVICE_BYTES;
+	return vcpu->platform->ram[0].gpa + WORKER_DEVICE_AREA + device * WORKER_DEVICE_BYTES;
 }
 
-static uint64_t source_buffer(struct soft_vcpu *vcpu, unsigned device, unsigned slot)
+static uint64_t source_buffer(struct guest_vcpu *vcpu, unsigned device, unsigned slot)
 {
 	return area(vcpu, device) + WORKER_BUFFERS + slot * 2 * WORKER_PAGE;
 }
 
-static uint64_t target_buffer(struct soft_vcpu *vcpu, unsigned device, unsigned slot)
+static uint64_t target_buffer(struct guest_vcpu *vcpu, unsigned device, unsigned slot)
 {
 	return source_buffer(vcpu, device, slot) + WORKER_PAGE;
 }
 
-static uint64_t descriptor_gpa(struct soft_vcpu *vcpu, unsigned device, uint64_t index)
+static uint64_t descriptor_gpa(struct guest_vcpu *vcpu, unsigned device, uint64_t index)
 {
 	return area(vcpu, device) + index * sizeof(struct accel_descriptor);
 }
 
-static uint64_t resets_gpa(struct soft_vcpu *vcpu, unsigned device)
+static uint64_t resets_gpa(struct guest_vcpu *vcpu, unsigned device)
 {
-	return soft_platform(vcpu)->ram_gpa + WORKER_BOOT_PAGE + 8 * WORKER_BOOT_RESETS(device);
+	return vcpu->platform->ram[0].gpa + WORKER_BOOT_PAGE + 8 * WORKER_BOOT_RESETS(device);
 }
 
-static uint32_t reg_read(struct soft_vcpu *vcpu, const struct worker_device *dev, uint32_t reg)
+static uint32_t reg_read(struct guest_vcpu *vcpu, const struct worker_device *dev, uint32_t reg)
 {
-	return (uint32_t) soft_read(vcpu, dev->bar[0] + reg, 4);
+	return (uint32_t) guest_read(vcpu, dev->bar[0] + reg, 4);
 }
 
-static void reg_write(struct soft_vcpu *vcpu, const struct worker_device *dev, uint32_t reg,
+static void reg_write(struct guest_vcpu *vcpu, const struct worker_device *dev, uint32_t reg,
 		      uint32_t value)
 {
-	soft_write(vcpu, dev->bar[0] + reg, 4, value);
+	guest_write(vcpu, dev->bar[0] + reg, 4, value);
 }
 
-static uint32_t command_read(struct soft_vcpu *vcpu, const struct worker_device *dev)
+static uint32_t command_read(struct guest_vcpu *vcpu, const struct worker_device *dev)
 {
 	return worker_config_read(vcpu, dev->pci_slot, PCI_COMMAND, 2);
 }
 
-static void command_write(struct soft_vcpu *vcpu, const struct worker_device *dev, uint32_t value)
+static void command_write(struct guest_vcpu *vcpu, const struct worker_device *dev, uint32_t value)
 {
 	worker_config_write(vcpu, dev->pci_slot, PCI_COMMAND, 2, value);
 }
@@ -111,18 +111,18 @@ static uint32_t crc32c(const uint8_t *at, uint64_t bytes)
 
 /* ---- finding and setting up ---- */
 
-void worker_device_find(struct soft_vcpu *vcpu, struct worker *w)
+void worker_device_find(struct guest_vcpu *vcpu, struct worker *w)
 {
-	const struct soft_platform *platform = soft_platform(vcpu);
-	const uint64_t page = platform->ram_gpa + WORKER_BOOT_PAGE;
+	const struct guest_platform *platform = vcpu->platform;
+	const uint64_t page = platform->ram[0].gpa + WORKER_BOOT_PAGE;
 	uint64_t count = worker_load(vcpu, page + 8 * WORKER_BOOT_COUNT);
 
 	w->found = count > WORKER_DEVICES ? WORKER_DEVICES : count;
 	for (unsigned i = 0; i < w->found; i++) {
 		struct worker_device *dev = &w->device[i];
 
-		dev->pci_slot = worker_load(vcpu, page + 8 * WORKER_BOOT_SLOT(i)) % PCI_HOST_SLOTS;
-		if (!worker_owns(platform, soft_cpu(vcpu), i))
+		dev->pci_slot = worker_load(vcpu, page + 8 * WORKER_BOOT_SLOT(i)) % WORKER_PCI_SLOTS;
+		if (!worker_owns(platform, vcpu->id, i))
 			continue;
 		dev->phase = WORKER_DEVICE_SETUP;
 		dev->mode = w->mode;
@@ -130,7 +130,7 @@ void worker_device_find(struct soft_vcpu *vcpu, struct worker *w)
 	}
 }
 
-static void find_capabilities(struct soft_vcpu *vcpu, struct worker_device *dev)
+static void find_capabilities(struct guest_vcpu *vcpu, struct worker_device *dev)
 {
 	uint32_t at;
 
@@ -153,7 +153,7 @@ static void find_capabilities(struct soft_vcpu *vcpu, struct worker_device *dev)
 						     dev->cap_msix + MSIX_TABLE, 4) & ~7u;
 }
 
-static void disable_interrupts(struct soft_vcpu *vcpu, struct worker_device *dev)
+static void disable_interrupts(struct guest_vcpu *vcpu, struct worker_device *dev)
 {
 	command_write(vcpu, dev, command_read(vcpu, dev) | COMMAND_NO_INTX);
 	if (dev->cap_msi)
@@ -162,43 +162,47 @@ static void disable_interrupts(struct soft_vcpu *vcpu, struct worker_device *dev
 		worker_config_write(vcpu, dev->pci_slot, dev->cap_msix + MSIX_CONTROL, 2, 0);
 }
 
-static void enable_msi(struct soft_vcpu *vcpu, struct worker_device *dev)
+static void enable_msi(struct guest_vcpu *vcpu, struct worker_device *dev, unsigned index)
 {
+	const struct worker_message message = worker_message(vcpu, index, 0);
 	const uint64_t cap = dev->cap_msi;
 	uint32_t log2 = 0;
 
 	while (2u << log2 <= dev->slots && log2 < 5)
 		log2++;
-	worker_config_write(vcpu, dev->pci_slot, cap + 4, 4, (uint32_t) SOFT_ITS_DOORBELL);
-	worker_config_write(vcpu, dev->pci_slot, cap + 8, 4, (uint32_t) (SOFT_ITS_DOORBELL >> 32));
-	worker_config_write(vcpu, dev->pci_slot, cap + 12, 2, 0);
+	worker_config_write(vcpu, dev->pci_slot, cap + 4, 4, (uint32_t) message.address);
+	worker_config_write(vcpu, dev->pci_slot, cap + 8, 4, (uint32_t) (message.address >> 32));
+	worker_config_write(vcpu, dev->pci_slot, cap + 12, 2, message.data);
 	worker_config_write(vcpu, dev->pci_slot, cap + MSI_MASK_64, 4, 0);
 	worker_config_write(vcpu, dev->pci_slot, cap + MSI_CONTROL, 2,
 			    MSI_ENABLE | MSI_MULTIPLE(log2));
 }
 
-static void write_entry(struct soft_vcpu *vcpu, const struct worker_device *dev, uint32_t v)
+static void write_entry(struct guest_vcpu *vcpu, const struct worker_device *dev, unsigned index,
+			unsigned v)
 {
+	const struct worker_message message = worker_message(vcpu, index, v);
 	uint64_t entry = dev->bar[0] + dev->msix_table + v * MSIX_ENTRY_BYTES;
 
-	soft_write(vcpu, entry, 4, (uint32_t) SOFT_ITS_DOORBELL);
-	soft_write(vcpu, entry + 4, 4, SOFT_ITS_DOORBELL >> 32);
-	soft_write(vcpu, entry + 8, 4, v);
-	soft_write(vcpu, entry + MSIX_ENTRY_CONTROL, 4, 0);
+	guest_write(vcpu, entry, 4, (uint32_t) message.address);
+	guest_write(vcpu, entry + 4, 4, message.address >> 32);
+	guest_write(vcpu, entry + 8, 4, message.data);
+	guest_write(vcpu, entry + MSIX_ENTRY_CONTROL, 4, 0);
 }
 
-static void enable_msix(struct soft_vcpu *vcpu, struct worker_device *dev)
+static void enable_msix(struct guest_vcpu *vcpu, struct worker_device *dev, unsigned index)
 {
 	const uint64_t cap = dev->cap_msix;
 
 	/* As drivers do it: on, but masked as a whole until every entry is written. */
 	worker_config_write(vcpu, dev->pci_slot, cap + MSIX_CONTROL, 2, MSIX_ENABLE | MSIX_MASK_ALL);
-	for (uint32_t v = 0; v < dev->slots; v++)
-		write_entry(vcpu, dev, v);
+	for (unsigned v = 0; v < dev->slots; v++)
+		write_entry(vcpu, dev, index, v);
 	worker_config_write(vcpu, dev->pci_slot, cap + MSIX_CONTROL, 2, MSIX_ENABLE);
 }
 
-static void enable_interrupts(struct soft_vcpu *vcpu, struct worker_device *dev)
+static void enable_interrupts(struct guest_vcpu *vcpu, struct worker_device *dev,
+			      unsigned index)
 {
 	disable_interrupts(vcpu, dev);
 	for (unsigned s = 0; s < WORKER_SLOTS; s++)
@@ -208,10 +212,10 @@ static void enable_interrupts(struct soft_vcpu *vcpu, struct worker_device *dev)
 		command_write(vcpu, dev, command_read(vcpu, dev) & ~COMMAND_NO_INTX);
 		break;
 	case WORKER_IRQ_MSI:
-		enable_msi(vcpu, dev);
+		enable_msi(vcpu, dev, index);
 		break;
 	case WORKER_IRQ_MSIX:
-		enable_msix(vcpu, dev);
+		enable_msix(vcpu, dev, index);
 		break;
 	default:
 		break;
@@ -249,16 +253,16 @@ static uint64_t choose_slots(const struct worker *w, const struct worker_device 
 	return slots > 0 ? slots : 1;
 }
 
-static void start_ring(struct soft_vcpu *vcpu, struct worker_device *dev, unsigned index)
+static void start_ring(struct guest_vcpu *vcpu, struct worker_device *dev, unsigned index)
 {
 	worker_zero(vcpu, area(vcpu, index), WORKER_RING * sizeof(struct accel_descriptor));
-	soft_write(vcpu, dev->bar[0] + ACCEL_REG_RING_BASE, 8, area(vcpu, index));
+	guest_write(vcpu, dev->bar[0] + ACCEL_REG_RING_BASE, 8, area(vcpu, index));
 	reg_write(vcpu, dev, ACCEL_REG_RING_ENTRIES, WORKER_RING);
 	reg_write(vcpu, dev, ACCEL_REG_CTRL, ACCEL_CTRL_ENABLE);
 	dev->tail = 0;
 }
 
-static void setup(struct soft_vcpu *vcpu, struct worker *w, unsigned index)
+static void setup(struct guest_vcpu *vcpu, struct worker *w, unsigned index)
 {
 	struct worker_device *dev = &w->device[index];
 
@@ -279,11 +283,11 @@ static void setup(struct soft_vcpu *vcpu, struct worker *w, unsigned index)
 		dev->phase = WORKER_DEVICE_DEAD;
 		return;
 	}
-	dev->state_bytes = soft_read(vcpu, dev->bar[0] + ACCEL_REG_STATE_BYTES, 8);
+	dev->state_bytes = guest_read(vcpu, dev->bar[0] + ACCEL_REG_STATE_BYTES, 8);
 	dev->slots = choose_slots(w, dev, reg_read(vcpu, dev, ACCEL_REG_VECTORS) % 2049);
 	if (dev->slots > WORKER_SLOTS)
 		dev->slots = WORKER_SLOTS;
-	enable_interrupts(vcpu, dev);
+	enable_interrupts(vcpu, dev, index);
 	start_ring(vcpu, dev, index);
 	/* Second count of the reset: what a peer wrote in between may be gone as well. */
 	worker_store(vcpu, resets_gpa(vcpu, index), worker_load(vcpu, resets_gpa(vcpu, index)) + 1);
@@ -292,7 +296,7 @@ static void setup(struct soft_vcpu *vcpu, struct worker *w, unsigned index)
 
 /* ---- jobs ---- */
 
-static uint64_t peer_window(struct soft_vcpu *vcpu, const struct worker *w, unsigned index,
+static uint64_t peer_window(struct guest_vcpu *vcpu, const struct worker *w, unsigned index,
 			    unsigned *ret_peer)
 {
 	unsigned peer = (unsigned) ((index + 1) % w->found);
@@ -319,7 +323,7 @@ static uint64_t job_length(const struct worker *w, const struct worker_slot *slo
  * A device's count grows by one when its set-up is done, and by one when a reset begins: it is odd
  * while the device can be written to.
  */
-static bool peer_ready(struct soft_vcpu *vcpu, const struct worker *w, unsigned index)
+static bool peer_ready(struct guest_vcpu *vcpu, const struct worker *w, unsigned index)
 {
 	unsigned peer = (unsigned) ((index + 1) % w->found);
 
@@ -327,14 +331,14 @@ static bool peer_ready(struct soft_vcpu *vcpu, const struct worker *w, unsigned 
 }
 
 /* Since the slot's job was given to its device, or right now. */
-static bool was_reset(struct soft_vcpu *vcpu, unsigned peer, const struct worker_slot *slot)
+static bool was_reset(struct guest_vcpu *vcpu, unsigned peer, const struct worker_slot *slot)
 {
 	uint64_t count = worker_load(vcpu, resets_gpa(vcpu, peer));
 
 	return count != slot->peer_resets || count % 2 == 0;
 }
 
-static uint64_t next_op(struct soft_vcpu *vcpu, const struct worker *w, unsigned index, unsigned s)
+static uint64_t next_op(struct guest_vcpu *vcpu, const struct worker *w, unsigned index, unsigned s)
 {
 	const struct worker_device *dev = &w->device[index];
 	const struct worker_slot *slot = &dev->slot[s];
@@ -352,7 +356,7 @@ static uint64_t next_op(struct soft_vcpu *vcpu, const struct worker *w, unsigned
 }
 
 /* Each word is a store of its own, in this order; the doorbell comes after all of them. */
-static void write_descriptor(struct soft_vcpu *vcpu, uint64_t gpa,
+static void write_descriptor(struct guest_vcpu *vcpu, uint64_t gpa,
 			     const struct accel_descriptor *d)
 {
 	worker_store(vcpu, gpa, d->opcode | (uint64_t) d->flags << 8 |
@@ -366,7 +370,7 @@ static void write_descriptor(struct soft_vcpu *vcpu, uint64_t gpa,
 	worker_store(vcpu, gpa + 56, 0);
 }
 
-static uint32_t job_status(struct soft_vcpu *vcpu, unsigned index, const struct worker_slot *slot)
+static uint32_t job_status(struct guest_vcpu *vcpu, unsigned index, const struct worker_slot *slot)
 {
 	return (uint32_t) worker_load(vcpu, descriptor_gpa(vcpu, index, slot->descriptor) + 48);
 }
@@ -385,7 +389,7 @@ static bool descriptor_free(const struct worker_device *dev, uint64_t descriptor
 	return true;
 }
 
-static void fill_job(struct soft_vcpu *vcpu, struct worker *w, unsigned index, unsigned s,
+static void fill_job(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s,
 		     struct accel_descriptor *d)
 {
 	struct worker_slot *slot = &w->device[index].slot[s];
@@ -426,9 +430,9 @@ static void fill_job(struct soft_vcpu *vcpu, struct worker *w, unsigned index, u
 		worker_pattern_write(vcpu, source_buffer(vcpu, index, s), slot->seed, d->length);
 }
 
-static void check_peer(struct soft_vcpu *vcpu, struct worker *w, unsigned index, unsigned s);
+static void check_peer(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s);
 
-static bool submit(struct soft_vcpu *vcpu, struct worker *w, unsigned index, unsigned s,
+static bool submit(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s,
 		   uint64_t now_ns)
 {
 	struct worker_device *dev = &w->device[index];
@@ -455,7 +459,7 @@ static bool submit(struct soft_vcpu *vcpu, struct worker *w, unsigned index, uns
 	return true;
 }
 
-static void check_peer(struct soft_vcpu *vcpu, struct worker *w, unsigned index, unsigned s)
+static void check_peer(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s)
 {
 	struct worker_slot *slot = &w->device[index].slot[s];
 	unsigned peer;
@@ -463,8 +467,8 @@ static void check_peer(struct soft_vcpu *vcpu, struct worker *w, unsigned index,
 	bool good = true;
 
 	for (uint64_t i = 0; i < WORKER_PEER_BYTES / WORD && good; i++)
-		good = soft_read(vcpu, at + i * WORD, WORD) == accel_pattern(slot->peer_seed, i);
-	if (soft_bus_failed(vcpu) ||
+		good = guest_read(vcpu, at + i * WORD, WORD) == accel_pattern(slot->peer_seed, i);
+	if (guest_bus_failed(vcpu) ||
 	    was_reset(vcpu, peer, slot)) {
 		slot->peer_written = 0;
 	} else if (good) {
@@ -477,14 +481,14 @@ static void check_peer(struct soft_vcpu *vcpu, struct worker *w, unsigned index,
 }
 
 /* Is what a finished job left behind what it should be? */
-static bool result_good(struct soft_vcpu *vcpu, struct worker *w, unsigned index, unsigned s)
+static bool result_good(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s)
 {
 	struct worker_slot *slot = &w->device[index].slot[s];
 	const uint64_t gpa = descriptor_gpa(vcpu, index, slot->descriptor);
 	const uint64_t target = target_buffer(vcpu, index, s);
 	const uint64_t bytes = job_length(w, slot);
 	uint32_t result = (uint32_t) (worker_load(vcpu, gpa + 48) >> 32);
-	const uint8_t *source = soft_ram(vcpu, source_buffer(vcpu, index, s), bytes);
+	const uint8_t *source = guest_ram(vcpu, source_buffer(vcpu, index, s), bytes);
 
 	if (worker_load(vcpu, gpa + 56) != job_cookie(slot))
 		return false;
@@ -510,7 +514,7 @@ static bool result_good(struct soft_vcpu *vcpu, struct worker *w, unsigned index
 	}
 }
 
-static void judge_job(struct soft_vcpu *vcpu, struct worker *w, unsigned index, unsigned s)
+static void judge_job(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s)
 {
 	struct worker_slot *slot = &w->device[index].slot[s];
 	uint32_t status = job_status(vcpu, index, slot);
@@ -532,7 +536,7 @@ static void judge_job(struct soft_vcpu *vcpu, struct worker *w, unsigned index, 
 }
 
 /* The job is done, and the guest knows. */
-static void complete(struct soft_vcpu *vcpu, struct worker *w, unsigned index, unsigned s)
+static void complete(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s)
 {
 	struct worker_slot *slot = &w->device[index].slot[s];
 
@@ -547,7 +551,7 @@ static void complete(struct soft_vcpu *vcpu, struct worker *w, unsigned index, u
 
 /* ---- interrupts ---- */
 
-static void slot_interrupt(struct soft_vcpu *vcpu, struct worker *w, unsigned index, unsigned s)
+static void slot_interrupt(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s)
 {
 	struct worker_slot *slot = &w->device[index].slot[s];
 
@@ -562,57 +566,78 @@ static void slot_interrupt(struct soft_vcpu *vcpu, struct worker *w, unsigned in
 		w->spurious++;
 }
 
-static void intx_interrupt(struct soft_vcpu *vcpu, struct worker *w, unsigned index)
+/* Return: there was a cause, or none could be read. */
+static bool intx_interrupt(struct guest_vcpu *vcpu, struct worker *w, unsigned index)
 {
 	struct worker_device *dev = &w->device[index];
 	uint32_t causes = reg_read(vcpu, dev, ACCEL_REG_IRQ_STATUS);
 
-	if (soft_bus_failed(vcpu))
-		return;
-	if (causes == 0) {
-		w->spurious++;
-		return;
-	}
+	if (guest_bus_failed(vcpu))
+		return true;
+	if (causes == 0)
+		return false;
 	reg_write(vcpu, dev, ACCEL_REG_IRQ_STATUS, causes);
 	/* Read back: the line must have dropped before the interrupt is ended. */
 	(void) reg_read(vcpu, dev, ACCEL_REG_IRQ_STATUS);
 	for (unsigned s = 0; s < dev->slots; s++)
 		if (causes & 1u << s)
 			slot_interrupt(vcpu, w, index, s);
+	return true;
 }
 
-void worker_device_interrupt(struct soft_vcpu *vcpu, struct worker *w, uint32_t intid)
+/* Return: some device of this vCPU has that pin. Several may share it. */
+static bool pin_interrupt(struct guest_vcpu *vcpu, struct worker *w, uint32_t pin)
 {
-	uint32_t index = (intid - WORKER_LPI_FIRST) / WORKER_SLOTS;
-	uint32_t s = (intid - WORKER_LPI_FIRST) % WORKER_SLOTS;
+	bool known = false, asked = false, caused = false;
+
+	for (unsigned i = 0; i < WORKER_DEVICES; i++) {
+		const struct worker_device *dev = &w->device[i];
+
+		if (dev->phase == WORKER_DEVICE_NONE ||
+		    dev->pci_slot % vcpu->platform->intx_pins != pin)
+			continue;
+		known = true;
+		if (dev->phase != WORKER_DEVICE_RUN && dev->phase != WORKER_DEVICE_DRAIN)
+			continue;
+		asked = true;
+		caused |= intx_interrupt(vcpu, w, i);
+	}
+	if (asked && !caused)
+		w->spurious++;
+	return known;
+}
+
+/* Return: it was given to somebody. */
+static bool message_interrupt(struct guest_vcpu *vcpu, struct worker *w, uint32_t number)
+{
+	unsigned index = number / WORKER_SLOTS, s = number % WORKER_SLOTS;
+
+	if (index >= WORKER_DEVICES || w->device[index].phase == WORKER_DEVICE_NONE ||
+	    s >= w->device[index].slots)
+		return false;
+	slot_interrupt(vcpu, w, index, s);
+	return true;
+}
+
+void worker_device_interrupt(struct guest_vcpu *vcpu, struct worker *w, uint32_t intid)
+{
+	bool known;
 
 	w->interrupts++;
-	if (intid >= WORKER_LPI_FIRST && index < WORKER_DEVICES) {
-		const struct worker_device *dev = &w->device[index];
-
-		if (dev->phase != WORKER_DEVICE_NONE && s < dev->slots) {
-			slot_interrupt(vcpu, w, index, s);
-			return;
-		}
-	} else if (intid < WORKER_LPI_FIRST) {
-		for (unsigned i = 0; i < WORKER_DEVICES; i++) {
-			const struct worker_device *dev = &w->device[i];
-
-			if (dev->phase == WORKER_DEVICE_NONE ||
-			    intid != WORKER_SPI_FIRST + dev->pci_slot)
-				continue;
-			if (dev->phase == WORKER_DEVICE_RUN || dev->phase == WORKER_DEVICE_DRAIN)
-				intx_interrupt(vcpu, w, i);
-			return;
-		}
-	}
+	if (intid >= WORKER_MSI_FIRST)
+		known = message_interrupt(vcpu, w, intid - WORKER_MSI_FIRST);
+	else
+		known = intid >= WORKER_PIN_FIRST &&
+			pin_interrupt(vcpu, w, intid - WORKER_PIN_FIRST);
+	if (known)
+		return;
 	w->unknown_interrupts++;
 	worker_fault(w, WORKER_FAULT_INTERRUPT, intid, 0, 0);
 }
 
 /* ---- timeouts, masks ---- */
 
-static void watch_slot(struct soft_vcpu *vcpu, struct worker *w, unsigned index, unsigned s,
+static void watch_slot(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s,
 		       uint64_t now_ns)
 {
 	struct worker_slot *slot = &w->device[index].slot[s];
@@ -657,10 +682,10 @@ static void note_mask(struct worker_slot *slot, uint64_t why, bool masked)
 	slot->done_seen_ns = 0;
 }
 
-static void set_mask(struct soft_vcpu *vcpu, struct worker_device *dev, unsigned s, bool masked)
+static void set_mask(struct guest_vcpu *vcpu, struct worker_device *dev, unsigned s, bool masked)
 {
 	if (dev->mode == WORKER_IRQ_MSIX) {
-		soft_write(vcpu, dev->bar[0] + dev->msix_table + s * MSIX_ENTRY_BYTES +
+		guest_write(vcpu, dev->bar[0] + dev->msix_table + s * MSIX_ENTRY_BYTES +
 			   MSIX_ENTRY_CONTROL, 4, masked);
 	} else if (dev->mode == WORKER_IRQ_MSI) {
 		const uint64_t at = dev->cap_msi + MSI_MASK_64;
@@ -674,7 +699,7 @@ static void set_mask(struct soft_vcpu *vcpu, struct worker_device *dev, unsigned
 	note_mask(&dev->slot[s], WORKER_MASKED_VECTOR, masked);
 }
 
-static void set_mask_all(struct soft_vcpu *vcpu, struct worker_device *dev, bool masked)
+static void set_mask_all(struct guest_vcpu *vcpu, struct worker_device *dev, bool masked)
 {
 	if (dev->mode != WORKER_IRQ_MSIX)
 		return;
@@ -685,7 +710,7 @@ static void set_mask_all(struct soft_vcpu *vcpu, struct worker_device *dev, bool
 }
 
 /* One vector after the other is masked for a while. */
-static void mask_cycle(struct soft_vcpu *vcpu, struct worker_device *dev, uint64_t now_ns)
+static void mask_cycle(struct guest_vcpu *vcpu, struct worker_device *dev, uint64_t now_ns)
 {
 	if (dev->mask_cycle_ns == 0 || now_ns < dev->mask_due_ns)
 		return;
@@ -709,7 +734,7 @@ bool worker_devices_busy(const struct worker *w)
 	return false;
 }
 
-bool worker_devices_quiet(struct soft_vcpu *vcpu, struct worker *w)
+bool worker_devices_quiet(struct guest_vcpu *vcpu, struct worker *w)
 {
 	for (unsigned i = 0; i < WORKER_DEVICES; i++) {
 		struct worker_device *dev = &w->device[i];
@@ -730,7 +755,7 @@ bool worker_devices_quiet(struct soft_vcpu *vcpu, struct worker *w)
 
 /* ---- the step of one device ---- */
 
-static bool run_device(struct soft_vcpu *vcpu, struct worker *w, unsigned index, uint64_t now_ns)
+static bool run_device(struct guest_vcpu *vcpu, struct worker *w, unsigned index, uint64_t now_ns)
 {
 	struct worker_device *dev = &w->device[index];
 	bool in_flight = false;
@@ -752,7 +777,7 @@ static bool run_device(struct soft_vcpu *vcpu, struct worker *w, unsigned index,
 			dev->slots = WORKER_SLOTS;
 		/* A cause that was raised for the old mode is no cause any more. */
 		reg_write(vcpu, dev, ACCEL_REG_IRQ_STATUS, UINT32_MAX);
-		enable_interrupts(vcpu, dev);
+		enable_interrupts(vcpu, dev, index);
 		dev->phase = WORKER_DEVICE_RUN;
 		return true;
 	}
@@ -769,7 +794,7 @@ static bool run_device(struct soft_vcpu *vcpu, struct worker *w, unsigned index,
 	return false;
 }
 
-bool worker_device_step(struct soft_vcpu *vcpu, struct worker *w, unsigned index, uint64_t now_ns)
+bool worker_device_step(struct guest_vcpu *vcpu, struct worker *w, unsigned index, uint64_t now_ns)
 {
 	struct worker_device *dev = &w->device[index];
 	bool did = false;
@@ -792,7 +817,7 @@ bool worker_device_step(struct soft_vcpu *vcpu, struct worker *w, unsigned index
 	default:
 		break;
 	}
-	if (soft_bus_failed(vcpu)) {
+	if (guest_bus_failed(vcpu)) {
 		w->bus_errors++;
 		worker_fault(w, WORKER_FAULT_BUS, index, 0, 0);
 	}
@@ -801,7 +826,7 @@ bool worker_device_step(struct soft_vcpu *vcpu, struct worker *w, unsigned index
 
 /* ---- what it is told to do ---- */
 
-static void reset_device(struct soft_vcpu *vcpu, struct worker *w, unsigned index, bool flr,
+static void reset_device(struct guest_vcpu *vcpu, struct worker *w, unsigned index, bool flr,
 			 uint64_t now_ns)
 {
 	struct worker_device *dev = &w->device[index];
@@ -827,11 +852,11 @@ static void reset_device(struct soft_vcpu *vcpu, struct worker *w, unsigned inde
 	dev->phase = WORKER_DEVICE_RESETTING;
 }
 
-static void move_bar(struct soft_vcpu *vcpu, struct worker_device *dev, uint64_t bar)
+static void move_bar(struct guest_vcpu *vcpu, struct worker_device *dev, uint64_t bar)
 {
 	uint32_t command = command_read(vcpu, dev);
 
-	if (bar >= VFERRY_BAR_COUNT || dev->bar_bytes[bar] == 0)
+	if (bar >= WORKER_BARS || dev->bar_bytes[bar] == 0)
 		return;
 	dev->bar[bar] ^= dev->bar_bytes[bar];
 	command_write(vcpu, dev, command & ~COMMAND_MEMORY);
@@ -840,19 +865,20 @@ static void move_bar(struct soft_vcpu *vcpu, struct worker_device *dev, uint64_t
 }
 
 /* MSI-X stays enabled meanwhile. */
-static void add_vectors(struct soft_vcpu *vcpu, struct worker_device *dev, uint64_t wanted)
+static void add_vectors(struct guest_vcpu *vcpu, struct worker_device *dev, unsigned index,
+			uint64_t wanted)
 {
 	uint64_t most = reg_read(vcpu, dev, ACCEL_REG_VECTORS);
 
-	if (most > WORKER_SLOTS)
-		most = WORKER_SLOTS;
+	if (most > vcpu->platform->vectors)
+		most = vcpu->platform->vectors;
 	if (dev->mode != WORKER_IRQ_MSIX || wanted > most)
 		return;
 	for (; dev->slots < wanted; dev->slots++)
-		write_entry(vcpu, dev, (uint32_t) dev->slots);
+		write_entry(vcpu, dev, index, (unsigned) dev->slots);
 }
 
-void worker_device_act(struct soft_vcpu *vcpu, struct worker *w, const struct worker_act *act,
+void worker_device_act(struct guest_vcpu *vcpu, struct worker *w, const struct worker_act *act,
 		       uint64_t now_ns)
 {
 	unsigned index = (unsigned) (act->a % WORKER_DEVICES);
@@ -882,7 +908,7 @@ void worker_device_act(struct soft_vcpu *vcpu, struct worker *w, const struct wo
 		set_mask_all(vcpu, dev, act->op == WORKER_ACT_MASK_ALL);
 		break;
 	case WORKER_ACT_ADD_VECTORS:
-		add_vectors(vcpu, dev, act->b);
+		add_vectors(vcpu, dev, index, act->b);
 		break;
 	case WORKER_ACT_MASK_CYCLE:
 		dev->mask_cycle_ns = act->b;
@@ -897,7 +923,7 @@ void worker_device_act(struct soft_vcpu *vcpu, struct worker *w, const struct wo
 
 bool worker_device_valid(const struct worker_device *dev)
 {
-	if (dev->phase >= WORKER_DEVICE__COUNT || dev->pci_slot >= PCI_HOST_SLOTS ||
+	if (dev->phase >= WORKER_DEVICE__COUNT || dev->pci_slot >= WORKER_PCI_SLOTS ||
 	    dev->slots > WORKER_SLOTS || dev->mode >= WORKER_IRQ__COUNT ||
 	    dev->wanted_mode >= WORKER_IRQ__COUNT || dev->cap_msi >= 256 || dev->cap_msix >= 256 ||
 	    dev->cap_pcie >= 256 || dev->msix_table > UINT32_MAX)

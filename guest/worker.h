@@ -1,30 +1,35 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * guest_worker.h - the parts of the self-checking guest; what it does is in guest_worker.c.
+ * worker.h - the parts of the self-checking guest; what it does is in worker.c.
  *
- *   guest_worker.c          arguments, commands, the step, the verdict
- *   guest_worker_boot.c     PCI, GIC and ITS set-up, as an operating system does it
- *   guest_worker_device.c   the accel driver: set-up, jobs, interrupts, resets
- *   guest_worker_memory.c   the pattern in RAM
+ *   worker.c          arguments, commands, the step
+ *   worker_boot.c     finding PCI functions and placing their BARs, as an operating system does it
+ *   worker_gic.c      GIC and ITS set-up (soft, arm64); on x86: x86/irqchip.c
+ *   worker_device.c   the accel driver: set-up, jobs, interrupts, resets
+ *   worker_memory.c   the pattern in RAM
  *
- * All structs here are made of uint64_t only: they are the vCPU's words (soft.h).
+ * All structs here are made of uint64_t only: they are the vCPU's words (bus.h). Whoever runs it
+ * reads its verdict from them: vmm/worker_verdict.c.
  *
  * Who has what: vCPU 0 boots; device d belongs to vCPU d modulo the number of vCPUs, as does the
  * slice of RAM that each dirties. They share the boot page in guest RAM and nothing else.
  */
-#ifndef VMM_SOFT_GUEST_WORKER_H
-#define VMM_SOFT_GUEST_WORKER_H
+#ifndef GUEST_WORKER_H
+#define GUEST_WORKER_H
 
 #include "accel.h"
-#include "soft.h"
+#include "guest/bus.h"
 
 #define WORKER_PAGE		4096ull
-#define WORKER_DEVICES		MACHINE_DEVICES_MAX
-#define WORKER_SLOTS		MACHINE_VECTORS_MAX
+#define WORKER_MEMORY_MIN	(16ull << 20)
+#define WORKER_DEVICES		16u
+#define WORKER_SLOTS		16u	/* vectors of a device */
+#define WORKER_PCI_SLOTS	32u	/* of bus 0 */
+#define WORKER_BARS		6u
 #define WORKER_RING		64u	/* entries; more than there are slots */
 #define WORKER_ACTS		8u
-#define WORKER_LPI_FIRST	8192u
-#define WORKER_SPI_FIRST	32u
+#define WORKER_MSI_FIRST	8192u	/* interrupt numbers of messages: 16 for each device */
+#define WORKER_PIN_FIRST	32u	/* and of INTx pins */
 #define WORKER_PEER_BYTES	256ull	/* of one write into a peer's BAR */
 
 /* Guest RAM, from its beginning. */
@@ -48,8 +53,8 @@
 
 enum worker_phase {
 	WORKER_PHASE_PCI = 0,		/* vCPU 0 only, up to RELEASE */
-	WORKER_PHASE_GIC = 1,
-	WORKER_PHASE_REDIST = 2,
+	WORKER_PHASE_IRQCHIP = 1,
+	WORKER_PHASE_REDIST = 2,	/* GIC only, as the next two */
 	WORKER_PHASE_ITS = 3,
 	WORKER_PHASE_MAP = 4,
 	WORKER_PHASE_RELEASE = 5,
@@ -93,6 +98,9 @@ enum worker_fault {
 	WORKER_FAULT_CLOCK = 8,		/* ns */
 	WORKER_FAULT_BUS = 9,		/* device */
 	WORKER_FAULT_SETUP = 10,	/* phase, detail */
+	WORKER_FAULT_TIMER = 11,	/* ns late */
+	WORKER_FAULT_REGISTER = 12,	/* number, what it should hold, what it held */
+	WORKER_FAULT_EXCEPTION = 13,	/* vector, instruction, address or error code */
 	WORKER_FAULT__COUNT
 };
 
@@ -150,8 +158,8 @@ struct worker_device {
 	uint64_t phase;
 	uint64_t resume_ns;
 	uint64_t pci_slot;
-	uint64_t bar[VFERRY_BAR_COUNT];		/* value for the register, 0 = none */
-	uint64_t bar_bytes[VFERRY_BAR_COUNT];
+	uint64_t bar[WORKER_BARS];		/* value for the register, 0 = none */
+	uint64_t bar_bytes[WORKER_BARS];
 	uint64_t cap_msi, cap_msix, cap_pcie;	/* offsets, 0 = none */
 	uint64_t msix_table;			/* offset in BAR0 */
 	uint64_t slots;				/* in use */
@@ -184,7 +192,7 @@ struct worker {
 	uint64_t next32, next64;
 	uint64_t found;			/* devices */
 	uint64_t queue;			/* ITS commands written, modulo the queue */
-	/* memory of this vCPU */
+	/* memory of this vCPU; set_gpa and fill_gpa as if RAM were in one piece */
 	uint64_t set_gpa, set_pages, stride;
 	uint64_t position, generation;	/* pages before position (in visiting order) are one ahead */
 	uint64_t fill_gpa, fill_pages, fill_done;
@@ -214,58 +222,83 @@ enum worker_fill { WORKER_FILL_RANDOM = 0, WORKER_FILL_ZERO = 1, WORKER_FILL_HAL
 
 #define WORKER_WORDS (sizeof(struct worker) / sizeof(uint64_t))
 
+/* On bare metal: behind struct worker, what a processor sees beside its program. */
+struct worker_watch {
+	uint64_t timers;		/* timer interrupts */
+	uint64_t lost_timers;		/* that did not come in time */
+	uint64_t register_checks;
+	uint64_t lost_registers;	/* that held another value than was put there */
+};
+
+#define WORKER_WATCH_WORDS (sizeof(struct worker_watch) / sizeof(uint64_t))
+
 /* Only the first fault is kept. */
 void worker_fault(struct worker *w, enum worker_fault fault, uint64_t a, uint64_t b, uint64_t c);
 
 /* ---- memory ---- */
 
 /* A word of guest RAM, as a processor reads and writes it. */
-uint64_t worker_load(struct soft_vcpu *vcpu, uint64_t gpa);
-void worker_store(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t value);
-void worker_zero(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t bytes);
+uint64_t worker_load(struct guest_vcpu *vcpu, uint64_t gpa);
+void worker_store(struct guest_vcpu *vcpu, uint64_t gpa, uint64_t value);
+void worker_zero(struct guest_vcpu *vcpu, uint64_t gpa, uint64_t bytes);
 /* word i = accel_pattern(seed, i). @bytes multiple of 8. */
-void worker_pattern_write(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t seed, uint64_t bytes);
+void worker_pattern_write(struct guest_vcpu *vcpu, uint64_t gpa, uint64_t seed, uint64_t bytes);
 /* Return: bytes that hold the pattern, from the beginning; @bytes if all do. */
-uint64_t worker_pattern_check(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t seed, uint64_t bytes,
+uint64_t worker_pattern_check(struct guest_vcpu *vcpu, uint64_t gpa, uint64_t seed, uint64_t bytes,
 			      uint64_t *ret_found);
 /* Splits what is free behind the tables among the vCPUs. */
-void worker_memory_plan(struct worker *w, const struct soft_platform *platform, unsigned cpu,
+void worker_memory_plan(struct worker *w, const struct guest_platform *platform, unsigned cpu,
 			uint64_t set_bytes, uint64_t fill_bytes);
-bool worker_memory_valid(const struct worker *w, const struct soft_platform *platform);
+bool worker_memory_valid(const struct worker *w, const struct guest_platform *platform);
 /* First contents. Return: true when all is filled. */
-bool worker_memory_fill(struct soft_vcpu *vcpu, struct worker *w);
+bool worker_memory_fill(struct guest_vcpu *vcpu, struct worker *w);
 /* Dirties what is due. Return: true if it did any. */
-bool worker_memory_dirty(struct soft_vcpu *vcpu, struct worker *w, uint64_t now_ns);
+bool worker_memory_dirty(struct guest_vcpu *vcpu, struct worker *w, uint64_t now_ns);
 /* A piece of the pass over all memory. Return: true at its end. */
-bool worker_memory_check(struct soft_vcpu *vcpu, struct worker *w);
+bool worker_memory_check(struct guest_vcpu *vcpu, struct worker *w);
 uint64_t worker_mix(uint64_t a, uint64_t b);
 
-/* ---- PCI, GIC, ITS ---- */
+/* ---- PCI ---- */
 
-void worker_boot_step(struct soft_vcpu *vcpu, struct worker *w);
-void worker_cpu_interface(struct soft_vcpu *vcpu);
-uint32_t worker_config_read(struct soft_vcpu *vcpu, uint64_t slot, uint64_t offset, unsigned size);
-void worker_config_write(struct soft_vcpu *vcpu, uint64_t slot, uint64_t offset, unsigned size,
+void worker_boot_step(struct guest_vcpu *vcpu, struct worker *w);
+void worker_next_phase(struct worker *w, enum worker_phase phase);
+void worker_dead(struct worker *w, uint64_t detail);
+uint32_t worker_config_read(struct guest_vcpu *vcpu, uint64_t slot, uint64_t offset, unsigned size);
+void worker_config_write(struct guest_vcpu *vcpu, uint64_t slot, uint64_t offset, unsigned size,
 			 uint32_t value);
 /* Sizes the BARs, without placing them. Decoding must be off. */
-void worker_bars_size(struct soft_vcpu *vcpu, struct worker_device *dev);
-void worker_bars_write(struct soft_vcpu *vcpu, const struct worker_device *dev);
+void worker_bars_size(struct guest_vcpu *vcpu, struct worker_device *dev);
+void worker_bars_write(struct guest_vcpu *vcpu, const struct worker_device *dev);
+
+/* ---- the interrupt controller: worker_gic.c or x86/irqchip.c ---- */
+
+/* A piece of the set-up on vCPU 0, from WORKER_PHASE_IRQCHIP to WORKER_PHASE_RELEASE. */
+void worker_irqchip_step(struct guest_vcpu *vcpu, struct worker *w);
+/* Each vCPU's own part of it, when it was released. */
+void worker_irqchip_cpu(struct guest_vcpu *vcpu);
+/* The message that is interrupt WORKER_MSI_FIRST + device * WORKER_SLOTS + vector. */
+struct worker_message {
+	uint64_t address;
+	uint32_t data;
+};
+struct worker_message worker_message(struct guest_vcpu *vcpu, unsigned device, unsigned vector);
 
 /* ---- devices ---- */
 
-static inline bool worker_owns(const struct soft_platform *platform, unsigned cpu, uint64_t device)
+/* The vCPU that has a device. */
+static inline bool worker_owns(const struct guest_platform *platform, unsigned cpu, uint64_t device)
 {
 	return device % platform->cpus == cpu;
 }
 
-void worker_device_find(struct soft_vcpu *vcpu, struct worker *w);
+void worker_device_find(struct guest_vcpu *vcpu, struct worker *w);
 /* Return: true if it did something. */
-bool worker_device_step(struct soft_vcpu *vcpu, struct worker *w, unsigned device, uint64_t now_ns);
-void worker_device_act(struct soft_vcpu *vcpu, struct worker *w, const struct worker_act *act,
+bool worker_device_step(struct guest_vcpu *vcpu, struct worker *w, unsigned device, uint64_t now_ns);
+void worker_device_act(struct guest_vcpu *vcpu, struct worker *w, const struct worker_act *act,
 		       uint64_t now_ns);
-void worker_device_interrupt(struct soft_vcpu *vcpu, struct worker *w, uint32_t intid);
+void worker_device_interrupt(struct guest_vcpu *vcpu, struct worker *w, uint32_t intid);
 /* No job under way on any device of this vCPU, and all vectors unmasked. */
-bool worker_devices_quiet(struct soft_vcpu *vcpu, struct worker *w);
+bool worker_devices_quiet(struct guest_vcpu *vcpu, struct worker *w);
 bool worker_devices_busy(const struct worker *w);
 bool worker_device_valid(const struct worker_device *dev);
 

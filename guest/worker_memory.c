@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * guest_worker_memory.c - the self-checking guest's pattern in RAM.
+ * worker_memory.c - the self-checking guest's pattern in RAM.
  *
  * Model. The working set of a vCPU is visited in sweeps, each in the same scattered order. A page
  * is checked against what it must hold since the last sweep, then written anew; what it must hold
@@ -11,7 +11,7 @@
  * Guest RAM is read by a migration while it is written here, and written by devices while it is
  * read: that is what guests do, and is kept inside the few functions that no sanitizer looks into.
  */
-#include "guest_worker.h"
+#include "guest/worker.h"
 
 #define DIRTY_AT_ONCE	16u	/* pages of a step */
 #define CHECK_AT_ONCE	64u
@@ -28,35 +28,35 @@ uint64_t worker_mix(uint64_t a, uint64_t b)
 }
 
 __attribute__((no_sanitize("thread")))
-uint64_t worker_load(struct soft_vcpu *vcpu, uint64_t gpa)
+uint64_t worker_load(struct guest_vcpu *vcpu, uint64_t gpa)
 {
-	const uint64_t *at = soft_ram(vcpu, gpa, sizeof(*at));
+	const uint64_t *at = guest_ram(vcpu, gpa, sizeof(*at));
 
 	return at ? __atomic_load_n(at, __ATOMIC_ACQUIRE) : 0;
 }
 
 __attribute__((no_sanitize("thread")))
-void worker_store(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t value)
+void worker_store(struct guest_vcpu *vcpu, uint64_t gpa, uint64_t value)
 {
-	uint64_t *at = soft_ram(vcpu, gpa, sizeof(*at));
+	uint64_t *at = guest_ram(vcpu, gpa, sizeof(*at));
 
 	if (!at)
 		return;
 	/* What was written before (a buffer, a table) is there for whoever sees this. */
 	__atomic_store_n(at, value, __ATOMIC_RELEASE);
-	soft_ram_written(vcpu, gpa, sizeof(*at));
+	guest_ram_written(vcpu, gpa, sizeof(*at));
 }
 
 __attribute__((no_sanitize("thread")))
-void worker_zero(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t bytes)
+void worker_zero(struct guest_vcpu *vcpu, uint64_t gpa, uint64_t bytes)
 {
-	uint64_t *at = soft_ram(vcpu, gpa, bytes);
+	uint64_t *at = guest_ram(vcpu, gpa, bytes);
 
 	if (!at)
 		return;
 	for (uint64_t i = 0; i < bytes / sizeof(*at); i++)
 		at[i] = 0;
-	soft_ram_written(vcpu, gpa, bytes);
+	guest_ram_written(vcpu, gpa, bytes);
 }
 
 __attribute__((no_sanitize("thread")))
@@ -94,20 +94,20 @@ static uint64_t zero_check(const uint64_t *at, uint64_t words)
 	return words;
 }
 
-void worker_pattern_write(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t seed, uint64_t bytes)
+void worker_pattern_write(struct guest_vcpu *vcpu, uint64_t gpa, uint64_t seed, uint64_t bytes)
 {
-	uint64_t *at = soft_ram(vcpu, gpa, bytes);
+	uint64_t *at = guest_ram(vcpu, gpa, bytes);
 
 	if (!at)
 		return;
 	pattern_write(at, seed, bytes / sizeof(*at));
-	soft_ram_written(vcpu, gpa, bytes);
+	guest_ram_written(vcpu, gpa, bytes);
 }
 
-uint64_t worker_pattern_check(struct soft_vcpu *vcpu, uint64_t gpa, uint64_t seed, uint64_t bytes,
+uint64_t worker_pattern_check(struct guest_vcpu *vcpu, uint64_t gpa, uint64_t seed, uint64_t bytes,
 			      uint64_t *ret_found)
 {
-	const uint64_t *at = soft_ram(vcpu, gpa, bytes);
+	const uint64_t *at = guest_ram(vcpu, gpa, bytes);
 	uint64_t good;
 
 	if (!at)
@@ -129,10 +129,24 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 	return a;
 }
 
-void worker_memory_plan(struct worker *w, const struct soft_platform *platform, unsigned cpu,
+/* RAM may lie in two pieces; the plan sees one, that begins where the first does. */
+static uint64_t ram_bytes(const struct guest_platform *platform)
+{
+	return platform->ram[0].bytes + platform->ram[1].bytes;
+}
+
+static uint64_t planned_gpa(const struct guest_platform *platform, uint64_t planned)
+{
+	uint64_t offset = planned - platform->ram[0].gpa;
+
+	return offset < platform->ram[0].bytes ? planned :
+	       platform->ram[1].gpa + (offset - platform->ram[0].bytes);
+}
+
+void worker_memory_plan(struct worker *w, const struct guest_platform *platform, unsigned cpu,
 			uint64_t set_bytes, uint64_t fill_bytes)
 {
-	uint64_t free_pages = (platform->ram_bytes - WORKER_DATA) / WORKER_PAGE;
+	uint64_t free_pages = (ram_bytes(platform) - WORKER_DATA) / WORKER_PAGE;
 	uint64_t set = set_bytes / WORKER_PAGE;
 	uint64_t fill = fill_bytes / WORKER_PAGE;
 
@@ -142,8 +156,8 @@ void worker_memory_plan(struct worker *w, const struct soft_platform *platform, 
 		fill = free_pages - set;
 	w->set_pages = set / platform->cpus;
 	w->fill_pages = fill / platform->cpus;
-	w->set_gpa = platform->ram_gpa + WORKER_DATA + cpu * w->set_pages * WORKER_PAGE;
-	w->fill_gpa = platform->ram_gpa + WORKER_DATA + set * WORKER_PAGE +
+	w->set_gpa = platform->ram[0].gpa + WORKER_DATA + cpu * w->set_pages * WORKER_PAGE;
+	w->fill_gpa = platform->ram[0].gpa + WORKER_DATA + set * WORKER_PAGE +
 		      cpu * w->fill_pages * WORKER_PAGE;
 	/* Near the golden section: neighbours in time are far from each other in space. */
 	w->stride = w->set_pages * 618 / 1000 | 1;
@@ -151,16 +165,16 @@ void worker_memory_plan(struct worker *w, const struct soft_platform *platform, 
 		w->stride += 2;
 }
 
-static bool range_valid(const struct soft_platform *platform, uint64_t gpa, uint64_t pages)
+static bool range_valid(const struct guest_platform *platform, uint64_t gpa, uint64_t pages)
 {
-	uint64_t offset = gpa - platform->ram_gpa;
+	uint64_t offset = gpa - platform->ram[0].gpa;
 
-	return gpa >= platform->ram_gpa && gpa % WORKER_PAGE == 0 && offset >= WORKER_DATA &&
-	       offset <= platform->ram_bytes &&
-	       pages <= (platform->ram_bytes - offset) / WORKER_PAGE;
+	return gpa >= platform->ram[0].gpa && gpa % WORKER_PAGE == 0 && offset >= WORKER_DATA &&
+	       offset <= ram_bytes(platform) &&
+	       pages <= (ram_bytes(platform) - offset) / WORKER_PAGE;
 }
 
-bool worker_memory_valid(const struct worker *w, const struct soft_platform *platform)
+bool worker_memory_valid(const struct worker *w, const struct guest_platform *platform)
 {
 	return range_valid(platform, w->set_gpa, w->set_pages) &&
 	       range_valid(platform, w->fill_gpa, w->fill_pages) &&
@@ -172,10 +186,18 @@ bool worker_memory_valid(const struct worker *w, const struct soft_platform *pla
 }
 
 /* The page at @position of the visiting order. */
-static uint64_t set_page(const struct worker *w, uint64_t position)
+static uint64_t set_page(const struct guest_platform *platform, const struct worker *w,
+			 uint64_t position)
 {
-	return w->set_gpa + (uint64_t) ((__uint128_t) position * w->stride % w->set_pages) *
-	       WORKER_PAGE;
+	uint64_t page = position * w->stride % w->set_pages;
+
+	return planned_gpa(platform, w->set_gpa + page * WORKER_PAGE);
+}
+
+static uint64_t fill_page(const struct guest_platform *platform, const struct worker *w,
+			  uint64_t page)
+{
+	return planned_gpa(platform, w->fill_gpa + page * WORKER_PAGE);
 }
 
 static uint64_t page_seed(const struct worker *w, uint64_t gpa, uint64_t generation)
@@ -193,7 +215,7 @@ static void corrupt(struct worker *w, uint64_t gpa, uint64_t expected, uint64_t 
 	worker_fault(w, WORKER_FAULT_MEMORY, gpa, expected, found);
 }
 
-static void check_page(struct soft_vcpu *vcpu, struct worker *w, uint64_t gpa, uint64_t seed)
+static void check_page(struct guest_vcpu *vcpu, struct worker *w, uint64_t gpa, uint64_t seed)
 {
 	uint64_t found = 0;
 	uint64_t good = worker_pattern_check(vcpu, gpa, seed, WORKER_PAGE, &found);
@@ -203,9 +225,9 @@ static void check_page(struct soft_vcpu *vcpu, struct worker *w, uint64_t gpa, u
 		corrupt(w, gpa + good, accel_pattern(seed, good / 8), found);
 }
 
-static void check_zero_page(struct soft_vcpu *vcpu, struct worker *w, uint64_t gpa)
+static void check_zero_page(struct guest_vcpu *vcpu, struct worker *w, uint64_t gpa)
 {
-	const uint64_t *at = soft_ram(vcpu, gpa, WORKER_PAGE);
+	const uint64_t *at = guest_ram(vcpu, gpa, WORKER_PAGE);
 	uint64_t good = at ? zero_check(at, WORKER_PAGE / 8) : 0;
 
 	w->checked_pages++;
@@ -213,9 +235,9 @@ static void check_zero_page(struct soft_vcpu *vcpu, struct worker *w, uint64_t g
 		corrupt(w, gpa + good * 8, 0, worker_load(vcpu, gpa + good * 8));
 }
 
-static void dirty_next(struct soft_vcpu *vcpu, struct worker *w)
+static void dirty_next(struct guest_vcpu *vcpu, struct worker *w)
 {
-	uint64_t gpa = set_page(w, w->position);
+	uint64_t gpa = set_page(vcpu->platform, w, w->position);
 
 	if (w->generation > 0)
 		check_page(vcpu, w, gpa, page_seed(w, gpa, w->generation));
@@ -232,10 +254,10 @@ static bool fill_is_zero(const struct worker *w, uint64_t page)
 	return w->fill_kind == WORKER_FILL_ZERO || (w->fill_kind == WORKER_FILL_HALF && page % 2);
 }
 
-bool worker_memory_fill(struct soft_vcpu *vcpu, struct worker *w)
+bool worker_memory_fill(struct guest_vcpu *vcpu, struct worker *w)
 {
 	for (unsigned i = 0; i < CHECK_AT_ONCE; i++) {
-		uint64_t gpa = w->fill_gpa + w->fill_done * WORKER_PAGE;
+		uint64_t gpa;
 
 		if (w->generation == 0 && w->set_pages > 0) {
 			dirty_next(vcpu, w);
@@ -243,6 +265,7 @@ bool worker_memory_fill(struct soft_vcpu *vcpu, struct worker *w)
 		}
 		if (w->fill_done == w->fill_pages)
 			return true;
+		gpa = fill_page(vcpu->platform, w, w->fill_done);
 		if (fill_is_zero(w, w->fill_done))
 			worker_zero(vcpu, gpa, WORKER_PAGE);
 		else
@@ -252,7 +275,7 @@ bool worker_memory_fill(struct soft_vcpu *vcpu, struct worker *w)
 	return false;
 }
 
-bool worker_memory_dirty(struct soft_vcpu *vcpu, struct worker *w, uint64_t now_ns)
+bool worker_memory_dirty(struct guest_vcpu *vcpu, struct worker *w, uint64_t now_ns)
 {
 	uint64_t cost;
 	unsigned done = 0;
@@ -273,7 +296,7 @@ bool worker_memory_dirty(struct soft_vcpu *vcpu, struct worker *w, uint64_t now_
 	return done > 0;
 }
 
-bool worker_memory_check(struct soft_vcpu *vcpu, struct worker *w)
+bool worker_memory_check(struct guest_vcpu *vcpu, struct worker *w)
 {
 	for (unsigned i = 0; i < CHECK_AT_ONCE; i++) {
 		uint64_t at = w->check_position;
@@ -287,13 +310,13 @@ bool worker_memory_check(struct soft_vcpu *vcpu, struct worker *w)
 		if (at < w->set_pages) {
 			uint64_t generation = at < w->position ? w->generation + 1 : w->generation;
 
-			gpa = set_page(w, at);
+			gpa = set_page(vcpu->platform, w, at);
 			if (generation > 0)
 				check_page(vcpu, w, gpa, page_seed(w, gpa, generation));
 			continue;
 		}
 		at -= w->set_pages;
-		gpa = w->fill_gpa + at * WORKER_PAGE;
+		gpa = fill_page(vcpu->platform, w, at);
 		if (fill_is_zero(w, at))
 			check_zero_page(vcpu, w, gpa);
 		else

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * guest_worker.c - the self-checking guest: the judge of every end-to-end test.
+ * worker.c - the self-checking guest: the judge of every end-to-end test.
  *
  * It sets its machine up as an operating system does, keeps every accel device busy with jobs that
  * it verifies, dirties RAM at a commanded rate in a pattern that it verifies, takes account of every
@@ -13,18 +13,16 @@
  *   notice-ms=1000 lost-ms=5000 p2p=on|off at=MS:COMMAND (blanks as commas; several; running time since power-on)
  * Commands: see commands[].
  */
-#include "guest_worker.h"
+#include "guest/worker.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define MS_NS		1000000ull
 #define SECOND_NS	1000000000ull
 #define TICK_NS		10000000ull	/* a waiting guest looks around this often */
 #define POLL_NS		500000ull	/* without interrupts: this often */
-#define TEXT_MAX	512u
+#define ARGUMENTS_MAX	512u
+#define WORD_MAX	64u	/* of a command */
 
 void worker_fault(struct worker *w, enum worker_fault fault, uint64_t a, uint64_t b, uint64_t c)
 {
@@ -40,30 +38,21 @@ void worker_fault(struct worker *w, enum worker_fault fault, uint64_t a, uint64_
 
 static int parse_number(const char *text, uint64_t *ret)
 {
-	unsigned long long value;
-	char *end;
-
-	if (text[0] < '0' || text[0] > '9')
-		return -EINVAL;
-	errno = 0;
-	value = strtoull(text, &end, 0);
-	if (errno || *end)
-		return -EINVAL;
-	*ret = value;
-	return 0;
+	return guest_text_number(text, ret) ? 0 : -EINVAL;
 }
 
 static int parse_size(const char *text, uint64_t *ret)
 {
 	static const char units[] = "KMGT";
 	char digits[32];
-	size_t length = strlen(text);
+	size_t length = guest_text_length(text);
 	unsigned shift = 0;
 	uint64_t value;
 
 	if (length == 0 || length >= sizeof(digits))
 		return -EINVAL;
-	memcpy(digits, text, length + 1);
+	for (size_t i = 0; i <= length; i++)
+		digits[i] = text[i];
 	for (unsigned i = 0; units[i]; i++) {
 		if (digits[length - 1] == units[i]) {
 			shift = (i + 1) * 10;
@@ -80,7 +69,7 @@ static int parse_rate(const char *text, uint64_t *ret)
 {
 	uint64_t value;
 
-	if (strcmp(text, "max") == 0) {
+	if (guest_text_equal(text, "max")) {
 		*ret = UINT64_MAX;
 		return 0;
 	}
@@ -93,7 +82,7 @@ static int parse_rate(const char *text, uint64_t *ret)
 static int parse_word(const char *text, const char *const *words, uint64_t *ret)
 {
 	for (unsigned i = 0; words[i]; i++) {
-		if (strcmp(text, words[i]) == 0) {
+		if (guest_text_equal(text, words[i])) {
 			*ret = i;
 			return 0;
 		}
@@ -137,8 +126,8 @@ static int parse_operand(enum operand kind, const char *text, uint64_t *ret)
 	int r;
 
 	if (kind == OPERAND_NONE)
-		return text ? -EINVAL : 0;
-	if (!text)
+		return text[0] ? -EINVAL : 0;
+	if (!text[0])
 		return -EINVAL;
 	switch (kind) {
 	case OPERAND_RATE:
@@ -163,22 +152,21 @@ static int parse_operand(enum operand kind, const char *text, uint64_t *ret)
 
 static int parse_command(const char *text, const char *separators, struct worker_act *ret)
 {
-	char copy[TEXT_MAX], *save = NULL;
-	const char *word, *first, *second;
+	char word[WORD_MAX], first[WORD_MAX] = "", second[WORD_MAX] = "";
 
-	if (strlen(text) >= sizeof(copy))
+	if (!guest_text_word(&text, separators, word, sizeof(word)))
 		return -EINVAL;
-	strcpy(copy, text);
-	word = strtok_r(copy, separators, &save);
-	first = word ? strtok_r(NULL, separators, &save) : NULL;
-	second = first ? strtok_r(NULL, separators, &save) : NULL;
-	if (!word || (second && strtok_r(NULL, separators, &save)))
+	(void) guest_text_word(&text, separators, first, sizeof(first));
+	(void) guest_text_word(&text, separators, second, sizeof(second));
+	while (*text && guest_text_find(separators, *text))
+		text++;
+	if (*text)
 		return -EINVAL;
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		const struct command *command = &commands[i];
 		struct worker_act act = { .op = command->op };
 
-		if (strcmp(word, command->name) != 0)
+		if (!guest_text_equal(word, command->name))
 			continue;
 		if (parse_operand(command->first, first, &act.a) < 0 ||
 		    parse_operand(command->second, second, &act.b) < 0)
@@ -200,7 +188,7 @@ static int add_act(struct worker *w, const struct worker_act *act)
 	return -ENOSPC;
 }
 
-static bool act_is_mine(const struct soft_platform *platform, unsigned cpu, uint64_t op,
+static bool act_is_mine(const struct guest_platform *platform, unsigned cpu, uint64_t op,
 			uint64_t device)
 {
 	switch (op) {
@@ -216,21 +204,21 @@ static bool act_is_mine(const struct soft_platform *platform, unsigned cpu, uint
 	}
 }
 
-static int worker_command(const struct soft_platform *platform, unsigned cpu, uint64_t *words,
-			  const char *text, char *reply, size_t reply_size)
+static int worker_command(const struct guest_platform *platform, unsigned cpu, uint64_t *words,
+			  const char *text, struct guest_text *reply)
 {
 	struct worker *w = (struct worker *) words;
 	struct worker_act act;
 	int r = parse_command(text, " \t", &act);
 
 	if (r < 0) {
-		(void) snprintf(reply, reply_size, "unknown command, or wrong operands");
+		guest_text_add(reply, "unknown command, or wrong operands");
 		return r;
 	}
 	if (!act_is_mine(platform, cpu, act.op, act.a))
 		return 0;
 	r = add_act(w, &act);
-	(void) snprintf(reply, reply_size, "%s", r < 0 ? "too much to do already" : "ok");
+	guest_text_add(reply, r < 0 ? "too much to do already" : "ok");
 	return r;
 }
 
@@ -241,55 +229,51 @@ struct sizes {
 };
 
 /* "MS:COMMAND,OPERAND": done when that much running time has passed. */
-static int parse_at(const struct soft_platform *platform, unsigned cpu, struct worker *w,
+static int parse_at(const struct guest_platform *platform, unsigned cpu, struct worker *w,
 		    const char *value)
 {
-	const char *colon = strchr(value, ':');
 	struct worker_act act;
 	char digits[16];
 	uint64_t ms;
 
-	if (!colon || (size_t) (colon - value) >= sizeof(digits))
-		return -EINVAL;
-	memcpy(digits, value, (size_t) (colon - value));
-	digits[colon - value] = '\0';
-	if (parse_number(digits, &ms) < 0 || ms > 1000000000 ||
-	    parse_command(colon + 1, ",", &act) < 0)
+	if (value[0] == ':' || !guest_text_word(&value, ":", digits, sizeof(digits)) ||
+	    *value != ':' || parse_number(digits, &ms) < 0 || ms > 1000000000 ||
+	    parse_command(value + 1, ",", &act) < 0)
 		return -EINVAL;
 	act.at_ns = ms * MS_NS;
 	return act_is_mine(platform, cpu, act.op, act.a) ? add_act(w, &act) : 0;
 }
 
-static int parse_argument(const struct soft_platform *platform, unsigned cpu, struct worker *w,
+static int parse_argument(const struct guest_platform *platform, unsigned cpu, struct worker *w,
 			  struct sizes *sizes, const char *key, const char *value)
 {
 	uint64_t ms;
 
-	if (strcmp(key, "working-set") == 0)
+	if (guest_text_equal(key, "working-set"))
 		return parse_size(value, &sizes->set);
-	if (strcmp(key, "fill") == 0)
+	if (guest_text_equal(key, "fill"))
 		return parse_size(value, &sizes->fill);
-	if (strcmp(key, "fill-kind") == 0)
+	if (guest_text_equal(key, "fill-kind"))
 		return parse_word(value, fill_kinds, &w->fill_kind);
-	if (strcmp(key, "rate") == 0)
+	if (guest_text_equal(key, "rate"))
 		return parse_rate(value, &w->rate);
-	if (strcmp(key, "seed") == 0)
+	if (guest_text_equal(key, "seed"))
 		return parse_number(value, &w->seed);
-	if (strcmp(key, "jobs") == 0)
+	if (guest_text_equal(key, "jobs"))
 		return parse_word(value, on_off, &w->jobs);
-	if (strcmp(key, "p2p") == 0)
+	if (guest_text_equal(key, "p2p"))
 		return parse_word(value, on_off, &w->peer);
-	if (strcmp(key, "irq") == 0)
+	if (guest_text_equal(key, "irq"))
 		return parse_word(value, irq_modes, &w->mode);
-	if (strcmp(key, "vectors") == 0)
+	if (guest_text_equal(key, "vectors"))
 		return parse_number(value, &w->vectors);
-	if (strcmp(key, "job-bytes") == 0)
+	if (guest_text_equal(key, "job-bytes"))
 		return parse_size(value, &w->job_bytes);
-	if (strcmp(key, "job-delay-us") == 0)
+	if (guest_text_equal(key, "job-delay-us"))
 		return parse_number(value, &w->job_delay_us);
-	if (strcmp(key, "at") == 0)
+	if (guest_text_equal(key, "at"))
 		return parse_at(platform, cpu, w, value);
-	if (strcmp(key, "notice-ms") != 0 && strcmp(key, "lost-ms") != 0)
+	if (!guest_text_equal(key, "notice-ms") && !guest_text_equal(key, "lost-ms"))
 		return -EINVAL;
 	if (parse_number(value, &ms) < 0 || ms == 0 || ms > 1000000000)
 		return -EINVAL;
@@ -297,56 +281,80 @@ static int parse_argument(const struct soft_platform *platform, unsigned cpu, st
 	return 0;
 }
 
-static int worker_init(const struct soft_platform *platform, unsigned cpu, const char *args,
-		       uint64_t *words, struct vferry_error *err)
+/* All of them. Return: 0, -EINVAL with the reason. */
+static int parse_arguments(const struct guest_platform *platform, unsigned cpu, struct worker *w,
+			   struct sizes *sizes, const char *args, struct guest_text *why)
+{
+	char word[ARGUMENTS_MAX];
+
+	while (guest_text_word(&args, " \t", word, sizeof(word))) {
+		char *value = word;
+
+		while (*value && *value != '=')
+			value++;
+		if (*value == '=') {
+			*value++ = '\0';
+			if (parse_argument(platform, cpu, w, sizes, word, value) == 0)
+				continue;
+			value[-1] = '=';
+		}
+		guest_text_add(why, "guest worker does not understand \"");
+		guest_text_add(why, word);
+		guest_text_add(why, "\"");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int worker_init(const struct guest_platform *platform, unsigned cpu, const char *args,
+		       uint64_t *words, struct guest_text *why)
 {
 	struct worker *w = (struct worker *) words;
 	struct sizes sizes = { .set = 64ull << 20 };
-	char copy[TEXT_MAX], *save = NULL;
 
-	if (platform->ram_bytes < MACHINE_MEMORY_MIN || strlen(args) >= sizeof(copy))
-		return vferry_error_set(err, -EINVAL, "guest-arguments", "worker",
-					"guest worker needs %llu MiB of RAM and arguments below %u bytes",
-					(unsigned long long) (MACHINE_MEMORY_MIN >> 20), TEXT_MAX);
-	memset(w, 0, sizeof(*w));
+	if (platform->ram[0].bytes < WORKER_MEMORY_MIN || guest_text_length(args) >= ARGUMENTS_MAX) {
+		guest_text_add(why, "guest worker needs ");
+		guest_text_add_number(why, WORKER_MEMORY_MIN >> 20);
+		guest_text_add(why, " MiB of RAM and arguments below ");
+		guest_text_add_number(why, ARGUMENTS_MAX);
+		guest_text_add(why, " bytes");
+		return -EINVAL;
+	}
+	*w = (struct worker) { 0 };
 	w->phase = cpu == 0 ? WORKER_PHASE_PCI : WORKER_PHASE_HELD;
 	w->seed = 1;
 	w->rate = 50000000;
 	w->vectors = 4;
-	w->mode = platform->gic ? WORKER_IRQ_MSIX : WORKER_IRQ_POLL;
+	w->mode = platform->irqchip == GUEST_IRQCHIP_NONE ? WORKER_IRQ_POLL : WORKER_IRQ_MSIX;
 	w->jobs = 1;
 	w->job_bytes = 2048;
 	w->job_delay_us = 1000;
 	w->notice_ns = SECOND_NS;
 	w->lost_ns = 5 * SECOND_NS;
-	w->next32 = SOFT_WINDOW32_BASE;
-	w->next64 = SOFT_WINDOW64_BASE;
-	strcpy(copy, args);
-	for (char *word = strtok_r(copy, " \t", &save); word; word = strtok_r(NULL, " \t", &save)) {
-		char *equals = strchr(word, '=');
-
-		if (equals)
-			*equals = '\0';
-		if (!equals || parse_argument(platform, cpu, w, &sizes, word, equals + 1) < 0)
-			return vferry_error_set(err, -EINVAL, "guest-arguments", "worker",
-						"guest worker does not understand \"%s%s%s\"", word,
-						equals ? "=" : "", equals ? equals + 1 : "");
-	}
+	w->next32 = platform->window32.gpa;
+	w->next64 = platform->window64.gpa;
+	if (parse_arguments(platform, cpu, w, &sizes, args, why) < 0)
+		return -EINVAL;
 	if (w->job_bytes < 8 || w->job_bytes > WORKER_PAGE || w->job_bytes % 8 ||
-	    w->vectors < 1 || w->vectors > WORKER_SLOTS || w->job_delay_us > ACCEL_DELAY_MAX_US)
-		return vferry_error_set(err, -EINVAL, "guest-arguments", "worker",
-					"job-bytes is a multiple of 8 up to 4096, vectors 1 to 16, job-delay-us at most %u",
-					ACCEL_DELAY_MAX_US);
-	if (!platform->gic && w->mode != WORKER_IRQ_POLL)
-		return vferry_error_set(err, -EINVAL, "guest-arguments", "worker",
-					"there is no interrupt controller: irq=poll is all that goes");
+	    w->vectors < 1 || w->vectors > platform->vectors ||
+	    w->job_delay_us > ACCEL_DELAY_MAX_US) {
+		guest_text_add(why, "job-bytes is a multiple of 8 up to 4096, vectors 1 to ");
+		guest_text_add_number(why, platform->vectors);
+		guest_text_add(why, ", job-delay-us at most ");
+		guest_text_add_number(why, ACCEL_DELAY_MAX_US);
+		return -EINVAL;
+	}
+	if (platform->irqchip == GUEST_IRQCHIP_NONE && w->mode != WORKER_IRQ_POLL) {
+		guest_text_add(why, "there is no interrupt controller: irq=poll is all that goes");
+		return -EINVAL;
+	}
 	if (w->rate != UINT64_MAX)
 		w->rate /= platform->cpus;
 	worker_memory_plan(w, platform, cpu, sizes.set, sizes.fill);
 	return 0;
 }
 
-static bool worker_valid(const struct soft_platform *platform, unsigned cpu, const uint64_t *words)
+static bool worker_valid(const struct guest_platform *platform, unsigned cpu, const uint64_t *words)
 {
 	const struct worker *w = (const struct worker *) words;
 
@@ -379,11 +387,11 @@ static bool worker_valid(const struct soft_platform *platform, unsigned cpu, con
 /* ---- steps ---- */
 
 /* The time since the last step that it did not mean to wait for. */
-static void watch_clock(struct soft_vcpu *vcpu, struct worker *w)
+static void watch_clock(struct guest_vcpu *vcpu, struct worker *w)
 {
-	uint64_t run = soft_run_ns(vcpu);
-	uint64_t paused = soft_wall_ns(vcpu) - run;
-	uint64_t counter = soft_counter(vcpu);
+	uint64_t run = guest_run_ns(vcpu);
+	uint64_t paused = guest_wall_ns(vcpu) - run;
+	uint64_t counter = guest_counter(vcpu);
 
 	if (w->began) {
 		uint64_t since = w->wake_ns > w->last_run_ns ? w->wake_ns : w->last_run_ns;
@@ -410,15 +418,15 @@ static void watch_clock(struct soft_vcpu *vcpu, struct worker *w)
 	w->steps++;
 }
 
-static enum soft_step sleep_until(struct soft_vcpu *vcpu, struct worker *w, uint64_t run_ns)
+static enum guest_step sleep_until(struct guest_vcpu *vcpu, struct worker *w, uint64_t run_ns)
 {
 	w->wake_ns = run_ns;
-	soft_wait_until(vcpu, run_ns);
-	return SOFT_STEP_WAIT;
+	guest_wait_until(vcpu, run_ns);
+	return GUEST_STEP_WAIT;
 }
 
 /* Return: power off. */
-static bool do_acts(struct soft_vcpu *vcpu, struct worker *w, uint64_t now_ns)
+static bool do_acts(struct guest_vcpu *vcpu, struct worker *w, uint64_t now_ns)
 {
 	for (unsigned i = 0; i < WORKER_ACTS; i++) {
 		struct worker_act act = w->act[i];
@@ -430,7 +438,7 @@ static bool do_acts(struct soft_vcpu *vcpu, struct worker *w, uint64_t now_ns)
 		case WORKER_ACT_POWER_OFF:
 			return true;
 		case WORKER_ACT_RATE:
-			w->rate = act.a == UINT64_MAX ? act.a : act.a / soft_platform(vcpu)->cpus;
+			w->rate = act.a == UINT64_MAX ? act.a : act.a / vcpu->platform->cpus;
 			break;
 		case WORKER_ACT_JOBS:
 			w->jobs = act.a;
@@ -450,7 +458,7 @@ static bool do_acts(struct soft_vcpu *vcpu, struct worker *w, uint64_t now_ns)
 	return false;
 }
 
-static bool judge(struct soft_vcpu *vcpu, struct worker *w)
+static bool judge(struct guest_vcpu *vcpu, struct worker *w)
 {
 	if (!w->judging || !worker_devices_quiet(vcpu, w))
 		return false;
@@ -461,15 +469,15 @@ static bool judge(struct soft_vcpu *vcpu, struct worker *w)
 	return true;
 }
 
-static enum soft_step run_step(struct soft_vcpu *vcpu, struct worker *w)
+static enum guest_step run_step(struct guest_vcpu *vcpu, struct worker *w)
 {
-	uint64_t now = soft_run_ns(vcpu);
+	uint64_t now = guest_run_ns(vcpu);
 	uint64_t wake = now + (w->mode == WORKER_IRQ_POLL && w->found ? POLL_NS : TICK_NS);
 	bool did = false;
 
 	if (do_acts(vcpu, w, now)) {
 		w->phase = WORKER_PHASE_OFF;
-		return SOFT_STEP_POWER_OFF;
+		return GUEST_STEP_POWER_OFF;
 	}
 	did |= judge(vcpu, w);
 	did |= worker_memory_dirty(vcpu, w, now);
@@ -479,153 +487,77 @@ static enum soft_step run_step(struct soft_vcpu *vcpu, struct worker *w)
 	}
 	if (did) {
 		w->idle_turns = 0;
-		return SOFT_STEP_GO;
+		return GUEST_STEP_GO;
 	}
 	/* Not before every device had its turn. */
 	if (++w->idle_turns <= w->found)
-		return SOFT_STEP_GO;
+		return GUEST_STEP_GO;
 	w->idle_turns = 0;
 	if (w->due_ns < wake)
 		wake = w->due_ns > now + MS_NS ? w->due_ns : now + MS_NS;
 	return sleep_until(vcpu, w, wake);
 }
 
-static enum soft_step worker_step(struct soft_vcpu *vcpu, uint64_t *words)
+static void say_running(struct guest_vcpu *vcpu, const struct worker *w)
+{
+	struct guest_text text;
+	char line[80];
+
+	guest_text_init(&text, line, sizeof(line));
+	guest_text_add(&text, "worker: vCPU ");
+	guest_text_add_number(&text, vcpu->id);
+	guest_text_add(&text, " runs, ");
+	guest_text_add_number(&text, w->found);
+	guest_text_add(&text, " devices found");
+	guest_console(vcpu, line);
+}
+
+static enum guest_step worker_step(struct guest_vcpu *vcpu, uint64_t *words)
 {
 	struct worker *w = (struct worker *) words;
-	uint64_t now = soft_run_ns(vcpu);
+	uint64_t now = guest_run_ns(vcpu);
 
 	watch_clock(vcpu, w);
 	switch (w->phase) {
 	case WORKER_PHASE_HELD:
-		if (worker_load(vcpu, soft_platform(vcpu)->ram_gpa) == WORKER_BOOT_MAGIC)
+		if (worker_load(vcpu, vcpu->platform->ram[0].gpa) == WORKER_BOOT_MAGIC)
 			w->phase = WORKER_PHASE_CPU;
 		else
 			return sleep_until(vcpu, w, now + MS_NS);
 		break;
 	case WORKER_PHASE_CPU:
-		if (soft_platform(vcpu)->gic)
-			worker_cpu_interface(vcpu);
+		if (vcpu->platform->irqchip != GUEST_IRQCHIP_NONE)
+			worker_irqchip_cpu(vcpu);
 		worker_device_find(vcpu, w);
 		w->phase = WORKER_PHASE_FILL;
 		break;
 	case WORKER_PHASE_FILL:
 		if (worker_memory_fill(vcpu, w)) {
 			w->phase = WORKER_PHASE_RUN;
-			soft_console(vcpu, "worker: vCPU %u runs, %llu devices found", soft_cpu(vcpu),
-				     (unsigned long long) w->found);
+			say_running(vcpu, w);
 		}
 		break;
 	case WORKER_PHASE_RUN:
 		return run_step(vcpu, w);
 	case WORKER_PHASE_OFF:
-		return SOFT_STEP_POWER_OFF;
+		return GUEST_STEP_POWER_OFF;
 	case WORKER_PHASE_DEAD:
 		return sleep_until(vcpu, w, now + SECOND_NS);
 	default:
 		worker_boot_step(vcpu, w);
 		break;
 	}
-	return SOFT_STEP_GO;
+	return GUEST_STEP_GO;
 }
 
-static void worker_interrupt(struct soft_vcpu *vcpu, uint64_t *words, uint32_t intid)
+static void worker_interrupt(struct guest_vcpu *vcpu, uint64_t *words, uint32_t intid)
 {
 	worker_device_interrupt(vcpu, (struct worker *) words, intid);
 }
 
-/* ---- the verdict ---- */
-
-static void describe_fault(const struct worker *w, char *to, size_t size)
-{
-	const unsigned long long a = w->fault_a, b = w->fault_b, c = w->fault_c;
-
-	switch (w->fault) {
-	case WORKER_FAULT_MEMORY:
-		(void) snprintf(to, size, "memory at %#llx holds %#llx instead of %#llx", a, c, b);
-		break;
-	case WORKER_FAULT_JOB_RESULT:
-		(void) snprintf(to, size, "device %llu slot %llu: wrong result of opcode %llu", a, b, c);
-		break;
-	case WORKER_FAULT_JOB_STATUS:
-		(void) snprintf(to, size, "device %llu slot %llu: job ended with status %llu", a, b, c);
-		break;
-	case WORKER_FAULT_JOB_LOST:
-		(void) snprintf(to, size, "device %llu slot %llu: job never done", a, b);
-		break;
-	case WORKER_FAULT_UNNOTICED:
-		(void) snprintf(to, size, "device %llu slot %llu: job done, no interrupt came", a, b);
-		break;
-	case WORKER_FAULT_PEER:
-		(void) snprintf(to, size, "device %llu slot %llu: write into the peer was lost", a, b);
-		break;
-	case WORKER_FAULT_INTERRUPT:
-		(void) snprintf(to, size, "interrupt %llu belongs to nobody", a);
-		break;
-	case WORKER_FAULT_CLOCK:
-		(void) snprintf(to, size, "the counter went back by %llu ns", a);
-		break;
-	case WORKER_FAULT_BUS:
-		(void) snprintf(to, size, "device %llu did not answer an access", a);
-		break;
-	case WORKER_FAULT_SETUP:
-		(void) snprintf(to, size, "set-up failed in phase %llu (%llu)", a, b);
-		break;
-	default:
-		break;
-	}
-}
-
-static void worker_verdict(const struct soft_platform *platform, unsigned cpu,
-			   const uint64_t *words, struct machine_verdict *v)
-{
-	const struct worker *w = (const struct worker *) words;
-
-	v->booted = v->booted &&
-		    (w->phase == WORKER_PHASE_RUN || w->phase == WORKER_PHASE_OFF);
-	v->steps += w->steps;
-	v->dirtied_pages += w->dirtied_pages;
-	v->checked_pages += w->checked_pages;
-	if (v->corrupt_pages == 0) {
-		v->corrupt_gpa = w->corrupt_gpa;
-		v->corrupt_expected = w->corrupt_expected;
-		v->corrupt_found = w->corrupt_found;
-	}
-	v->corrupt_pages += w->corrupt_pages;
-	if (w->passes < v->passes)
-		v->passes = w->passes;
-	if (cpu == 0)
-		v->devices = w->found;
-	v->submitted_jobs += w->submitted_jobs;
-	v->verified_jobs += w->verified_jobs;
-	v->corrupt_jobs += w->corrupt_jobs;
-	v->failed_jobs += w->failed_jobs;
-	v->lost_jobs += w->lost_jobs;
-	v->unnoticed_jobs += w->unnoticed_jobs;
-	v->peer_writes += w->peer_writes;
-	v->lost_peer_writes += w->lost_peer_writes;
-	v->resets += w->resets;
-	v->voided_jobs += w->voided_jobs;
-	v->bus_errors += w->bus_errors;
-	v->interrupts += w->interrupts;
-	v->spurious += w->spurious;
-	v->unknown_interrupts += w->unknown_interrupts;
-	for (unsigned i = 0; i < WORKER_DEVICES; i++)
-		for (unsigned s = 0; worker_owns(platform, cpu, i) && s < WORKER_SLOTS; s++)
-			v->vector_interrupts[i][s] = w->device[i].slot[s].interrupts;
-	if (w->gap_ns > v->longest_gap_ns)
-		v->longest_gap_ns = w->gap_ns;
-	if (w->gap_running_ns > v->longest_gap_running_ns)
-		v->longest_gap_running_ns = w->gap_running_ns;
-	v->clock_backward += w->clock_backward;
-	if (v->first_fault[0] == '\0')
-		describe_fault(w, v->first_fault, sizeof(v->first_fault));
-}
-
 _Static_assert(sizeof(struct worker) % sizeof(uint64_t) == 0, "words only");
-_Static_assert(WORKER_WORDS <= SOFT_STATE_WORDS_MAX, "must fit a section");
 
-const struct soft_program soft_guest_worker = {
+const struct guest_program guest_worker = {
 	.name = "worker",
 	.summary = "keeps RAM, devices and interrupts busy and verifies all of it",
 	.version = 1,
@@ -635,5 +567,4 @@ const struct soft_program soft_guest_worker = {
 	.step = worker_step,
 	.interrupt = worker_interrupt,
 	.command = worker_command,
-	.verdict = worker_verdict,
 };
