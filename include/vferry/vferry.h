@@ -8,6 +8,7 @@
 #include <vferry/error.h>
 #include <vferry/inspect.h>
 #include <vferry/irqchip.h>
+#include <vferry/kvm.h>
 #include <vferry/order.h>
 #include <vferry/ram.h>
 #include <vferry/session.h>
