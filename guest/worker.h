@@ -4,7 +4,7 @@
  *
  *   worker.c          arguments, commands, the step
  *   worker_boot.c     finding PCI functions and placing their BARs, as an operating system does it
- *   worker_gic.c      GIC and ITS set-up (soft, arm64); on x86: x86/irqchip.c
+ *   worker_gic.c      GIC and ITS set-up; x86/irqchip.c has its place on x86
  *   worker_device.c   the accel driver: set-up, jobs, interrupts, resets
  *   worker_memory.c   the pattern in RAM
  *

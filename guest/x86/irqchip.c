@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * irqchip.c - local APIC and IOAPIC, and from vectors to the program's interrupt numbers.
+ *
+ * Each vCPU has its own devices, and for each of those MESSAGES vectors from VECTOR_MESSAGE on. INTx
+ * pins are levels and have vectors of the lowest class: while one is being dealt with, none of its
+ * likes comes, and messages do.
+ *
+ * A level must not be ended before its cause is dealt with, or it comes once more. Some hypervisors
+ * end it themselves when they deliver it (there is nothing in service then). So behind each such
+ * interrupt with a cause, one without is no fault: not otherwise.
+ */
+#include "cpu.h"
+
+#define MESSAGES	12u	/* of a device; a multiple of what MSI can ask for */
+#define MESSAGE_ADDRESS	0xfee00000ull
+#define MESSAGE_END	0xf0u	/* the vector behind the last */
+
+#define IOAPIC		0xfec00000ull
+#define IOAPIC_SELECT	0x00u
+#define IOAPIC_DATA	0x10u
+#define IOAPIC_PINS	24u
+#define ROUTE(pin)	(0x10u + 2 * (pin))
+#define ROUTE_LEVEL	0x8000u
+#define ROUTE_MASKED	0x10000u
+
+#define PIC_MASTER_MASK	0x21u
+#define PIC_SLAVE_MASK	0xa1u
+
+#define COMMAND_PENDING	0x1000u
+#define SEND_FIXED	0x000c4000u	/* with the vector; to all others */
+#define SEND_INIT	0x000c4500u
+#define SEND_START	0x000c4600u	/* with the page to start at */
+#define INIT_NS		10000000ull
+#define START_NS	200000ull
+
+/* ---- set-up ---- */
+
+static void ioapic_write(uint32_t reg, uint32_t value)
+{
+	write32(IOAPIC + IOAPIC_SELECT, reg);
+	write32(IOAPIC + IOAPIC_DATA, value);
+}
+
+static void route(uint32_t pin, uint32_t vector, uint32_t cpu)
+{
+	ioapic_write(ROUTE(pin) + 1, cpu << 24);
+	ioapic_write(ROUTE(pin), vector | ROUTE_LEVEL);
+}
+
+void irqchip_boot(void)
+{
+	port_write8(PIC_MASTER_MASK, 0xff);
+	port_write8(PIC_SLAVE_MASK, 0xff);
+	for (uint32_t pin = 0; pin < IOAPIC_PINS; pin++)
+		ioapic_write(ROUTE(pin), ROUTE_MASKED);
+	route(boot.serial_irq, VECTOR_SERIAL, 0);
+}
+
+static void pass_time(uint64_t ns)
+{
+	uint64_t until = clock_now_ns() + ns;
+
+	while (clock_now_ns() < until)
+		relax();
+}
+
+static void send(uint32_t command)
+{
+	lapic_write(LAPIC_COMMAND, command);
+	while (lapic_read(LAPIC_COMMAND) & COMMAND_PENDING)
+		relax();
+}
+
+void irqchip_start_others(void)
+{
+	if (platform.cpus == 1)
+		return;
+	send(SEND_INIT);
+	pass_time(INIT_NS);
+	send(SEND_START | GUEST_ENTRY_GPA >> 12);
+	pass_time(START_NS);
+	send(SEND_START | GUEST_ENTRY_GPA >> 12);
+}
+
+void irqchip_wake_others(void)
+{
+	if (platform.cpus > 1)
+		send(SEND_FIXED | VECTOR_WAKE);
+}
+
+/* Each pin goes to the vCPU that has its device. Two vCPUs can't share one. */
+void worker_irqchip_step(struct guest_vcpu *vcpu, struct worker *w)
+{
+	uint64_t routed = 0, owner[IOAPIC_PINS] = { 0 };
+
+	for (uint64_t i = 0; i < w->found; i++) {
+		uint64_t slot = worker_load(vcpu, platform.ram[0].gpa + 8 * WORKER_BOOT_SLOT(i));
+		uint32_t pin = (uint32_t) (slot % platform.intx_pins);
+
+		if (!(routed & 1ull << pin)) {
+			routed |= 1ull << pin;
+			owner[pin] = i % platform.cpus;
+			route(boot.intx_pin_first + pin, VECTOR_LEVEL + pin, (uint32_t) owner[pin]);
+		} else if (owner[pin] != i % platform.cpus && w->mode == WORKER_IRQ_INTX) {
+			worker_dead(w, slot);
+			return;
+		}
+	}
+	worker_next_phase(w, WORKER_PHASE_RELEASE);
+}
+
+/* kernel_start() has done it. */
+void worker_irqchip_cpu(struct guest_vcpu *vcpu)
+{
+	(void) vcpu;
+}
+
+struct worker_message worker_message(struct guest_vcpu *vcpu, unsigned device, unsigned vector)
+{
+	(void) vcpu;
+	return (struct worker_message) {
+		.address = MESSAGE_ADDRESS | device % platform.cpus << 12,
+		.data = VECTOR_MESSAGE + device / platform.cpus * MESSAGES + vector,
+	};
+}
+
+/* ---- what came ---- */
+
+static uint32_t number_of(const struct cpu *cpu, uint32_t vector)
+{
+	uint32_t message = vector - VECTOR_MESSAGE;
+	uint32_t device = message / MESSAGES * platform.cpus + cpu->guest.id;
+
+	if (vector < VECTOR_MESSAGE)
+		return WORKER_PIN_FIRST + vector - VECTOR_LEVEL;
+	if (vector >= MESSAGE_END)
+		return vector;
+	return WORKER_MSI_FIRST + device * WORKER_SLOTS + message % MESSAGES;
+}
+
+static void take_pin(struct cpu *cpu, uint32_t vector)
+{
+	const uint32_t bit = 1u << (vector - VECTOR_LEVEL);
+	const uint64_t spurious = cpu->worker->spurious;
+
+	guest_worker.interrupt(&cpu->guest, (uint64_t *) cpu->worker, number_of(cpu, vector));
+	if (cpu->worker->spurious == spurious) {
+		if (!(lapic_read(LAPIC_IN_SERVICE) & bit))
+			cpu->excused |= bit;
+		return;
+	}
+	if (cpu->excused & bit)
+		cpu->worker->spurious = spurious;
+	cpu->excused &= ~bit;
+}
+
+static void take_level(struct cpu *cpu, uint32_t vector)
+{
+	if (vector == VECTOR_SERIAL)
+		console_interrupt();
+	else
+		take_pin(cpu, vector);
+	lapic_write(LAPIC_END, 0);
+	lapic_write(LAPIC_TASK, 0);
+}
+
+static void take(struct cpu *cpu, uint32_t vector)
+{
+	if (vector < VECTOR_MESSAGE)
+		take_level(cpu, vector);
+	else if (vector == VECTOR_TIMER)
+		clock_timer(cpu);
+	else if (vector != VECTOR_WAKE && vector != VECTOR_SPURIOUS)
+		guest_worker.interrupt(&cpu->guest, (uint64_t *) cpu->worker,
+				       number_of(cpu, vector));
+}
+
+void irqchip_take(struct cpu *cpu)
+{
+	if (!__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED))
+		return;
+	/* Before looking: what comes later will set it again. */
+	__atomic_store_n(&cpu->attention, 0, __ATOMIC_SEQ_CST);
+	for (uint32_t v = VECTOR_LEVEL; v < 256; v++) {
+		while (cpu->taken[v] != __atomic_load_n(&cpu->arrived[v], __ATOMIC_RELAXED)) {
+			cpu->taken[v]++;
+			take(cpu, v);
+		}
+	}
+}
