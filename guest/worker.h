@@ -5,7 +5,7 @@
  *   worker.c          arguments, commands, the step
  *   worker_boot.c     finding PCI functions and placing their BARs, as an operating system does it
  *   worker_gic.c      GIC and ITS set-up; x86/irqchip.c has its place on x86
- *   worker_device.c   the accel driver: set-up, jobs, interrupts, resets
+ *   worker_device.c   the accel driver: set-up, resets; with worker_job.c, worker_irq.c
  *   worker_memory.c   the pattern in RAM
  *
  * All structs here are made of uint64_t only: they are the vCPU's words (bus.h). Whoever runs it

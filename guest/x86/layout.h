@@ -23,9 +23,9 @@
 #define CPU_ARRIVED	16
 
 /*
- * Vectors. Ring 3 calls ring 0 by int3: that works wherever exceptions do, and some hypervisors that
- * run ring 3 natively and emulate ring 0 know neither `int` nor `syscall`. A class of 16 is a priority; levels have the lowest, they are
- * ended late.
+ * Vectors. Ring 3 calls ring 0 by int3: that works wherever exceptions do, and hypervisors that run
+ * ring 3 natively and emulate ring 0 may know neither `int` nor `syscall`. A class of 16 is a
+ * priority; levels have the lowest, they are ended late.
  */
 #define VECTOR_CALL	3
 #define VECTOR_LEVEL	0x20	/* + INTx pin; the serial line is the last of the class */
