@@ -206,10 +206,10 @@ def whole_file(path, mib):
     """
     A file all of whose space is there, so that writing over it allocates nothing. All of it is written
     over once here: the kernel puts a page of a file on another list when it is touched for the second
-    time, which would be in the time of whoever writes first.
+    time, which would be in the time of whoever writes first. It is private, as whoever saves into it wants.
     """
     block = b"\x5a" * (4 << 20)
     for _ in range(2):
-        with open(path, "r+b" if pathlib.Path(path).exists() else "w+b") as f:
+        with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as f:
             for _ in range((mib + 3) // 4):
                 f.write(block)
