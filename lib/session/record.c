@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -38,6 +39,28 @@ static int fail(struct vferry_error *err, int code, const char *dir, const char 
 				strerror(-code));
 }
 
+/* Is it this user's, or root's? Somebody else's word is none: -EPERM. */
+static int check_owner(const struct stat *st)
+{
+	return st->st_uid == geteuid() || st->st_uid == 0 ? 0 : -EPERM;
+}
+
+/* Who can replace a decision can make both sides run. */
+static int check_dir(int fd, const char *dir, struct vferry_error *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return fail(err, -errno, dir, "look at");
+	if (check_owner(&st) || st.st_mode & S_IWOTH)
+		return vferry_error_set(err, -EPERM, "record-unsafe", dir,
+					"the directory for records, %s, belongs to user %u and has mode %04o: others could "
+					"replace what is decided there; it must be this user's or root's, and not "
+					"writable for everybody", dir, (unsigned) st.st_uid,
+					(unsigned) st.st_mode & 07777);
+	return 0;
+}
+
 static int open_dir(struct vf_trace *trace, const char *dir, int *ret_fd, struct vferry_error *err)
 {
 	int ret = vf_trace(trace, VF_TRACE_RECORD_OPEN, dir, 0, 0, 0);
@@ -46,7 +69,12 @@ static int open_dir(struct vf_trace *trace, const char *dir, int *ret_fd, struct
 		*ret_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		ret = *ret_fd < 0 ? -errno : 0;
 	}
-	return ret ? fail(err, ret, dir, "open") : 0;
+	if (ret)
+		return fail(err, ret, dir, "open");
+	ret = check_dir(*ret_fd, dir, err);
+	if (ret)
+		vf_close(ret_fd);
+	return ret;
 }
 
 static int put_text(struct vf_trace *trace, int fd, const char *name, const char *text)
@@ -109,6 +137,7 @@ static int read_decision(struct vf_trace *trace, int dir, const char *name, enum
 {
 	int fd, failure = vf_trace(trace, VF_TRACE_RECORD_READ, name, 0, 0, 0);
 	char text[16] = "";
+	struct stat st;
 	ssize_t n;
 
 	*ret = VF_RECORD_NONE;
@@ -117,9 +146,12 @@ static int read_decision(struct vf_trace *trace, int dir, const char *name, enum
 	fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
-	n = read(fd, text, sizeof(text) - 1);
-	if (n < 0)
-		n = -errno;
+	n = fstat(fd, &st) ? -errno : check_owner(&st);
+	if (n == 0) {
+		n = read(fd, text, sizeof(text) - 1);
+		if (n < 0)
+			n = -errno;
+	}
 	vf_close(&fd);
 	if (n < 0)
 		return (int) n;

@@ -68,6 +68,37 @@ static struct vf_record_entry entry_now(void)
 	return entry;
 }
 
+static void a_directory_of_others_is_refused(void **state)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	int claim = -1;
+
+	(void) state;
+	assert_int_equal(chmod(dir, 01777), 0);
+	assert_int_equal(vf_record_claim(dir, id, &claim, NULL, &err), -EPERM);
+	assert_string_equal(err.id, "record-unsafe");
+	assert_int_equal(vf_record_write(dir, id, VF_RECORD_RAN, NULL, NULL), -EPERM);
+	assert_int_equal(files(), 0);
+	assert_int_equal(chmod(dir, 0700), 0);
+	if (geteuid() != 0)
+		skip();		/* nothing can be given away */
+	assert_int_equal(chown(dir, 12345, 0), 0);
+	assert_int_equal(vf_record_claim(dir, id, &claim, NULL, NULL), -EPERM);
+}
+
+static void a_decision_of_others_is_none(void **state)
+{
+	struct vf_record_entry entry;
+
+	(void) state;
+	if (geteuid() != 0)
+		skip();		/* no file can be given away */
+	assert_int_equal(vf_record_write(dir, id, VF_RECORD_RAN, NULL, NULL), 0);
+	assert_int_equal(entry_now().decided, VF_RECORD_RAN);
+	assert_int_equal(chown(path_of("vferry"), 12345, 0), 0);
+	assert_int_equal(vf_record_read(dir, id, &entry, NULL, NULL), -EPERM);
+}
+
 static void a_claim_says_whether_its_process_lives(void **state)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
@@ -216,6 +247,8 @@ int main(void)
 		IN_DIR(one_of_many_decides),
 		IN_DIR(what_is_no_record_is_none),
 		IN_DIR(a_full_disk_leaves_nothing),
+		IN_DIR(a_directory_of_others_is_refused),
+		IN_DIR(a_decision_of_others_is_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
