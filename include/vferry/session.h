@@ -77,7 +77,9 @@ struct vferry_parameters {
 	uint64_t pause_budget_ns;	/* PREPARED not reached within: roll back; 0 = 10 x downtime */
 	uint64_t bandwidth;		/* bytes a second, 0 = unlimited */
 	uint64_t timeout_ns;		/* of the whole until COMMIT; 0 = none */
-	uint64_t stall_timeout_ns;	/* peer silent for so long: failed; 1 s or more, default 30 s; 0 = never */
+	/* Peer silent, or a device stuck in its initial bytes, for so long: failed; 1 s or more, default
+	 * 30 s; 0 = never. */
+	uint64_t stall_timeout_ns;
 	uint32_t channels;		/* connections, 1..16; default 1 */
 	enum vferry_compression compression;
 	enum vferry_policy policy;

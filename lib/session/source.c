@@ -145,7 +145,7 @@ static int start_streams(struct vf_source_side *side, struct vferry_error *err)
 
 		if (!stream)
 			continue;
-		ret = vf_stream_source_start(stream, err);
+		ret = vf_stream_source_start(stream, s->parameters.stall_timeout_ns, err);
 		/* No pre-copy, a device that cannot tell, or a file: nobody to wait for. */
 		if (!ret && (side->file || vf_stream_source_acknowledged(stream))) {
 			struct vf_stream_source_totals totals;

@@ -32,6 +32,7 @@ struct vf_stream_source {
 	/* The owner's alone. */
 	pthread_t thread;
 	bool thread_exists;
+	uint64_t patience_ns;		/* before the thread exists */
 
 	pthread_mutex_t follow_lock;	/* before `lock`: one at a time begins a generation */
 	pthread_mutex_t lock;		/* everything below */
@@ -287,9 +288,27 @@ static bool wants_to_stop(struct vf_stream_source *s, bool idle)
 	return stop;
 }
 
+/* It announced initial bytes and gives none: without them no switchover would ever start. */
+static int check_patience(struct vf_stream_source *s, uint64_t idle_since, struct vferry_error *err)
+{
+	uint64_t initial;
+	bool waiting;
+
+	(void) pthread_mutex_lock(&s->lock);
+	waiting = s->initial_known && !s->initial_marked;
+	initial = s->remaining.initial_bytes;
+	(void) pthread_mutex_unlock(&s->lock);
+	if (!waiting || !s->patience_ns || vf_now_ns() - idle_since < s->patience_ns)
+		return 0;
+	return vferry_error_set(err, -ETIMEDOUT, "initial-bytes-stuck", s->name,
+				"the device announces %llu more initial bytes, and gave none for %llu s",
+				(unsigned long long) initial,
+				(unsigned long long) (s->patience_ns / VF_SECOND_NS));
+}
+
 static int precopy(struct vf_stream_source *s, struct vferry_error *err)
 {
-	uint64_t next_info = 0;
+	uint64_t next_info = 0, idle_since = 0;
 	bool idle = false;
 
 	while (!wants_to_stop(s, idle)) {
@@ -311,8 +330,12 @@ static int precopy(struct vf_stream_source *s, struct vferry_error *err)
 			vf_stream_source_add_credit(s, (uint64_t) n);
 			continue;
 		}
+		if (n == 0 && !idle)
+			idle_since = vf_now_ns();
 		idle = n == 0;
-		if (n && (ret = send_chunk(s, s->buffer, (size_t) n, err)))
+		ret = n ? send_chunk(s, s->buffer, (size_t) n, err) :
+			  check_patience(s, idle_since, err);
+		if (ret)
 			return ret;
 	}
 	return 0;
@@ -347,7 +370,8 @@ void vf_stream_source_sync(struct vf_stream_source *s)
 	(void) pthread_mutex_unlock(&s->lock);
 }
 
-int vf_stream_source_start(struct vf_stream_source *s, struct vferry_error *err)
+int vf_stream_source_start(struct vf_stream_source *s, uint64_t patience_ns,
+			   struct vferry_error *err)
 {
 	struct vferry_remaining left;
 	int ret;
@@ -364,6 +388,7 @@ int vf_stream_source_start(struct vf_stream_source *s, struct vferry_error *err)
 		return ret;
 	s->initial_known = left.precopy_known;
 	s->precopying = true;
+	s->patience_ns = patience_ns;
 	ret = -pthread_create(&s->thread, NULL, precopy_main, s);
 	if (ret)
 		return vferry_error_set(err, ret, "no-thread", s->name, "cannot start a thread: %s",

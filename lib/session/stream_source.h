@@ -50,8 +50,12 @@ struct vf_stream_source *vf_stream_source_free(struct vf_stream_source *s);	/* s
 
 /* Takes the component's generation as it is now for the first one; once, before the start. */
 void vf_stream_source_sync(struct vf_stream_source *s);
-/* Begins pre-copy, if the component has any. Return: 0; the component's error. */
-int vf_stream_source_start(struct vf_stream_source *s, struct vferry_error *err);
+/*
+ * Begins pre-copy, if the component has any. It fails if the component announces initial bytes and gives
+ * nothing for @patience_ns (0: no limit). Return: 0; the component's error.
+ */
+int vf_stream_source_start(struct vf_stream_source *s, uint64_t patience_ns,
+			   struct vferry_error *err);
 /* Asks pre-copy to end, without waiting: for several at once. */
 void vf_stream_source_request_stop(struct vf_stream_source *s);
 /* Ends pre-copy; returns when the thread is gone. Its failure, if any, is returned. */

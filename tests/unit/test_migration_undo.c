@@ -88,6 +88,7 @@ struct drill {
 	const char *source, *target;	/* scripts of the first device */
 	const char *id;			/* of the error, or of a part of its message */
 	bool no_precopy, hangs;
+	bool stuck;			/* short stall timeout; and so at each other try */
 };
 
 static void fails_whole(const struct drill *drill)
@@ -103,6 +104,8 @@ static void fails_whole(const struct drill *drill)
 		m.device_timeout_ns = HANG_TIMEOUT_NS;
 		m.parameters.pause_budget_ns = 14 * HANG_TIMEOUT_NS;
 	}
+	if (drill->stuck)
+		m.parameters.stall_timeout_ns = 1000000000;
 	m.source_script[0] = drill->source;
 	m.target_script[0] = drill->target;
 	source_up(&m);
@@ -124,6 +127,10 @@ static void fails_whole(const struct drill *drill)
 	expect_as_before(&m);
 	expect_clean(&m, &m.from, DEVICES * MOVE_VECTORS);
 	expect_belongings(before);
+	if (drill->stuck) {
+		test_machine_free(&m.from);
+		return;
+	}
 	succeed_at_once(&m, 2 * DEVICES * MOVE_VECTORS);
 	move_down(&m);
 }
@@ -203,6 +210,13 @@ static void source_data_fails_live(void **state)
 	(void) state;
 	fails_whole(&(struct drill) { .source = "on data-read after 256KiB fail EIO times 1\n",
 				      .id = "device-data" });
+}
+
+static void source_gives_less_than_it_announced(void **state)
+{
+	(void) state;
+	fails_whole(&(struct drill) { .source = "truncate data at 256KiB\n",
+				      .id = "initial-bytes-stuck", .stuck = true });
 }
 
 static void source_data_fails_stopped(void **state)
@@ -368,6 +382,7 @@ int main(void)
 		cmocka_unit_test(source_refuses_p2p),
 		cmocka_unit_test(source_refuses_stop),
 		cmocka_unit_test(source_data_fails_live),
+		cmocka_unit_test(source_gives_less_than_it_announced),
 		cmocka_unit_test(source_data_fails_stopped),
 		cmocka_unit_test(source_goes_to_error_at_stop),
 		cmocka_unit_test(source_goes_to_error_while_read),
