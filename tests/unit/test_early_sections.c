@@ -6,24 +6,9 @@
  * destination keeps.
  */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-#include <cmocka.h>
 
-#include <vferry/vferry.h>
+#include "encoded_source.h"
 
-#include "base/crc32c.h"
-#include "transfer/channel.h"
-#include "transfer/uri.h"
-#include "wire/message.h"
-
-#define SECOND 1000000000ull
 #define LATE 16u			/* sections of a component that waits */
 #define BODY_BYTES ((1u << 20) - VF_SECTION_HEADER_BYTES)	/* announced as most */
 
@@ -129,61 +114,8 @@ static void destination_up(struct world *w, const char *uri)
 
 /* ---- source ---- */
 
-static void send_frame(struct world *w, enum vf_frame_type type, uint32_t component,
-		       const void *body, size_t bytes)
-{
-	struct vferry_error err = VFERRY_ERROR_INIT;
-
-	if (vf_channel_send(w->channel, type, 0, component, body, bytes, &err))
-		fail_msg("%s", err.message);
-}
-
-/* The next answer that is not a sign of life; its body is the caller's. */
-static struct vf_frame answer(struct world *w, uint8_t **ret_body)
-{
-	struct vferry_error err = VFERRY_ERROR_INIT;
-	struct vf_frame frame;
-
-	for (;;) {
-		if (vf_channel_recv(w->channel, VF_FRAME_MAX_BYTES, &frame, ret_body, &err) != 1)
-			fail_msg("no answer: %s", err.message);
-		if (frame.type != VF_FRAME_KEEPALIVE)
-			return frame;
-		free(*ret_body);
-	}
-}
-
-static void expect_answer(struct world *w, enum vf_frame_type type)
-{
-	uint8_t *body;
-	struct vf_frame frame = answer(w, &body);
-	struct vferry_error why = VFERRY_ERROR_INIT;
-
-	if (frame.type != type && frame.type == VF_FRAME_FAILED)
-		(void) vf_failure_decode(body, frame.length, &why, NULL);
-	if (frame.type != type)
-		fail_msg("%s came, not %s: %s: %s", vf_frame_type_name(frame.type),
-			 vf_frame_type_name((uint16_t) type), why.object, why.message);
-	free(body);
-}
-
-static void send_hello(struct world *w)
-{
-	struct vf_hello hello = {
-		.major = VF_STREAM_MAJOR, .minor = VF_STREAM_MINOR, .purpose = VF_PURPOSE_MIGRATE,
-		.channel_count = 1, .session_id = { 1, 2, 3 }, .software = "a test",
-	};
-	struct vf_writer out;
-
-	vf_writer_init(&out, 512);
-	vf_hello_encode(&out, &hello);
-	send_frame(w, VF_FRAME_HELLO, VF_NO_COMPONENT, out.data, out.size);
-	vf_writer_done(&out);
-	expect_answer(w, VF_FRAME_HELLO);
-}
-
 /* Everything of late/a and late/b depends on the one section of first. */
-static void send_machine(struct world *w)
+static void greet(struct world *w)
 {
 	struct vf_wire_section key = { .id = 1, .version = 1, .max_bytes = 64, .name = "key" };
 	struct vf_wire_section parts[LATE] = { 0 };
@@ -194,11 +126,10 @@ static void send_machine(struct world *w)
 	};
 	struct vf_wire_dependency dependencies[2 * LATE];
 	struct vf_machine m = {
-		.description = "made-up", .max_downtime_ns = SECOND, .component_count = COMPONENTS,
-		.components = components, .dependency_count = 2 * LATE,
-		.dependencies = dependencies,
+		.description = "made-up", .max_downtime_ns = ENCODED_SECOND,
+		.component_count = COMPONENTS, .components = components,
+		.dependency_count = 2 * LATE, .dependencies = dependencies,
 	};
-	struct vf_writer out;
 
 	for (uint32_t i = 0; i < LATE; i++) {
 		parts[i] = (struct vf_wire_section) { .id = i + 1, .version = 1,
@@ -207,72 +138,36 @@ static void send_machine(struct world *w)
 		dependencies[i] = (struct vf_wire_dependency) { FIRST, 1, LATE_A, i + 1 };
 		dependencies[LATE + i] = (struct vf_wire_dependency) { FIRST, 1, LATE_B, i + 1 };
 	}
-	vf_writer_init(&out, 1 << 20);
-	vf_machine_encode(&out, &m);
-	send_frame(w, VF_FRAME_MACHINE, VF_NO_COMPONENT, out.data, out.size);
-	vf_writer_done(&out);
-	expect_answer(w, VF_FRAME_ACCEPT);
+	encoded_greet(w->channel, &m);
 }
 
 static void send_section(struct world *w, uint32_t component, uint32_t id, uint32_t value,
 			 uint32_t bytes)
 {
-	struct vf_section_header header = { .id = id, .version = 1 };
-	uint8_t *body = calloc(1, VF_SECTION_HEADER_BYTES + bytes);
-
-	vf_section_header_encode(body, &header);
-	vf_put_u32(body + VF_SECTION_HEADER_BYTES, value);
-	send_frame(w, VF_FRAME_SECTION, component, body, VF_SECTION_HEADER_BYTES + bytes);
-	free(body);
+	encoded_section(w->channel, component, id, value, bytes);
 }
 
 /* Everything that will have been sent: all of it is known beforehand. */
 static void send_manifest(struct world *w, uint32_t late_bytes)
 {
-	struct vf_manifest_section list[2 * LATE + 1];
+	struct vf_manifest_section list[2 * LATE + 1] = { encoded_listed(FIRST, 1, 0x4711, 4) };
 	struct vf_manifest manifest = { .section_count = 2 * LATE + 1, .sections = list };
-	uint8_t *body = calloc(1, late_bytes);
-	struct vf_writer out;
 
-	vf_put_u32(body, 0x4711);
-	list[0] = (struct vf_manifest_section) { FIRST, 1, 4, vf_crc32c(0, body, 4) };
-	for (uint32_t i = 0; i < 2 * LATE; i++) {
-		vf_put_u32(body, i % LATE + 1);
-		list[i + 1] = (struct vf_manifest_section) {
-			i < LATE ? LATE_A : LATE_B, i % LATE + 1, late_bytes,
-			vf_crc32c(0, body, late_bytes),
-		};
-	}
-	vf_writer_init(&out, 1 << 16);
-	vf_manifest_encode(&out, &manifest);
-	send_frame(w, VF_FRAME_MANIFEST, VF_NO_COMPONENT, out.data, out.size);
-	vf_writer_done(&out);
-	free(body);
-}
-
-static void send_switchover(struct world *w)
-{
-	uint8_t last[4] = { 0 };
-
-	send_frame(w, VF_FRAME_SWITCHOVER, VF_NO_COMPONENT, last, sizeof(last));
+	for (uint32_t i = 0; i < 2 * LATE; i++)
+		list[i + 1] = encoded_listed(i < LATE ? LATE_A : LATE_B, i % LATE + 1,
+					     i % LATE + 1, late_bytes);
+	encoded_manifest(w->channel, &manifest);
 }
 
 static void world_up(struct world *w)
 {
-	static int count;
-	struct vferry_error err = VFERRY_ERROR_INIT;
-	struct vf_uri uri;
-	char text[80];
+	char uri[80];
 
 	memset(w, 0, sizeof(*w));
-	(void) snprintf(text, sizeof(text), "unix:/tmp/vferry-early-%d-%d", (int) getpid(),
-			count++);
-	destination_up(w, text);
-	assert_int_equal(vf_uri_parse(text, &uri, &err), 0);
-	if (vf_channel_connect(&uri, 5 * SECOND, -1, &w->channel, &err))
-		fail_msg("%s", err.message);
-	send_hello(w);
-	send_machine(w);
+	encoded_uri(uri, sizeof(uri));
+	destination_up(w, uri);
+	w->channel = encoded_connect(uri);
+	greet(w);
 }
 
 static void world_down(struct world *w)
@@ -283,17 +178,16 @@ static void world_down(struct world *w)
 
 static void expect_handed_over(struct world *w)
 {
-	uint8_t id[16] = { 1, 2, 3 };
 	struct vferry_status status;
 
-	expect_answer(w, VF_FRAME_PREPARED);
+	encoded_expect(w->channel, VF_FRAME_PREPARED);
 	assert_false(w->running);
 	assert_false(w->wrong);
 	assert_int_equal(w->late_loaded, 2 * LATE);
-	send_frame(w, VF_FRAME_COMMIT, VF_NO_COMPONENT, id, sizeof(id));
-	expect_answer(w, VF_FRAME_REPORT);
-	expect_answer(w, VF_FRAME_RUNNING);
-	assert_int_equal(vferry_session_wait(w->session, 5 * SECOND), 0);
+	encoded_commit(w->channel);
+	encoded_expect(w->channel, VF_FRAME_REPORT);
+	encoded_expect(w->channel, VF_FRAME_RUNNING);
+	assert_int_equal(vferry_session_wait(w->session, 5 * ENCODED_SECOND), 0);
 	vferry_session_get_status(w->session, &status);
 	assert_int_equal(status.outcome, VFERRY_OUTCOME_DONE);
 	assert_true(w->running);
@@ -310,7 +204,7 @@ static void what_comes_too_early_is_held(void **state)
 	for (uint32_t id = LATE; id > LATE / 2; id--)	/* backwards, and before the switchover */
 		send_section(&w, LATE_B, id, id, 1000);
 	send_manifest(&w, 1000);
-	send_switchover(&w);
+	encoded_switchover(w.channel);
 	for (uint32_t id = 1; id <= LATE; id++)
 		send_section(&w, LATE_A, id, id, 1000);
 	for (uint32_t id = 1; id <= LATE / 2; id++)
@@ -335,7 +229,7 @@ static void a_section_that_comes_again_takes_the_place_of_the_first(void **state
 	}
 	send_section(&w, FIRST, 1, 0x4711, 4);
 	send_manifest(&w, 1000);
-	send_switchover(&w);
+	encoded_switchover(w.channel);
 	expect_handed_over(&w);
 	world_down(&w);
 }
@@ -352,7 +246,7 @@ static void sections_of_the_bound_are_held(void **state)
 		send_section(&w, LATE_B, id, id, bytes);
 	}
 	send_section(&w, FIRST, 1, 0x4711, 4);
-	send_switchover(&w);
+	encoded_switchover(w.channel);
 	send_manifest(&w, bytes);
 	expect_handed_over(&w);
 	world_down(&w);
@@ -365,7 +259,7 @@ static void expect_refused(struct world *w, const char *id, const char *object, 
 	struct vf_frame frame;
 	uint8_t *body;
 
-	frame = answer(w, &body);
+	frame = encoded_answer(w->channel, &body);
 	assert_int_equal(frame.type, VF_FRAME_FAILED);
 	assert_int_equal(vf_failure_decode(body, frame.length, &why, NULL), 0);
 	free(body);
@@ -373,7 +267,7 @@ static void expect_refused(struct world *w, const char *id, const char *object, 
 	assert_string_equal(why.object, object);
 	if (!strstr(why.message, part))
 		fail_msg("%s", why.message);
-	assert_int_equal(vferry_session_wait(w->session, 5 * SECOND), 0);
+	assert_int_equal(vferry_session_wait(w->session, 5 * ENCODED_SECOND), 0);
 	vferry_session_get_status(w->session, &status);
 	assert_int_not_equal(status.outcome, VFERRY_OUTCOME_DONE);
 	assert_false(w->running);

@@ -7,24 +7,9 @@
  * reset. Nothing may be built on what was loaded before.
  */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-#include <cmocka.h>
 
-#include <vferry/vferry.h>
+#include "encoded_source.h"
 
-#include "base/crc32c.h"
-#include "transfer/channel.h"
-#include "transfer/uri.h"
-#include "wire/message.h"
-
-#define SECOND 1000000000ull
 #define STATE_BYTES 64u
 
 enum { PCI = 0, VFIO = 1 };
@@ -164,16 +149,7 @@ static void destination_up(struct world *w, const char *uri)
 
 /* ---- source ---- */
 
-static void send_frame(struct world *w, enum vf_frame_type type, uint32_t component,
-		       const void *body, size_t bytes)
-{
-	struct vferry_error err = VFERRY_ERROR_INIT;
-
-	if (vf_channel_send(w->channel, type, 0, component, body, bytes, &err))
-		fail_msg("%s", err.message);
-}
-
-/* The next answer of @type; signs of life, credit and the like may come before. */
+/* The next answer of @type; signs of life, credit, acknowledgements may come before. */
 static void expect_answer(struct world *w, enum vf_frame_type type, uint32_t bytes)
 {
 	for (;;) {
@@ -198,26 +174,11 @@ static void probe(struct world *w)
 {
 	uint8_t body[4] = { 1, 2, 3, 4 };
 
-	send_frame(w, VF_FRAME_KEEPALIVE, VF_NO_COMPONENT, body, sizeof(body));
+	encoded_send(w->channel, VF_FRAME_KEEPALIVE, VF_NO_COMPONENT, body, sizeof(body));
 	expect_answer(w, VF_FRAME_KEEPALIVE, sizeof(body));
 }
 
-static void send_hello(struct world *w)
-{
-	struct vf_hello hello = {
-		.major = VF_STREAM_MAJOR, .minor = VF_STREAM_MINOR, .purpose = VF_PURPOSE_MIGRATE,
-		.channel_count = 1, .session_id = { 1, 2, 3 }, .software = "a test",
-	};
-	struct vf_writer out;
-
-	vf_writer_init(&out, 512);
-	vf_hello_encode(&out, &hello);
-	send_frame(w, VF_FRAME_HELLO, VF_NO_COMPONENT, out.data, out.size);
-	vf_writer_done(&out);
-	expect_answer(w, VF_FRAME_HELLO, 0);
-}
-
-static void send_machine(struct world *w)
+static void greet(struct world *w)
 {
 	struct vf_wire_section parts[] = {
 		{ .id = EARLY, .version = 1, .max_bytes = 64, .name = "early" },
@@ -229,26 +190,16 @@ static void send_machine(struct world *w)
 		[VFIO] = { .name = "vfio/00:04.0", .device = "00:04.0", .has_stream = true },
 	};
 	struct vf_machine m = {
-		.description = "made-up", .max_downtime_ns = SECOND, .component_count = 2,
+		.description = "made-up", .max_downtime_ns = ENCODED_SECOND, .component_count = 2,
 		.components = components,
 	};
-	struct vf_writer out;
 
-	vf_writer_init(&out, 1 << 16);
-	vf_machine_encode(&out, &m);
-	send_frame(w, VF_FRAME_MACHINE, VF_NO_COMPONENT, out.data, out.size);
-	vf_writer_done(&out);
-	expect_answer(w, VF_FRAME_ACCEPT, 0);
+	encoded_greet(w->channel, &m);
 }
 
 static void send_section(struct world *w, uint32_t id, uint32_t value)
 {
-	struct vf_section_header header = { .id = id, .version = 1 };
-	uint8_t body[VF_SECTION_HEADER_BYTES + 4];
-
-	vf_section_header_encode(body, &header);
-	vf_put_u32(body + VF_SECTION_HEADER_BYTES, value);
-	send_frame(w, VF_FRAME_SECTION, PCI, body, sizeof(body));
+	encoded_section(w->channel, PCI, id, value, 4);
 }
 
 /* All of the device's state, of one generation. */
@@ -259,7 +210,7 @@ static uint32_t send_state(struct world *w, uint32_t generation, uint8_t value)
 
 	vf_stream_header_encode(body, &header);
 	memset(body + VF_STREAM_HEADER_BYTES, value, STATE_BYTES);
-	send_frame(w, VF_FRAME_STREAM_DATA, VFIO, body, sizeof(body));
+	encoded_send(w->channel, VF_FRAME_STREAM_DATA, VFIO, body, sizeof(body));
 	return vf_crc32c(0, body + VF_STREAM_HEADER_BYTES, STATE_BYTES);
 }
 
@@ -268,7 +219,7 @@ static void send_restart(struct world *w, uint32_t generation)
 	uint8_t body[4];
 
 	vf_put_u32(body, generation);
-	send_frame(w, VF_FRAME_STREAM_RESTART, VFIO, body, sizeof(body));
+	encoded_send(w->channel, VF_FRAME_STREAM_RESTART, VFIO, body, sizeof(body));
 }
 
 static void send_mark(struct world *w, uint32_t generation, uint32_t kind, uint64_t offset,
@@ -280,70 +231,45 @@ static void send_mark(struct world *w, uint32_t generation, uint32_t kind, uint6
 
 	vf_writer_init(&out, 64);
 	vf_stream_mark_encode(&out, &mark);
-	send_frame(w, VF_FRAME_STREAM_MARK, VFIO, out.data, out.size);
-	vf_writer_done(&out);
-}
-
-static void send_switchover(struct world *w)
-{
-	uint8_t last[4] = { 0 };
-
-	send_frame(w, VF_FRAME_SWITCHOVER, VF_NO_COMPONENT, last, sizeof(last));
+	encoded_send_writer(w->channel, VF_FRAME_STREAM_MARK, VFIO, &out);
 }
 
 /* The stopped device: its config space, the rest of its state, and what all of it was. */
 static void send_rest(struct world *w, uint32_t generation, uint32_t early, uint32_t final)
 {
-	struct vf_manifest_section list[2];
+	struct vf_manifest_section list[] = { encoded_listed(PCI, EARLY, early, 4),
+					      encoded_listed(PCI, FINAL, final, 4) };
 	struct vf_manifest_stream sent = { .component = VFIO, .generation = generation,
 					   .bytes = STATE_BYTES };
 	struct vf_manifest manifest = { .section_count = 2, .sections = list, .stream_count = 1,
 					.streams = &sent };
-	uint8_t body[4];
-	struct vf_writer out;
 
 	send_mark(w, generation, VF_MARK_STOPPED, 0, 0);
 	send_section(w, FINAL, final);
 	sent.crc = send_state(w, generation, (uint8_t) final);
 	send_mark(w, generation, VF_MARK_END, STATE_BYTES, sent.crc);
-	vf_put_u32(body, early);
-	list[0] = (struct vf_manifest_section) { PCI, EARLY, 4, vf_crc32c(0, body, 4) };
-	vf_put_u32(body, final);
-	list[1] = (struct vf_manifest_section) { PCI, FINAL, 4, vf_crc32c(0, body, 4) };
-	vf_writer_init(&out, 1 << 16);
-	vf_manifest_encode(&out, &manifest);
-	send_frame(w, VF_FRAME_MANIFEST, VF_NO_COMPONENT, out.data, out.size);
-	vf_writer_done(&out);
+	encoded_manifest(w->channel, &manifest);
 }
 
 static void world_up(struct world *w)
 {
-	static int count;
-	struct vferry_error err = VFERRY_ERROR_INIT;
-	struct vf_uri uri;
-	char text[80];
+	char uri[80];
 
-	(void) snprintf(text, sizeof(text), "unix:/tmp/vferry-restart-%d-%d", (int) getpid(),
-			count++);
-	destination_up(w, text);
-	assert_int_equal(vf_uri_parse(text, &uri, &err), 0);
-	if (vf_channel_connect(&uri, 5 * SECOND, -1, &w->channel, &err))
-		fail_msg("%s", err.message);
-	send_hello(w);
-	send_machine(w);
+	encoded_uri(uri, sizeof(uri));
+	destination_up(w, uri);
+	w->channel = encoded_connect(uri);
+	greet(w);
 }
 
 /* What was loaded is what the last generation sent. */
 static void expect_handed_over(struct world *w, uint32_t early, uint32_t final)
 {
-	uint8_t id[16] = { 1, 2, 3 };
-
 	expect_answer(w, VF_FRAME_PREPARED, 0);
 	assert_int_equal(w->staged, early);
 	assert_int_equal(w->final, final);
 	for (size_t i = 0; i < STATE_BYTES; i++)
 		assert_int_equal(w->state[i], (uint8_t) final);
-	send_frame(w, VF_FRAME_COMMIT, VF_NO_COMPONENT, id, sizeof(id));
+	encoded_commit(w->channel);
 	expect_answer(w, VF_FRAME_RUNNING, 0);
 	assert_true(w->running);
 	w->channel = vf_channel_free(w->channel);
@@ -377,7 +303,7 @@ static void config_space_that_a_reset_made_void_does_no_harm(void **state)
 	w.held_resuming = false;
 	await(&w, &w.staged, 10);	/* it may use it: it is run again */
 	send_section(&w, EARLY, 11);
-	send_switchover(&w);
+	encoded_switchover(w.channel);
 	send_rest(&w, 1, 11, 12);
 	expect_handed_over(&w, 11, 12);
 	assert_int_equal(w.restarts, 1);
@@ -397,7 +323,7 @@ static void nothing_is_built_on_a_device_that_will_begin_anew(void **state)
 	send_section(&w, EARLY, 21);
 	send_restart(&w, 2);
 	send_section(&w, EARLY, 22);
-	send_switchover(&w);
+	encoded_switchover(w.channel);
 	send_rest(&w, 2, 22, 23);
 	probe(&w);
 	/* Whoever would restage now has had time to. */
