@@ -21,6 +21,7 @@ static const struct sandbox_call calls[] = {
 	{ BOTH, SANDBOX_ANY, "sendmsg recvmsg sendto recvfrom shutdown",
 	  "sockets that are open; vfio-user passes descriptors along" },
 	{ MACHINE, SANDBOX_ANY, "sendmmsg recvmmsg", "name look-up" },
+	{ MACHINE, SANDBOX_ANY, "pipe2 vmsplice splice", "guest memory of huge pages to a socket, uncopied" },
 	{ MACHINE, SANDBOX_ANY, "pread64 pwrite64 preadv pwritev preadv2 pwritev2 fadvise64 "
 	  "sync_file_range copy_file_range fallocate",
 	  "saving and loading a file, page by page" },
@@ -34,8 +35,8 @@ static const struct sandbox_call calls[] = {
 	{ BOTH, SANDBOX_ANY, "futex futex_waitv sched_yield nanosleep clock_nanosleep", "locks and timers" },
 	{ BOTH, SANDBOX_ANY, "clock_gettime clock_getres gettimeofday time",
 	  "the clock, where the vDSO does not have it" },
-	{ BOTH, SANDBOX_ANY, "signalfd4 rt_sigprocmask rt_sigaction rt_sigreturn rt_sigtimedwait "
-	  "sigaltstack restart_syscall", "SIGTERM and SIGINT; a call that was interrupted" },
+	{ BOTH, SANDBOX_ANY, "signalfd4 rt_sigprocmask rt_sigpending rt_sigaction rt_sigreturn "
+	  "rt_sigtimedwait sigaltstack restart_syscall", "SIGTERM and SIGINT; a call that was interrupted" },
 
 	/* memory */
 	{ BOTH, SANDBOX_NOT_EXECUTABLE, "mmap mprotect",

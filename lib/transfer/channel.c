@@ -93,6 +93,12 @@ void vf_channel_set_limiter(struct vf_channel *channel, struct vf_limiter *limit
 	channel->limiter = limiter;
 }
 
+void vf_channel_send_by_reference(struct vf_channel *channel)
+{
+	if (channel->ops->send_by_reference)
+		channel->ops->send_by_reference(channel->transport);
+}
+
 void vf_channel_set_trace(struct vf_channel *channel, struct vf_trace *trace)
 {
 	channel->trace = trace;

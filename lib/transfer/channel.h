@@ -37,6 +37,8 @@ struct vf_transport_ops {
 	int64_t (*send)(void *transport, const struct iovec *iov, size_t count, bool guest);
 	int64_t (*recv)(void *transport, const struct iovec *iov, size_t count, bool guest);
 	int (*set_stall_timeout)(void *transport, uint64_t ns);
+	/* See vf_channel_send_by_reference(). May be NULL: this transport always copies. */
+	void (*send_by_reference)(void *transport);
 	/* What is known of a failure beyond its errno, if anything. May be NULL. */
 	void (*explain)(void *transport, struct vferry_error *err);
 	void (*shutdown)(void *transport);	/* both ways; wakes blocked threads */
@@ -84,6 +86,12 @@ int vf_listener_accept(struct vf_listener *listener, uint64_t timeout_ns, int ca
 void vf_channel_set_limiter(struct vf_channel *channel, struct vf_limiter *limiter); /* borrowed */
 void vf_channel_set_trace(struct vf_channel *channel, struct vf_trace *trace); /* borrowed */
 struct vf_trace *vf_channel_trace(const struct vf_channel *channel);	/* for who works on it; or NULL */
+/*
+ * Guest memory need not be copied when it is sent: it lies in huge pages, for which it is cheaper to hand
+ * the pages over; the peer may then receive what they hold later than the call. For entries of 64 KiB
+ * and more of vectors sent with @guest. Without effect where the transport or the kernel can't.
+ */
+void vf_channel_send_by_reference(struct vf_channel *channel);
 /*
  * Peer neither takes nor sends anything for so long: -ETIMEDOUT. 0 = never. Sets the limit of a frame,
  * too, to VF_FRAME_STALLS times that: a peer that sends a byte now and then does not stall.

@@ -553,6 +553,15 @@ fail:
 	return ret;
 }
 
+/* Compressed pages lie in an arena that is used again. */
+static bool suits_reference(const struct vf_page_sender *sender)
+{
+	for (size_t i = 0; i < vferry_ram_block_count(sender->ram); i++)
+		if (!(vferry_ram_get_block(sender->ram, i)->flags & VFERRY_RAM_HUGETLB))
+			return false;
+	return sender->codec == VF_CODEC_NONE;
+}
+
 int vf_page_sender_new(const struct vf_page_sender_options *options,
 		       struct vf_page_sender **ret_sender, struct vferry_error *err)
 {
@@ -581,8 +590,11 @@ int vf_page_sender_new(const struct vf_page_sender_options *options,
 	(void) pthread_cond_init(&sender->changed, &attr);
 	(void) pthread_condattr_destroy(&attr);
 	for (unsigned i = 0; i < sender->count; i++) {
-		int ret = worker_new(sender, options->channels[i], i, &sender->workers[i]);
+		int ret;
 
+		if (suits_reference(sender))
+			vf_channel_send_by_reference(options->channels[i]);
+		ret = worker_new(sender, options->channels[i], i, &sender->workers[i]);
 		if (ret) {
 			(void) vf_page_sender_free(sender);
 			return vferry_error_set(err, ret, "sender-thread", "ram",

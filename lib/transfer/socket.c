@@ -29,6 +29,7 @@
 #include "base/clock.h"
 #include "transfer/channel.h"
 #include "transfer/guest_io.h"
+#include "transfer/reference.h"
 #include "transfer/socket.h"
 
 #define UNIX_BUFFER_BYTES (2 * (int) VF_MIB)	/* two writes of 1 MiB: sender and receiver overlap */
@@ -36,43 +37,60 @@
 
 struct socket {
 	int fd;
+	struct vf_reference reference;
 };
 
 /* ---- transport ---- */
 
-static ssize_t move(int fd, struct msghdr *msg, bool guest, bool out)
+int vf_socket_failure(int error)
 {
-	if (guest)
-		return out ? vf_guest_sendmsg(fd, msg, MSG_NOSIGNAL) :
-			     vf_guest_recvmsg(fd, msg, MSG_WAITALL);
-	return out ? sendmsg(fd, msg, MSG_NOSIGNAL) : recvmsg(fd, msg, MSG_WAITALL);
+	return error == EAGAIN || error == EWOULDBLOCK ? -ETIMEDOUT : -error;
 }
 
-static int64_t transfer(const struct socket *s, const struct iovec *iov, size_t count, bool guest,
-			bool out)
+static int64_t send_copies(const struct socket *s, const struct iovec *iov, size_t count, bool guest,
+			   bool more)
 {
 	struct msghdr msg = { .msg_iov = (struct iovec *) iov, .msg_iovlen = count };
+	int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
+	ssize_t n;
 
-	for (;;) {
-		ssize_t n = move(s->fd, &msg, guest, out);
-
-		if (n >= 0)
-			return n;
-		if (errno == EAGAIN || errno == EWOULDBLOCK)
-			return -ETIMEDOUT;
-		if (errno != EINTR)
-			return -errno;
-	}
+	do
+		n = guest ? vf_guest_sendmsg(s->fd, &msg, flags) : sendmsg(s->fd, &msg, flags);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? vf_socket_failure(errno) : n;
 }
 
 static int64_t socket_send(void *transport, const struct iovec *iov, size_t count, bool guest)
 {
-	return transfer(transport, iov, count, guest, true);
+	const struct socket *s = transport;
+	size_t copies = 0;
+	int64_t n;
+
+	if (!guest || !vf_reference_is_open(&s->reference))
+		return send_copies(s, iov, count, guest, false);
+	while (copies < count && !vf_reference_suits(&iov[copies]))
+		copies++;
+	if (copies)
+		return send_copies(s, iov, copies, guest, copies < count);
+	n = vf_reference_send(&s->reference, s->fd, iov);
+	return n ? n : send_copies(s, iov, 1, guest, false);
 }
 
 static int64_t socket_recv(void *transport, const struct iovec *iov, size_t count, bool guest)
 {
-	return transfer(transport, iov, count, guest, false);
+	const struct socket *s = transport;
+	struct msghdr msg = { .msg_iov = (struct iovec *) iov, .msg_iovlen = count };
+	ssize_t n;
+
+	do
+		n = guest ? vf_guest_recvmsg(s->fd, &msg, MSG_WAITALL) : recvmsg(s->fd, &msg, MSG_WAITALL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? vf_socket_failure(errno) : n;
+}
+
+static void socket_send_by_reference(void *transport)
+{
+	vf_reference_open(&((struct socket *) transport)->reference);
 }
 
 static int socket_set_stall_timeout(void *transport, uint64_t ns)
@@ -100,6 +118,7 @@ static void socket_free(void *transport)
 {
 	struct socket *s = transport;
 
+	vf_reference_close(&s->reference);
 	vf_close(&s->fd);
 	free(s);
 }
@@ -108,6 +127,7 @@ static const struct vf_transport_ops socket_ops = {
 	.send = socket_send,
 	.recv = socket_recv,
 	.set_stall_timeout = socket_set_stall_timeout,
+	.send_by_reference = socket_send_by_reference,
 	.shutdown = socket_shutdown,
 	.free = socket_free,
 };
@@ -171,7 +191,7 @@ int vf_channel_from_fd(int take_fd, const char *name, struct vf_channel **ret_ch
 		ret = -ENOMEM;
 		goto fail;
 	}
-	s->fd = take_fd;
+	*s = (struct socket) { .fd = take_fd, .reference = VF_REFERENCE_CLOSED };
 	return vf_channel_new(&socket_ops, s, name, ret_channel);
 fail:
 	vf_close(&take_fd);

@@ -33,4 +33,7 @@ void vf_socket_tune(int fd);
 /* "tcp:10.0.0.1:4444". Return: @to. */
 const char *vf_socket_name(const struct vf_uri *uri, char *to, size_t size);
 
+/* errno of a call on a blocking socket, negative: its timeout is -ETIMEDOUT. */
+int vf_socket_failure(int error);
+
 #endif
