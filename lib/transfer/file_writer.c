@@ -374,6 +374,19 @@ static bool next_chunk_locked(struct round *r, size_t *ret_block, struct vf_chun
 	return false;
 }
 
+static void take_crcs(const struct round *r, struct work *work, size_t index)
+{
+	const struct vferry_ram_block *block = vferry_ram_get_block(r->writer->ram, index);
+
+	for (unsigned i = 0; i < work->pages.run_count; i++) {
+		const struct vf_pages_run *run = &work->pages.runs[i];
+
+		if (run->kind == VF_PAGES_DATA)
+			vf_page_crcs(vf_ram_page(block, run->page), run->count,
+				     work->crcs + (run->page - work->pages.first));
+	}
+}
+
 static int write_runs(struct round *r, struct work *work, size_t index, struct vferry_error *err)
 {
 	struct vf_file_writer *writer = r->writer;
@@ -390,8 +403,6 @@ static int write_runs(struct round *r, struct work *work, size_t index, struct v
 			vf_bitmap_clear_range(content, run->page, run->count);
 			continue;
 		}
-		vf_page_crcs(vf_ram_page(block, run->page), run->count,
-			     work->crcs + (run->page - work->pages.first));
 		ret = write_all(writer, vf_ram_page(block, run->page),
 				run->count * VF_PAGE_BYTES, at, true);
 		if (ret)
@@ -448,9 +459,15 @@ static int write_chunk(struct round *r, struct work *work, size_t index,
 		ret = vf_limiter_take(r->limiter, data * VF_PAGE_BYTES);
 	if (ret)
 		return vferry_error_set(err, ret, "cancelled", writer->name, "cancelled");
-	ret = write_runs(r, work, index, err);
-	if (!ret && data)
+	take_crcs(r, work, index);
+	/*
+	 * The pages last: one thread writes at a time, for the kernel has a lock on the file, and so
+	 * the other's look and checksums fall into that time. Behind the pages they would not.
+	 */
+	if (data)
 		ret = write_crcs(r, work, index, err);
+	if (!ret)
+		ret = write_runs(r, work, index, err);
 	for (unsigned i = 0; i < work->pages.run_count; i++)
 		if (work->pages.runs[i].kind == VF_PAGES_ZERO)
 			zeros += work->pages.runs[i].count;
