@@ -9,7 +9,8 @@
  *
  * The guest writes its words (guest/worker.h) for the VMM to read, and talks over a 16550: lines to
  * the guest are commands, each answered by one line that begins with GUEST_REPLY_YES or
- * GUEST_REPLY_NO; all other lines from it are for people.
+ * GUEST_REPLY_NO; all other lines from it are for people. Beside those of its program it knows
+ * "reboot" and "triple-fault", which are not answered.
  *
  * Needs nothing but <stdint.h>.
  */
@@ -54,8 +55,10 @@ struct guest_boot {
 #define GUEST_REPLY_YES		"reply + "
 #define GUEST_REPLY_NO		"reply - "
 
-/* Ports that end it: power off, and nothing else so far. */
+/* Ports that end it. */
 #define GUEST_POWER_PORT	0x600u
 #define GUEST_POWER_OFF		0x3400u		/* outw: enable, type 5 */
+#define GUEST_RESET_PORT	0xcf9u
+#define GUEST_RESET		0x06u		/* outb: full reset */
 
 #endif

@@ -156,6 +156,11 @@ static void begin(struct cpu *cpu)
 		next_line();
 		return;
 	}
+	/* Of the machine, not of the program. There is nobody left to answer. */
+	if (guest_text_equal(line, "reboot"))
+		reboot();
+	if (guest_text_equal(line, "triple-fault"))
+		triple_fault();
 	if (answer(cpu) == -EINVAL) {
 		reply(false, command.answer[0].text);
 		next_line();

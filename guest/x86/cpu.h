@@ -167,8 +167,10 @@ uint8_t port_read8(uint32_t port);
 void port_write8(uint32_t port, uint8_t value);
 void port_write16(uint32_t port, uint16_t value);
 
-/* Ends the machine, as soon as the VMM has heard it. */
+/* These end the machine, as soon as the VMM has heard of it. */
 void power_off(void);
+void reboot(void);
+void triple_fault(void);
 
 /* ---- main.c ---- */
 

@@ -176,6 +176,27 @@ void power_off(void)
 	port_write16(GUEST_POWER_PORT, GUEST_POWER_OFF);
 }
 
+void reboot(void)
+{
+	port_write8(GUEST_RESET_PORT, GUEST_RESET);
+}
+
+static uint64_t kernel_no_idt(void *unused)
+{
+	static const struct table_pointer none;
+
+	(void) unused;
+	__asm__ volatile("lidt %0" : : "m"(none));
+	return 0;
+}
+
+/* An exception, and no table that says what to do about it. */
+void triple_fault(void)
+{
+	(void) kernel(kernel_no_idt, NULL);
+	__asm__ volatile("int3");
+}
+
 /* ---- exceptions ---- */
 
 /* As entry.S pushes it. */
