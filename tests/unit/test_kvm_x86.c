@@ -317,6 +317,23 @@ static void clock_goes_on(void **state)
 	}
 }
 
+/* RAM is in place before the vCPUs are: loading them writes nothing into it. */
+static void ram_is_left_alone(void **state)
+{
+	struct pair *p = *state;
+	uint8_t *before = malloc(RIG_RAM);
+
+	set_odd_state(p->source);
+	set_msr(p->source->vcpu[0], VF_MSR_WALL_CLOCK, 0x3000);
+	set_msr(p->source->vcpu[0], 0x4b564d01, 0x4000 | 1);	/* system time, on */
+	rig_save(p->from, &p->sections);
+	memset(p->target->ram, 0x5a, RIG_RAM);
+	memcpy(before, p->target->ram, RIG_RAM);
+	rig_load(p->to, &p->sections);
+	assert_memory_equal(before, p->target->ram, RIG_RAM);
+	free(before);
+}
+
 static void unknown_undo_is_nothing(void **state)
 {
 	struct pair *p = *state;
@@ -750,6 +767,7 @@ int main(void)
 		TEST(values_are_in_the_vcpu),
 		TEST(guest_goes_on),
 		TEST(clock_goes_on),
+		TEST(ram_is_left_alone),
 		TEST(unknown_undo_is_nothing),
 		TEST(cut_sections_are_refused),
 		TEST(register_sets_of_other_sizes_are_refused),

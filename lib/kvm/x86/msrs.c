@@ -60,17 +60,18 @@ bool vf_x86_msr_is_feature(const struct vf_x86_msr_list *list, uint32_t index)
 	return contains(list->feature, list->feature_count, index);
 }
 
-static bool moved_otherwise(uint32_t index)
+static bool left_out(uint32_t index)
 {
 	return index == VF_MSR_TSC || index == VF_MSR_TSC_DEADLINE || index == VF_MSR_EFER ||
-	       index == VF_MSR_APIC_BASE || index == VF_MSR_MCG_CAP;
+	       index == VF_MSR_APIC_BASE || index == VF_MSR_MCG_CAP ||
+	       index == VF_MSR_WALL_CLOCK_OLD || index == VF_MSR_WALL_CLOCK;
 }
 
 static int take(struct vf_x86_msr_list *list, int vcpu, uint32_t index)
 {
 	uint64_t value;
 
-	if (moved_otherwise(index) || vf_x86_msr_get(vcpu, index, &value))
+	if (left_out(index) || vf_x86_msr_get(vcpu, index, &value))
 		return 0;
 	if (list->count == VF_X86_MSRS_MAX)
 		return -E2BIG;

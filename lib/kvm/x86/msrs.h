@@ -5,7 +5,8 @@
  * Model. The list is made once for a machine, of what KVM_GET_MSR_INDEX_LIST names and of what it
  * leaves out (MTRRs, machine check banks), as far as a vCPU of this host has them. It rises by
  * index. Not in it, because others move them: the TSC and TSC_DEADLINE (clock, LAPIC), EFER and the
- * APIC base (SREGS), MCG_CAP (made with the vCPU).
+ * APIC base (SREGS), MCG_CAP (made with the vCPU). Nor is KVM's wall clock: writing it asks KVM to
+ * write the time into guest RAM, once, and that was done.
  *
  * Values from outside go only into MSRs that are in the list. KVM_SET_MSRS stops at the first one
  * that it does not take and returns how many it took; that one is named in the error.
@@ -25,6 +26,8 @@
 #define VF_MSR_MCG_CAP		0x179u
 #define VF_MSR_TSC_DEADLINE	0x6e0u
 #define VF_MSR_EFER		0xc0000080u
+#define VF_MSR_WALL_CLOCK_OLD	0x11u
+#define VF_MSR_WALL_CLOCK	0x4b564d00u
 
 struct vf_x86_msr_list {
 	uint32_t count;
