@@ -85,6 +85,7 @@ enum vferry_step_class {
 	VFERRY_LOAD_CLOCK = 93,
 	VFERRY_LOAD_COUNTER = 94,		/* arm64 counter offset, once for the VM */
 	VFERRY_LOAD_VCPU_RUN = 95,
+	VFERRY_LOAD_PIT = 96,			/* x86: a timer that ticks from then on; before PREPARED */
 
 	/* Undoing: the source, after a failure before COMMIT. */
 	VFERRY_UNDO_BAR_MAP = 128,

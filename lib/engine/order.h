@@ -166,4 +166,12 @@ static inline uint64_t vf_class_bit(enum vferry_step_class step_class)
 	return 1ull << ((unsigned) step_class % 64);
 }
 
+/*
+ * Sets of load classes: all that can fail, and with PREPARED all that run before COMMIT. Classes
+ * have their numbers for good, so one that came later and belongs there is named.
+ */
+#define VF_LOAD_FALLIBLE \
+	(((1ull << VFERRY_LOAD_PREPARED % 64) - 1) | 1ull << VFERRY_LOAD_PIT % 64)
+#define VF_LOAD_BEFORE_COMMIT (VF_LOAD_FALLIBLE | 1ull << VFERRY_LOAD_PREPARED % 64)
+
 #endif

@@ -23,8 +23,6 @@
 #define LOAD_RUN \
 	(C(LOAD_DEVICE_RUN_P2P) | C(LOAD_DEVICE_RUN) | C(LOAD_CLOCK) | C(LOAD_COUNTER) | \
 	 C(LOAD_VCPU_RUN))
-/* Bits 0..PREPARED-1 of the load phase: all that can fail. */
-#define LOAD_BEFORE_PREPARED (C(LOAD_PREPARED) - 1)
 /* All of saving but config space of the running machine, and the stop itself. */
 #define SAVE_STOPPED \
 	((C(SAVE_RAM_LAST) | (C(SAVE_RAM_LAST) - 1)) & ~(C(SAVE_CONFIG_EARLY) | C(SAVE_VCPU_STOP)))
@@ -132,6 +130,16 @@ static const struct vferry_order_rule rules[] = {
 			   "pending bit, after it was read is lost; a count left in an eventfd "
 			   "is dropped when its irqfd goes",
 		.source = "virt/kvm/eventfd.c (irqfd_shutdown); arch/x86/kvm/lapic.c; " VGIC_V3,
+	},
+	{
+		.id = "save-flush-before-cpu",
+		.phase = VFERRY_PHASE_SAVE,
+		.first = C(SAVE_IRQ_FLUSH),
+		.then = C(SAVE_CPU),
+		.because = "a message may be an NMI or an INIT, which is pending in the vCPU's own "
+			   "state",
+		.source = "arch/x86/kvm/lapic.c (__apic_accept_irq); " KVM_API
+			  " (KVM_GET_VCPU_EVENTS)",
 	},
 	{
 		.id = "save-release-before-tables",
@@ -368,6 +376,16 @@ static const struct vferry_order_rule rules[] = {
 		.source = "arch/x86/kvm/ioapic.c",
 	},
 	{
+		.id = "load-ioapic-before-pit",
+		.phase = VFERRY_PHASE_LOAD,
+		.first = C(LOAD_IOAPIC),
+		.then = C(LOAD_PIT),
+		.because = "the PIT ticks from its restore on, and waits for the acknowledgement of "
+			   "its first tick: one that goes into a PIC or an IOAPIC that is "
+			   "overwritten later is never acknowledged",
+		.source = "arch/x86/kvm/i8254.c (pit_do_work)",
+	},
+	{
 		.id = "load-vcpu-access-excludes-gic",
 		.phase = VFERRY_PHASE_LOAD,
 		.kind = VFERRY_RULE_EXCLUDES,
@@ -443,7 +461,7 @@ static const struct vferry_order_rule rules[] = {
 	{
 		.id = "load-all-before-prepared",
 		.phase = VFERRY_PHASE_LOAD,
-		.first = LOAD_BEFORE_PREPARED,
+		.first = VF_LOAD_FALLIBLE,
 		.then = C(LOAD_PREPARED),
 		.because = "the source gives the machine away for this promise: nothing that can "
 			   "fail may follow it",
@@ -632,6 +650,7 @@ static const char *const load_names[] = {
 	[VFERRY_LOAD_CLOCK - 64] = "clock",
 	[VFERRY_LOAD_COUNTER - 64] = "counter",
 	[VFERRY_LOAD_VCPU_RUN - 64] = "vcpu-run",
+	[VFERRY_LOAD_PIT - 64] = "pit",
 };
 
 static const char *const undo_names[] = {

@@ -16,9 +16,6 @@
 #include "vfio/device_component.h"
 #include "wire/frame.h"
 
-/* Classes up to PREPARED, and those behind COMMIT. */
-#define BEFORE_COMMIT (vf_class_bit(VFERRY_LOAD_COMMIT) - 1)
-
 /* ---- load steps ---- */
 
 static void sink_grant(void *user, uint32_t component, uint64_t bytes)
@@ -234,7 +231,7 @@ static int send_accept(struct vf_destination_side *side, struct vferry_error *er
 					vferry_errno_name(ret));
 	vf_executor_set_trace(side->executor, s->trace);
 	if (!side->machine.check_only)
-		vf_executor_allow(side->executor, BEFORE_COMMIT);
+		vf_executor_allow(side->executor, VF_LOAD_BEFORE_COMMIT);
 	return 0;
 }
 

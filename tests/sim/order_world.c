@@ -78,6 +78,7 @@ static const struct recipe {
 	{ VFERRY_LOAD_LAPIC, EACH_LAPIC, X86, NULL, "registers" },
 	{ VFERRY_LOAD_TSC_DEADLINE, EACH_LAPIC, X86, NULL, "deadline" },
 	{ VFERRY_LOAD_IOAPIC, ONCE, X86, "ioapic", "registers" },
+	{ VFERRY_LOAD_PIT, ONCE, X86, "ioapic", "pit" },
 	{ VFERRY_LOAD_IRQ_ROUTES, ONCE, EVERY, "irq", "routes" },
 	{ VFERRY_LOAD_IRQ_CONNECT, EACH_PCI, EVERY, NULL, "connect" },
 	{ VFERRY_LOAD_CONFIG_ARM, EACH_PCI, EVERY, NULL, "arm" },
@@ -147,7 +148,7 @@ size_t world_steps(const struct world_machine *m, enum vferry_phase phase, struc
 static bool can_fail(const struct world_step *s)
 {
 	return VFERRY_PHASE_OF(s->step_class) == VFERRY_PHASE_LOAD &&
-	       s->step_class < VFERRY_LOAD_PREPARED;
+	       (s->step_class < VFERRY_LOAD_PREPARED || s->step_class == VFERRY_LOAD_PIT);
 }
 
 void world_init(struct world *w, const struct world_machine *m, enum vferry_phase phase)
@@ -283,6 +284,7 @@ static void begin_save(struct world *w, const struct world_step *s, struct world
 		break;
 	case VFERRY_SAVE_CPU:
 		FACT(w->pending_io[s->index], "half an access is in no register");
+		w->cpu_read = true;
 		break;
 	case VFERRY_SAVE_RAM_LAST:
 		for (int i = 0; i < w->machine->devices; i++)
@@ -326,6 +328,7 @@ static void end_save(struct world *w, const struct world_step *s, struct world_d
 				continue;
 			FACT(w->pending_read || w->lapic_read, "a message came after the reading");
 			FACT(w->gic_read || w->ioapic_read, "a line rose after it was read");
+			FACT(!w->machine->arm && w->cpu_read, "an NMI came after the vCPU was read");
 			each->soft_pending = true;
 			each->pba = each->line = true;
 			each->in_eventfd = each->masked_in_eventfd = each->line_in_eventfd = false;
@@ -442,6 +445,9 @@ static void begin_load(struct world *w, const struct world_step *s)
 	case VFERRY_LOAD_IOAPIC:
 		all_lapics_set(w, "what the IOAPIC injects will be overwritten");
 		break;
+	case VFERRY_LOAD_PIT:
+		FACT(!w->ioapic, "the PIT waits for ever for its first tick to be acknowledged");
+		break;
 	case VFERRY_LOAD_IRQ_ROUTES:
 		FACT(!all_devices(w, is_restaged), "a route has an old message");
 		FACT(!its && !w->ioapic, "the IOAPIC's pins have no messages yet");
@@ -464,7 +470,8 @@ static void begin_load(struct world *w, const struct world_step *s)
 	default:
 		break;
 	}
-	FACT(s->step_class > VFERRY_LOAD_COMMIT && !w->committed, "it ran on two sides");
+	FACT(s->step_class > VFERRY_LOAD_COMMIT && !can_fail(s) && !w->committed,
+	     "it ran on two sides");
 }
 
 static void end_load_device(struct world *w, const struct world_step *s, struct world_device *d)

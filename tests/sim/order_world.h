@@ -64,7 +64,7 @@ struct world {
 	bool lapic[WORLD_MAX_CPUS];
 	bool completing[WORLD_MAX_CPUS];
 	bool vectors_forwarded;
-	bool pending_read, gic_read, ioapic_read, lapic_read;
+	bool pending_read, gic_read, ioapic_read, lapic_read, cpu_read;
 	bool ram_taken, ram_complete;
 	bool created, iidr, lpi_bases, lpis_on, its_regs, its_tables, its_on, ioapic, routes;
 	int fallible;		/* steps that may fail and have not ended */

@@ -112,7 +112,7 @@ static int send_accept(struct sim *s)
 		return ret;
 	if (!s->peer.check_only) {
 		s->exec[LOAD].active = true;
-		vf_plan_allow(s->exec[LOAD].plan, vf_class_bit(VFERRY_LOAD_COMMIT) - 1);
+		vf_plan_allow(s->exec[LOAD].plan, VF_LOAD_BEFORE_COMMIT);
 		pump(s, LOAD);
 	}
 	return 0;

@@ -24,6 +24,7 @@ static const struct feed {
 	{ VFERRY_SAVE_LAPIC, VFERRY_LOAD_LAPIC },
 	{ VFERRY_SAVE_LAPIC, VFERRY_LOAD_TSC_DEADLINE },
 	{ VFERRY_SAVE_IOAPIC, VFERRY_LOAD_IOAPIC },
+	{ VFERRY_SAVE_IOAPIC, VFERRY_LOAD_PIT },
 	{ VFERRY_SAVE_GIC, VFERRY_LOAD_GIC_DIST },
 	{ VFERRY_SAVE_GIC, VFERRY_LOAD_GIC_LPI_BASES },
 	{ VFERRY_SAVE_GIC, VFERRY_LOAD_GIC_REDIST },
@@ -115,7 +116,7 @@ static int draw_doomed(struct sim *s, enum which which, const struct exec *x)
 	uint32_t step = (uint32_t) (s->seed % x->step_count);
 	enum vferry_step_class c = x->steps[step].step_class;
 
-	if (!rng_percent(&s->rng, s->faults.step_fails[which] ? 80 : 0) ||
+	if (!rng_percent(&s->rng, s->faults.step_fails[which] ? 90 : 0) ||
 	    c == VFERRY_LOAD_PREPARED || c == VFERRY_LOAD_COMMIT || c == VFERRY_UNDO_VCPU_RUN)
 		return -1;
 	return (int) step;
@@ -269,7 +270,7 @@ static bool draw_failure(struct sim *s, enum which which, uint32_t index)
 	if (which == UNDO)
 		kind = FAULT_UNDO_STEP;
 	else if (which == LOAD)
-		kind = c > VFERRY_LOAD_COMMIT ? FAULT_RUN_STEP : FAULT_LOAD_STEP;
+		kind = !(vf_class_bit(c) & VF_LOAD_BEFORE_COMMIT) ? FAULT_RUN_STEP : FAULT_LOAD_STEP;
 	fault(s, kind);
 	s->failed_classes[which] |= vf_class_bit(c);
 	return true;
@@ -306,7 +307,8 @@ void step_time_over(struct sim *s, enum which which, uint32_t index)
 	bool failed = draw_failure(s, which, index);
 	int ret = 0;
 
-	if (!failed && which == LOAD && step->step_class < VFERRY_LOAD_PREPARED && !x->aborted)
+	if (!failed && which == LOAD && vf_class_bit(step->step_class) & VF_LOAD_FALLIBLE &&
+	    !x->aborted)
 		failed = !has_body(s, step);
 	if (!failed && which == SAVE && feeds_any(step->step_class)) {
 		guest_settle(s);
@@ -412,7 +414,7 @@ void load_check_idle(struct sim *s)
 {
 	struct exec *x = &s->exec[LOAD];
 	bool loading = s->dst.handover == VF_HO_DST_LOADING;
-	uint64_t classes = loading ? vf_class_bit(VFERRY_LOAD_COMMIT) - 1 : UINT64_MAX;
+	uint64_t classes = loading ? VF_LOAD_BEFORE_COMMIT : UINT64_MAX;
 
 	if (!x->active || x->aborted || x->failed || x->ready_said || vf_plan_running(x->plan) ||
 	    !vf_plan_classes_done(x->plan, classes))

@@ -282,7 +282,7 @@ static const enum vferry_step_class rig_save_order[] = { VFERRY_SAVE_CPU, VFERRY
 	VFERRY_SAVE_LAPIC, VFERRY_SAVE_IOAPIC };
 static const enum vferry_step_class rig_load_order[] = { VFERRY_LOAD_CPU_ID, VFERRY_LOAD_CPU_SREGS,
 	VFERRY_LOAD_CPU_REGS, VFERRY_LOAD_LAPIC, VFERRY_LOAD_TSC_DEADLINE, VFERRY_LOAD_IOAPIC,
-	VFERRY_LOAD_CLOCK };
+	VFERRY_LOAD_PIT, VFERRY_LOAD_CLOCK };
 
 static inline int rig_run_all(const struct vferry_kvm_x86 *x86, const enum vferry_step_class *order,
 			      size_t count, struct rig_sections *sections, struct vferry_error *err)

@@ -11,7 +11,7 @@
  *		when they are set, whatever it says there
  *
  * KVM puts the lines that are pending in the IOAPIC into the LAPICs again when it is set, which is
- * why LAPICs come before.
+ * why LAPICs come before. The PIT is last: it ticks at once.
  */
 #include <assert.h>
 #include <errno.h>
@@ -161,7 +161,7 @@ static const struct vferry_step_desc ioapic_steps[] = {
 	STEP(VFERRY_SAVE_IOAPIC, save_ioapic), STEP(VFERRY_LOAD_IOAPIC, load_ioapic),
 };
 static const struct vferry_step_desc pit_steps[] = {
-	STEP(VFERRY_SAVE_IOAPIC, save_pit), STEP(VFERRY_LOAD_IOAPIC, load_pit),
+	STEP(VFERRY_SAVE_IOAPIC, save_pit), STEP(VFERRY_LOAD_PIT, load_pit),
 };
 
 static struct vferry_component chip(struct vferry_kvm_x86 *x86, const char *name,
