@@ -69,7 +69,7 @@ static void take_interrupts(struct soft_vcpu *vcpu)
 static enum guest_step burst(struct soft_vcpu *vcpu)
 {
 	struct soft_machine *m = vcpu->machine;
-	uint64_t began = soft_now_ns();
+	uint64_t began = run_clock_now();
 	enum guest_step r = GUEST_STEP_GO;
 
 	vcpu->wait_until = UINT64_MAX;
@@ -81,9 +81,9 @@ static enum guest_step burst(struct soft_vcpu *vcpu)
 		vcpu->wait_until = UINT64_MAX;
 		r = m->config.program->step(&vcpu->guest, vcpu->words);
 	} while (r == GUEST_STEP_GO && !atomic_load(&vcpu->stop) &&
-		 soft_now_ns() - began < BURST_NS);
+		 run_clock_now() - began < BURST_NS);
 	soft_gic_vcpu_leave(m->gic, vcpu->guest.id);
-	vcpu->throttle_due += soft_now_ns() - began;
+	vcpu->throttle_due += run_clock_now() - began;
 	return r;
 }
 
@@ -97,7 +97,7 @@ static void publish(struct soft_vcpu *vcpu)
 
 static void wait_locked(struct soft_vcpu *vcpu, uint64_t ns)
 {
-	uint64_t until = soft_now_ns() + ns;
+	uint64_t until = run_clock_now() + ns;
 	struct timespec ts = { .tv_sec = (time_t) (until / SECOND_NS),
 			       .tv_nsec = (long) (until % SECOND_NS) };
 
@@ -107,7 +107,7 @@ static void wait_locked(struct soft_vcpu *vcpu, uint64_t ns)
 /* Wait for interrupt: until kicked, stopped, or the time the program named. */
 static void wait_for_interrupt(struct soft_vcpu *vcpu)
 {
-	uint64_t now = soft_clock_run(&vcpu->machine->clock);
+	uint64_t now = run_clock_run(&vcpu->machine->clock);
 	uint64_t ns = WAIT_MAX_NS;
 
 	if (vcpu->wait_until <= now)
@@ -137,10 +137,10 @@ static void pay_throttle(struct soft_vcpu *vcpu)
 	if (due < BURST_NS)
 		return;
 	vcpu->throttle_due = 0;
-	until = soft_now_ns() + due;
+	until = run_clock_now() + due;
 	pthread_mutex_lock(&vcpu->lock);
-	while (!atomic_load(&vcpu->stop) && soft_now_ns() < until)
-		wait_locked(vcpu, until - soft_now_ns());
+	while (!atomic_load(&vcpu->stop) && run_clock_now() < until)
+		wait_locked(vcpu, until - run_clock_now());
 	pthread_mutex_unlock(&vcpu->lock);
 }
 
@@ -241,7 +241,7 @@ static int find_running(struct soft_machine *m)
 /* Return: 0; -ETIMEDOUT, with all flags set still. */
 static int park_all(struct soft_machine *m, struct vferry_error *err)
 {
-	uint64_t until = soft_now_ns() + m->config.stop_timeout_ns;
+	uint64_t until = run_clock_now() + m->config.stop_timeout_ns;
 	struct timespec ts = { .tv_sec = (time_t) (until / SECOND_NS),
 			       .tv_nsec = (long) (until % SECOND_NS) };
 	int cpu;
@@ -267,7 +267,7 @@ static int park_all(struct soft_machine *m, struct vferry_error *err)
 
 static int stop_locked(struct soft_machine *m, struct vferry_error *err)
 {
-	uint64_t began = soft_now_ns();
+	uint64_t began = run_clock_now();
 	int r;
 
 	if (!m->running)
@@ -278,10 +278,10 @@ static int stop_locked(struct soft_machine *m, struct vferry_error *err)
 			let_run(m);
 		return r;
 	}
-	soft_clock_stop(&m->clock);
+	run_clock_stop(&m->clock);
 	m->running = false;
 	m->stops++;
-	m->last_stop_ns = soft_now_ns() - began;
+	m->last_stop_ns = run_clock_now() - began;
 	return 0;
 }
 
@@ -295,7 +295,7 @@ static int start_locked(struct soft_machine *m, struct vferry_error *err)
 	if (!m->loaded)
 		return vferry_error_set(err, -EPERM, "not-loaded", "machine",
 					"this machine waits for an incoming migration");
-	soft_clock_start(&m->clock);
+	run_clock_start(&m->clock);
 	m->running = true;
 	m->starts++;
 	let_run(m);
@@ -368,7 +368,7 @@ void soft_machine_verdict(struct soft_machine *m, struct machine_verdict *ret)
 
 	memset(ret, 0, sizeof(*ret));
 	pthread_mutex_lock(&m->lock);
-	ret->paused_ns = soft_clock_paused(&m->clock);
+	ret->paused_ns = run_clock_paused(&m->clock);
 	pthread_mutex_unlock(&m->lock);
 	words = calloc(program->words, sizeof(*words));
 	if (program != &guest_worker || !words) {	/* the one that checks */

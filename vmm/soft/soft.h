@@ -10,7 +10,6 @@
  *   soft.c        threads, start, stop, throttle, reset
  *   soft_bus.c    the bus calls
  *   soft_irq.c    from devices' eventfds to the interrupt controller (struct vferry_irq_sink)
- *   soft_clock.c  the guest's counter
  *   soft_state.c  what is saved and loaded: sections and components
  *
  * Threads and locks: machine->lock protects the run state and is taken first; each vCPU's lock
@@ -34,6 +33,7 @@
 #include "guest/bus.h"
 #include "../machine.h"
 #include "../pci_host.h"
+#include "../run_clock.h"
 #include "gic.h"
 
 /* The physical address space. */
@@ -58,29 +58,6 @@ struct soft_vcpu;
 /* NULL: no such guest program, or behind the last. */
 const struct guest_program *soft_program_find(const char *name);
 const struct guest_program *soft_program_at(size_t index);
-
-/* ---- the guest's clock (soft_clock.c) ---- */
-
-/*
- * run: time that vCPUs were let run. paused: all stops together. The counter is run, or their sum.
- * Changed only while every vCPU is parked, under machine->lock.
- */
-struct soft_clock {
-	enum machine_guest_time mode;
-	bool running;
-	uint64_t run_ns;	/* until the last start or stop */
-	uint64_t paused_ns;
-	uint64_t since_ns;	/* CLOCK_MONOTONIC of that start or stop; 0: never started */
-	uint64_t stopped_real_ns;	/* loaded: CLOCK_REALTIME when the source stopped; or 0 */
-};
-
-uint64_t soft_now_ns(void);
-uint64_t soft_real_ns(void);
-void soft_clock_start(struct soft_clock *clock);
-void soft_clock_stop(struct soft_clock *clock);
-uint64_t soft_clock_run(const struct soft_clock *clock);
-uint64_t soft_clock_paused(const struct soft_clock *clock);
-uint64_t soft_clock_counter(const struct soft_clock *clock);
 
 /* ---- interrupts from devices (soft_irq.c) ---- */
 
@@ -149,14 +126,14 @@ struct soft_machine {
 	pthread_mutex_t parked_lock;	/* protects nothing but the wait for `parked` */
 	pthread_cond_t parked;	/* some vCPU parked */
 	pthread_mutex_t lock;	/* protects all that follows, but the atomic ones */
-	struct soft_clock clock;
+	struct run_clock clock;
 	bool running;
 	bool loaded;
 	uint32_t loaded_cpus;	/* bit n: cpu/n was loaded */
 	bool clock_loaded;
 	uint64_t last_stop_ns;
 	uint64_t starts, stops;
-	struct soft_clock clock_incoming;
+	struct run_clock clock_incoming;
 
 	atomic_bool powered_off;
 	atomic_uint throttle;

@@ -211,7 +211,7 @@ static void get_info(struct machine *machine, struct machine_info *ret_info)
 	ret_info->powered_off = atomic_load(&m->powered_off);
 	ret_info->running = m->running && !ret_info->powered_off;
 	ret_info->throttle_percent = atomic_load(&m->throttle);
-	ret_info->counter_ns = soft_clock_counter(&m->clock);
+	ret_info->counter_ns = run_clock_counter(&m->clock);
 	ret_info->last_stop_ns = m->last_stop_ns;
 	ret_info->starts = m->starts;
 	ret_info->stops = m->stops;

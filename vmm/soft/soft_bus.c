@@ -93,19 +93,19 @@ int guest_icc_write(struct guest_vcpu *guest, uint32_t reg, uint64_t value)
 
 uint64_t guest_counter(struct guest_vcpu *vcpu)
 {
-	return soft_clock_counter(&soft_of(vcpu)->machine->clock);
+	return run_clock_counter(&soft_of(vcpu)->machine->clock);
 }
 
 uint64_t guest_run_ns(struct guest_vcpu *vcpu)
 {
-	return soft_clock_run(&soft_of(vcpu)->machine->clock);
+	return run_clock_run(&soft_of(vcpu)->machine->clock);
 }
 
 uint64_t guest_wall_ns(struct guest_vcpu *vcpu)
 {
-	const struct soft_clock *clock = &soft_of(vcpu)->machine->clock;
+	const struct run_clock *clock = &soft_of(vcpu)->machine->clock;
 
-	return soft_clock_run(clock) + soft_clock_paused(clock);
+	return run_clock_run(clock) + run_clock_paused(clock);
 }
 
 void guest_wait_until(struct guest_vcpu *vcpu, uint64_t run_ns)

@@ -27,7 +27,6 @@
 #include "soft.h"
 
 #define MPIDR_RES1	0x80000000ull
-#define TIME_MAX	(1ull << 62)
 
 /* ---- vCPUs ---- */
 
@@ -145,13 +144,11 @@ int soft_clock_save(struct soft_machine *m, struct vferry_writer *w, struct vfer
 	pthread_mutex_lock(&m->lock);
 	r = not_parked(m, "clock", err);
 	if (r == 0) {
-		const struct soft_clock *clock = &m->clock;
-		uint64_t stopped = clock->since_ns ? soft_now_ns() - clock->since_ns : 0;
+		const struct run_clock *clock = &m->clock;
 
 		vferry_write_u64(w, clock->run_ns);
 		vferry_write_u64(w, clock->paused_ns);
-		vferry_write_u64(w, clock->stopped_real_ns ? clock->stopped_real_ns :
-				 soft_real_ns() - stopped);
+		vferry_write_u64(w, run_clock_stopped_real(clock));
 		vferry_write_u8(w, (uint8_t) clock->mode);
 	}
 	pthread_mutex_unlock(&m->lock);
@@ -160,7 +157,7 @@ int soft_clock_save(struct soft_machine *m, struct vferry_writer *w, struct vfer
 
 int soft_clock_load(struct soft_machine *m, struct vferry_reader *r, struct vferry_error *err)
 {
-	struct soft_clock clock = { 0 };
+	struct run_clock clock = { 0 };
 	uint8_t mode;
 	int ret;
 
@@ -168,8 +165,8 @@ int soft_clock_load(struct soft_machine *m, struct vferry_reader *r, struct vfer
 	clock.paused_ns = vferry_read_u64(r);
 	clock.stopped_real_ns = vferry_read_u64(r);
 	mode = vferry_read_u8(r);
-	if (!vferry_reader_done(r) || clock.run_ns > TIME_MAX || clock.paused_ns > TIME_MAX ||
-	    clock.stopped_real_ns > TIME_MAX || mode > MACHINE_GUEST_TIME_PAUSED)
+	if (!vferry_reader_done(r) || clock.run_ns > RUN_CLOCK_MAX_NS || clock.paused_ns > RUN_CLOCK_MAX_NS ||
+	    clock.stopped_real_ns > RUN_CLOCK_MAX_NS || mode > MACHINE_GUEST_TIME_PAUSED)
 		return bad_section(err, "clock", "a time is out of bounds");
 	clock.mode = (enum machine_guest_time) mode;
 	pthread_mutex_lock(&m->lock);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* soft_clock.c - the guest's time: see struct soft_clock. */
+/* run_clock.c - see run_clock.h. */
 #include <time.h>
 
-#include "soft.h"
+#include "run_clock.h"
 
 static uint64_t clock_ns(clockid_t id)
 {
@@ -12,25 +12,25 @@ static uint64_t clock_ns(clockid_t id)
 	return (uint64_t) ts.tv_sec * 1000000000ull + (uint64_t) ts.tv_nsec;
 }
 
-uint64_t soft_now_ns(void)
+uint64_t run_clock_now(void)
 {
 	return clock_ns(CLOCK_MONOTONIC);
 }
 
-uint64_t soft_real_ns(void)
+uint64_t run_clock_real(void)
 {
 	return clock_ns(CLOCK_REALTIME);
 }
 
-void soft_clock_start(struct soft_clock *clock)
+void run_clock_start(struct run_clock *clock)
 {
-	uint64_t now = soft_now_ns();
+	uint64_t now = run_clock_now();
 
 	if (clock->running)
 		return;
 	if (clock->stopped_real_ns) {
 		/* Two hosts share no monotonic clock; if their real ones disagree, time stands still. */
-		uint64_t real = soft_real_ns();
+		uint64_t real = run_clock_real();
 
 		if (real > clock->stopped_real_ns)
 			clock->paused_ns += real - clock->stopped_real_ns;
@@ -42,9 +42,9 @@ void soft_clock_start(struct soft_clock *clock)
 	clock->running = true;
 }
 
-void soft_clock_stop(struct soft_clock *clock)
+void run_clock_stop(struct run_clock *clock)
 {
-	uint64_t now = soft_now_ns();
+	uint64_t now = run_clock_now();
 
 	if (!clock->running)
 		return;
@@ -53,19 +53,26 @@ void soft_clock_stop(struct soft_clock *clock)
 	clock->running = false;
 }
 
-uint64_t soft_clock_run(const struct soft_clock *clock)
+uint64_t run_clock_run(const struct run_clock *clock)
 {
-	return clock->running ? clock->run_ns + (soft_now_ns() - clock->since_ns) : clock->run_ns;
+	return clock->running ? clock->run_ns + (run_clock_now() - clock->since_ns) : clock->run_ns;
 }
 
-uint64_t soft_clock_paused(const struct soft_clock *clock)
+uint64_t run_clock_paused(const struct run_clock *clock)
 {
 	return clock->paused_ns;
 }
 
-uint64_t soft_clock_counter(const struct soft_clock *clock)
+uint64_t run_clock_counter(const struct run_clock *clock)
 {
-	uint64_t run = soft_clock_run(clock);
+	uint64_t run = run_clock_run(clock);
 
 	return clock->mode == MACHINE_GUEST_TIME_PAUSED ? run : run + clock->paused_ns;
+}
+
+uint64_t run_clock_stopped_real(const struct run_clock *clock)
+{
+	uint64_t stopped = clock->since_ns ? run_clock_now() - clock->since_ns : 0;
+
+	return clock->stopped_real_ns ? clock->stopped_real_ns : run_clock_real() - stopped;
 }
