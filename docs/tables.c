@@ -168,6 +168,8 @@ static const char *role_text(unsigned roles)
 {
 	if (roles == SANDBOX_SANITIZER)
 		return "builds with sanitizers";
+	if (roles == SANDBOX_KVM)
+		return "run, with KVM";
 	return roles == SANDBOX_MACHINE ? "run" : roles == SANDBOX_DEVICE ? "device" : "run, device";
 }
 

@@ -56,7 +56,7 @@ static const struct sandbox_call calls[] = {
 	{ BOTH, SANDBOX_NAME_THREAD, "prctl", "names of threads" },
 	{ BOTH, SANDBOX_OWN_LIMITS, "prlimit64", "the size of stacks, the number of descriptors" },
 	{ BOTH, SANDBOX_ANY, "exit exit_group", "the end" },
-	{ BOTH, SANDBOX_OWN_PROCESS, "tgkill", "abort() of a failed assertion" },
+	{ BOTH, SANDBOX_OWN_PROCESS, "tgkill", "abort() of a failed assertion; a vCPU is called out of the guest" },
 	{ BOTH, SANDBOX_ANY, "getrandom", "ids of sessions; TLS" },
 	{ BOTH, SANDBOX_ANY, "getuid geteuid getgid getegid uname sysinfo",
 	  "who we are; what the C library wants to know of the host" },
@@ -85,6 +85,8 @@ static const struct sandbox_call calls[] = {
 	  "a file gets its name when it is complete" },
 	{ MACHINE, SANDBOX_ANY, "link linkat flock",
 	  "a record of a hand-over gets its name once; whether the process that has it lives" },
+	{ SANDBOX_KVM, SANDBOX_KVM_REQUEST, "ioctl",
+	  "the virtual machine, its vCPUs and interrupts; /dev/kvm is opened before" },
 	{ BOTH, SANDBOX_TERMINAL, "ioctl", "is standard output a terminal; how much is there to read" },
 
 	/* sanitizers */
@@ -113,6 +115,7 @@ const char *sandbox_rule_text(enum sandbox_rule rule)
 		[SANDBOX_THREAD] = "with CLONE_THREAD, without new namespaces",
 		[SANDBOX_READ_ONLY] = "O_RDONLY, without O_CREAT and O_TRUNC",
 		[SANDBOX_TERMINAL] = "TCGETS, FIONREAD",
+		[SANDBOX_KVM_REQUEST] = "requests of KVM (type 0xae)",
 		[SANDBOX_NAME_THREAD] = "PR_SET_NAME",
 		[SANDBOX_OWN_PROCESS] = "to this process",
 		[SANDBOX_OWN_LIMITS] = "of this process, reading",

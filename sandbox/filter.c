@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <linux/netlink.h>
 #include <sched.h>
 #include <stdio.h>
@@ -122,6 +123,8 @@ static int allow_one(scmp_filter_ctx filter, int call, unsigned arg, scmp_datum_
 static int add_rule(scmp_filter_ctx filter, int call, enum sandbox_rule rule)
 {
 	const struct scmp_arg_cmp no_code[] = { MASKED(2, PROT_EXEC, 0) };
+	const struct scmp_arg_cmp kvm[] = { MASKED(1, _IOC_TYPEMASK << _IOC_TYPESHIFT,
+						   KVMIO << _IOC_TYPESHIFT) };
 
 	switch (rule) {
 	case SANDBOX_ANY:
@@ -138,6 +141,8 @@ static int add_rule(scmp_filter_ctx filter, int call, enum sandbox_rule rule)
 		return allow_reading(filter, call);
 	case SANDBOX_TERMINAL:
 		return allow_terminal(filter, call);
+	case SANDBOX_KVM_REQUEST:
+		return allow_if(filter, call, kvm, 1);
 	case SANDBOX_NAME_THREAD:
 		return allow_one(filter, call, 0, PR_SET_NAME);
 	case SANDBOX_OWN_PROCESS:

@@ -17,6 +17,7 @@
 static const char *const system_paths[] = {
 	"/etc", "/usr", "/lib", "/lib64", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager",
 	"/sys/devices/system/cpu",
+	"/proc/sys/kernel/random/boot_id",	/* is it the same host, since the same boot */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 	"/proc",
 #endif
@@ -89,7 +90,7 @@ static int restrict_files(struct sandbox_options *options, struct vferry_error *
 	int ret = 0;
 
 	for (size_t i = 0; i < sizeof(system_paths) / sizeof(system_paths[0]) && !ret; i++)
-		if (options->role == SANDBOX_MACHINE || !strcmp(system_paths[i], "/proc"))
+		if ((options->role & SANDBOX_MACHINE) || !strcmp(system_paths[i], "/proc"))
 			ret = sandbox_allow(options, system_paths[i], SANDBOX_READ);
 	if (ret)
 		return vferry_error_set(err, ret, "sandbox", NULL, "more than %u paths",

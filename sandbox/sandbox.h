@@ -34,6 +34,7 @@ enum sandbox_mode {
 enum sandbox_role {
 	SANDBOX_MACHINE = 1u << 0,	/* vferry run */
 	SANDBOX_DEVICE = 1u << 1,	/* vferry device */
+	SANDBOX_KVM = 1u << 2,		/* with MACHINE: /dev/kvm was opened */
 };
 
 /* What may be done beneath a path. */
@@ -52,7 +53,7 @@ struct sandbox_path {
 
 struct sandbox_options {
 	enum sandbox_mode mode;
-	enum sandbox_role role;
+	unsigned role;			/* enum sandbox_role */
 	struct sandbox_path paths[SANDBOX_PATHS_MAX];
 	size_t path_count;
 };

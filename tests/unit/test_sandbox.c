@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/kvm.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -92,7 +93,7 @@ SAME(sizeof(struct vf_landlock_ruleset), sizeof(struct landlock_ruleset_attr));
 static char inside[64], outside[64];
 static int landlock_abi;
 
-static void enter(enum sandbox_role role, enum sandbox_mode mode)
+static void enter(unsigned role, enum sandbox_mode mode)
 {
 	struct sandbox_options options = { .mode = mode, .role = role };
 	struct sandbox_result result;
@@ -104,7 +105,7 @@ static void enter(enum sandbox_role role, enum sandbox_mode mode)
 }
 
 /* Return: KILLED, or the errno that @attempt ended with; 0 it worked. */
-static int outcome(enum sandbox_role role, enum sandbox_mode mode, int (*attempt)(void))
+static int outcome(unsigned role, enum sandbox_mode mode, int (*attempt)(void))
 {
 	pid_t pid = fork();
 	int status;
@@ -215,6 +216,11 @@ static int try_io_uring(void)
 static int try_terminal_input(void)
 {
 	return ioctl(0, TIOCSTI, "x");
+}
+
+static int try_kvm(void)
+{
+	return ioctl(-1, KVM_CREATE_VM, 0);
 }
 
 static int try_to_kill(void)
@@ -346,6 +352,7 @@ static const struct attempt {
 	{ "bpf", try_bpf, KILLED, KILLED, false },
 	{ "io_uring", try_io_uring, KILLED, KILLED, false },
 	{ "TIOCSTI", try_terminal_input, KILLED, KILLED, false },
+	{ "KVM request", try_kvm, KILLED, KILLED, false },
 	{ "kill", try_to_kill, KILLED, KILLED, true },
 	{ "PR_SET_PTRACER", try_to_dump, KILLED, KILLED, true },
 	{ "chroot", try_new_capability, KILLED, KILLED, false },
@@ -364,6 +371,14 @@ static void test_calls(void **state)
 		assert_int_equal(outcome(SANDBOX_MACHINE, SANDBOX_ON, a->attempt), a->machine);
 		assert_int_equal(outcome(SANDBOX_DEVICE, SANDBOX_ON, a->attempt), a->device);
 	}
+}
+
+static void test_kvm(void **state)
+{
+	(void) state;
+	assert_int_equal(outcome(SANDBOX_MACHINE | SANDBOX_KVM, SANDBOX_ON, try_kvm), EBADF);
+	assert_int_equal(outcome(SANDBOX_MACHINE | SANDBOX_KVM, SANDBOX_ON, try_terminal_input), KILLED);
+	assert_int_equal(outcome(SANDBOX_MACHINE | SANDBOX_KVM, SANDBOX_ON, try_tcp_socket), 0);
 }
 
 /* The test of the test: without the sandbox the same calls work, or fail for other reasons. */
@@ -555,6 +570,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_calls),
+		cmocka_unit_test(test_kvm),
 		cmocka_unit_test(test_off_is_off),
 		cmocka_unit_test(test_log_lets_pass),
 		cmocka_unit_test(test_other_threads_too),
