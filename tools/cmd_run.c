@@ -28,6 +28,7 @@ enum {
 	OPT_INITRD, OPT_APPEND, OPT_DEVICE, OPT_PEERS, OPT_CONTROL, OPT_INCOMING, OPT_PAUSED,
 	OPT_GUEST_TIME, OPT_RECORD_DIR, OPT_FILES, OPT_HOOK, OPT_ALLOW_UID, OPT_SANDBOX, OPT_DUMP,
 	OPT_TRACE, OPT_TRACE_FAILED, OPT_STALL_TIMEOUT, OPT_TLS, OPT_TLS_ALLOW, OPT_INSECURE, OPT_JSON,
+	OPT_IRQCHIP, OPT_DIRTY,
 };
 
 static const struct tool_option options[] = {
@@ -36,11 +37,13 @@ static const struct tool_option options[] = {
 	{ "memory", "SIZE", "guest memory, e.g. 512M (256M)", OPT_MEMORY },
 	{ "hugetlb", NULL, "guest memory of 2 MiB pages", OPT_HUGETLB },
 	{ "gic", "off|v3|v4.0|v4.1", "interrupt controller of the soft machine (v4.0)", OPT_GIC },
-	{ "guest", "NAME", "guest program of the soft machine (worker)", OPT_GUEST },
+	{ "irqchip", "kernel|split", "where KVM's interrupt controllers are (kernel)", OPT_IRQCHIP },
+	{ "dirty", "auto|log|ring", "how KVM tells what the guest wrote (auto)", OPT_DIRTY },
+	{ "guest", "NAME", "guest program (worker)", OPT_GUEST },
 	{ "guest-args", "\"KEY=VALUE ...\"", "its command line", OPT_GUEST_ARGS },
-	{ "kernel", "FILE", "kernel to boot (kvm machine)", OPT_KERNEL },
-	{ "initrd", "FILE", "its initial RAM disk (kvm machine)", OPT_INITRD },
-	{ "append", "TEXT", "its command line (kvm machine)", OPT_APPEND },
+	{ "kernel", "FILE", "kernel to boot (not there yet)", OPT_KERNEL },
+	{ "initrd", "FILE", "its initial RAM disk (not there yet)", OPT_INITRD },
+	{ "append", "TEXT", "its command line (not there yet)", OPT_APPEND },
 	{ "device", "URI[,addr=BB:DD.F][,timeout-ms=N]", "pass a device through; several",
 	  OPT_DEVICE },
 	{ "peers", "on|off", "devices may write into each other's BARs (on)", OPT_PEERS },
@@ -84,7 +87,7 @@ struct run {
 	const char *control_path;
 	const char *trace_failed;	/* as given; NULL: the default */
 	const char *trace_file;
-	const char *kvm_only;		/* an option that needs the kvm machine */
+	const char *kernel_only;	/* an option that is for a kernel */
 	char *hooks[HOOK_PROGRAMS_MAX];	/* owned; the first is the default */
 	size_t hook_count;
 	struct hook_runner *hook_runner;
@@ -165,6 +168,10 @@ static int take_machine(struct machine_options *m, int id, const char *value)
 		return 0;
 	case OPT_GIC:
 		return machine_gic_parse(value, &m->gic);
+	case OPT_IRQCHIP:
+		return machine_irqchip_parse(value, &m->irqchip);
+	case OPT_DIRTY:
+		return machine_dirty_parse(value, &m->dirty);
 	case OPT_GUEST:
 		m->guest = value;
 		return 0;
@@ -237,7 +244,7 @@ static int take(void *user, int id, const char *value)
 	case OPT_KERNEL:
 	case OPT_INITRD:
 	case OPT_APPEND:
-		r->kvm_only = id == OPT_KERNEL ? "kernel" : id == OPT_INITRD ? "initrd" : "append";
+		r->kernel_only = id == OPT_KERNEL ? "kernel" : id == OPT_INITRD ? "initrd" : "append";
 		return 0;
 	case OPT_DEVICE:
 		return take_device(r, value);
@@ -457,10 +464,12 @@ static int enter_sandbox(struct run *r, struct vferry_error *err)
 	ret = open_trace(r, err);
 	if (ret)
 		return ret;
+	if (!r->vm_options.machine.accel || strcmp(r->vm_options.machine.accel, "soft"))
+		r->vm_options.machine.kvm = machine_open_kvm();
 	/* Sockets for others get mode 0666, and who comes is checked; all else says 0600 itself. */
 	if (r->trust.count)
 		(void) umask(0);
-	r->sandbox.role = SANDBOX_MACHINE;
+	r->sandbox.role = SANDBOX_MACHINE | (r->vm_options.machine.kvm >= 0 ? SANDBOX_KVM : 0);
 	ret = allow_paths(r);
 	if (ret)
 		return vferry_error_set(err, ret, "sandbox", NULL, "too many paths, or one too long");
@@ -548,9 +557,9 @@ int cmd_run(int argc, char **argv)
 	r.vm_options.machine.devices = r.devices;
 	r.vm_options.machine.trust = &r.trust;
 	code = tool_parse(&usage, argc, argv, take, &r, NULL);
-	if (code < 0 && r.kvm_only)
-		code = tool_fail(&usage, TOOL_USAGE, "--%s needs the kvm machine, which this build does "
-				 "not have; the soft machine runs a --guest", r.kvm_only);
+	if (code < 0 && r.kernel_only)
+		code = tool_fail(&usage, TOOL_USAGE, "--%s: booting a kernel is not there yet; machines run a "
+				 "--guest", r.kernel_only);
 	if (code < 0) {
 		signal_fd = block_signals();
 		code = signal_fd < 0 ? tool_fail(&usage, TOOL_FAILED, "no signal descriptor: %s",
@@ -559,6 +568,8 @@ int cmd_run(int argc, char **argv)
 		if (signal_fd >= 0)
 			(void) close(signal_fd);
 	}
+	if (r.vm_options.machine.kvm >= 0)
+		(void) close(r.vm_options.machine.kvm);
 	free(r.tls_creds);
 	for (size_t i = 0; i < r.vm_options.machine.device_count; i++)
 		free(r.device_words[i]);

@@ -8,8 +8,8 @@ static int probe(const struct machine_options *options, struct vferry_error *err
 {
 	(void) options;
 	return vferry_error_set(err, -ENOTSUP, "no-kvm-machine", "kvm",
-				"accelerator kvm is not part of this build: it has no KVM "
-				"machine; use --accel soft");
+				"accelerator kvm is not part of this build: the KVM machine is there for "
+				"x86-64 only; use --accel soft");
 }
 
 const struct machine_accel machine_accel_kvm = {

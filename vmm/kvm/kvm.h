@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kvm.h - the KVM machine: what its files share.
+ *
+ * Model. A vCPU is a thread that calls KVM_RUN, again and again, and does what its exits ask for.
+ * It leaves KVM_RUN when it is kicked: `immediate_exit` is set, then a signal sent, so that a kick
+ * is never missed, whether it comes before, in or after the call. Parked, a vCPU is outside of every
+ * ioctl, and the access that its last exit was about is completed: all its state is KVM's and can be
+ * read (<vferry/kvm.h>).
+ *
+ *   kvm.c           a machine's life: made, started, stopped, reset
+ *   kvm_vcpu.c      vCPU threads: run, park, throttle
+ *   kvm_exit.c      exits: MMIO, power, failures
+ *   kvm_irq.c       from devices' eventfds to KVM's interrupt controllers (struct vferry_irq_sink)
+ *   kvm_slots.c     memory of BARs as memory slots
+ *   kvm_console.c   the serial port: lines for people, commands for the guest
+ *   kvm_guest.c     the guest program: put into memory, asked what it saw
+ *   kvm_state.c     what the components of <vferry/kvm.h> do not cover: sections and components
+ *   kvm_accel.c     the table of machine_accel.h
+ *   serial.c, loader.c, x86/: a 16550; ELF into guest memory; what differs between architectures
+ *
+ * Threads and locks: machine->lock protects the run state and is taken first; each vCPU's lock
+ * protects `parked` and its waiting, and is a leaf; the console's and the sink's stand alone. No
+ * lock is held in KVM_RUN or while an exit is handled.
+ */
+#ifndef VMM_KVM_KVM_H
+#define VMM_KVM_KVM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <linux/kvm.h>
+
+#include <vferry/component.h>
+#include <vferry/device.h>
+#include <vferry/error.h>
+#include <vferry/kvm.h>
+#include <vferry/ram.h>
+
+#include "../machine.h"
+#include "../machine_accel.h"
+#include "../pci_host.h"
+#include "../run_clock.h"
+
+/* Numbers of memory slots: blocks of RAM, then areas of BARs. */
+#define KVM_SLOT_RAM	0u
+#define KVM_SLOT_BARS	64u
+
+struct kvm_machine;
+struct kvm_irq;
+struct kvm_console;
+struct kvm_components;
+struct kvm_arch;
+struct guest_boot;
+
+struct kvm_vcpu {
+	struct kvm_machine *machine;
+	unsigned id;
+	int fd;
+	struct kvm_run *run;	/* of its thread, but for immediate_exit */
+	size_t run_bytes;
+	pthread_t thread;
+	bool started;
+
+	pthread_mutex_t lock;	/* protects `parked` and the waiting on `wake` */
+	pthread_cond_t wake;
+	bool parked;
+
+	atomic_bool stop;	/* leave the run loop */
+	atomic_bool exit;	/* and the thread */
+	atomic_bool tick;	/* the throttle wants its share */
+	atomic_bool accessing;	/* `access` is under way, for messages */
+	atomic_uint_fast64_t access;	/* gpa, or port */
+
+	/* of its thread alone */
+	bool unfinished;	/* an access was carried out that KVM has not taken up */
+	uint64_t throttle_due;	/* ns owed to the throttle */
+};
+
+/* What the guest wants of the whole machine; several can be wanted. */
+enum kvm_wish { KVM_WISH_POWER_OFF = 1u << 0, KVM_WISH_RESET = 1u << 1 };
+
+struct kvm_machine {
+	struct machine *machine;	/* what this runs */
+	unsigned cpus;
+	int kvm, vm;			/* owned */
+	size_t run_bytes;
+	struct vferry_ram *ram;		/* borrowed */
+	struct pci_host *pci;		/* borrowed */
+	struct vferry_kvm_memory *memory;
+	struct vferry_kvm_x86 *x86;
+	struct kvm_arch *arch;
+	struct kvm_irq *irq;
+	struct kvm_console *console;
+	struct kvm_components *components;
+	char *args;			/* of the guest program; owned */
+	uint64_t stop_timeout_ns;
+	struct machine_callbacks callbacks;
+	void *user;
+
+	pthread_mutex_t parked_lock;	/* protects nothing but the wait for `parked` */
+	pthread_cond_t parked;		/* some vCPU parked */
+	pthread_mutex_t lock;		/* protects all that follows, but the atomic ones */
+	struct run_clock clock;
+	bool running;
+	bool loaded;
+	uint64_t last_stop_ns;
+	uint64_t starts, stops;
+
+	atomic_uint wishes;		/* enum kvm_wish */
+	atomic_uint triple_faults;
+	atomic_uint throttle;
+	pthread_t ticker;		/* takes vCPUs out of KVM_RUN for the throttle */
+	bool ticker_started;
+	pthread_mutex_t tick_lock;	/* protects tick_quit, and the waiting on `tick` */
+	pthread_cond_t tick;
+	bool tick_quit;
+	struct kvm_vcpu vcpu[MACHINE_CPUS_MAX];
+};
+
+/* ---- life (kvm.c) ---- */
+
+int kvm_machine_new(struct machine *machine, const struct machine_options *options,
+		    struct kvm_machine **ret, struct vferry_error *err);
+struct kvm_machine *kvm_machine_free(struct kvm_machine *m);
+int kvm_machine_start(struct kvm_machine *m, struct vferry_error *err);
+int kvm_machine_stop(struct kvm_machine *m, struct vferry_error *err);
+int kvm_machine_reset(struct kvm_machine *m, struct vferry_error *err);
+bool kvm_machine_is_running(struct kvm_machine *m);
+/* A vCPU asks for the whole machine: all park, and the owner is told once. From a vCPU's thread. */
+void kvm_machine_wish(struct kvm_machine *m, enum kvm_wish wish);
+/* A line for people. */
+void kvm_machine_log(struct kvm_machine *m, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* ---- vCPU threads (kvm_vcpu.c) ---- */
+
+int kvm_vcpu_new(struct kvm_machine *m, unsigned id, struct vferry_error *err);
+int kvm_vcpu_start_thread(struct kvm_vcpu *vcpu, struct vferry_error *err);
+void kvm_vcpu_free(struct kvm_vcpu *vcpu);
+/* Takes it out of KVM_RUN, and out of any wait, so that it looks at its flags. From any thread. */
+void kvm_vcpu_kick(struct kvm_vcpu *vcpu);
+bool kvm_vcpu_is_parked(struct kvm_vcpu *vcpu);
+void kvm_vcpu_let_run(struct kvm_vcpu *vcpu);
+/* The signal that kicks. Once for the process; again does no harm. */
+int kvm_vcpu_set_up_kicks(struct vferry_error *err);
+int kvm_throttle_new(struct kvm_machine *m, struct vferry_error *err);
+void kvm_throttle_set(struct kvm_machine *m, unsigned percent);
+void kvm_throttle_free(struct kvm_machine *m);
+
+/* ---- exits (kvm_exit.c) ---- */
+
+/* Does what vcpu->run asks for after KVM_RUN returned 0. */
+void kvm_exit_handle(struct kvm_vcpu *vcpu);
+/* KVM_RUN failed with @error: the machine can't go on. */
+void kvm_exit_failed(struct kvm_vcpu *vcpu, int error);
+/* Guest physical memory that is no RAM. */
+uint64_t kvm_mmio_read(struct kvm_vcpu *vcpu, uint64_t gpa, unsigned size);
+void kvm_mmio_write(struct kvm_vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t value);
+
+/* ---- interrupts from devices (kvm_irq.c) ---- */
+
+int kvm_irq_new(int vm, struct kvm_irq **ret_irq);
+struct kvm_irq *kvm_irq_free(struct kvm_irq *irq);
+/* For vferry_irq_plan_new(). */
+void kvm_irq_get_sink(struct kvm_irq *irq, struct vferry_irq_sink *ret_sink);
+int kvm_irq_flush(struct kvm_irq *irq, struct vferry_error *err);
+
+/* ---- memory of BARs (kvm_slots.c) ---- */
+
+extern const struct pci_memory_ops kvm_slots_ops;	/* user: the machine */
+
+/* ---- the serial port (kvm_console.c) ---- */
+
+int kvm_console_new(struct kvm_machine *m, struct kvm_console **ret_console);
+struct kvm_console *kvm_console_free(struct kvm_console *console);
+uint8_t kvm_console_read(struct kvm_console *console, unsigned offset);
+void kvm_console_write(struct kvm_console *console, unsigned offset, uint8_t value);
+/*
+ * One line to the guest, and its answer.
+ * Return: 0; -EAGAIN the machine stopped, or was reset, before the guest answered; -EINVAL the guest
+ * does not know it; -ETIMEDOUT.
+ */
+int kvm_console_command(struct kvm_console *console, const char *text, char *reply,
+			size_t reply_size, struct vferry_error *err);
+/* vCPUs park, for whatever reason: whoever waits for an answer is told. */
+void kvm_console_interrupt(struct kvm_console *console);
+/* Before vCPUs run: the interrupt controller is told the line's level anew. */
+void kvm_console_starting(struct kvm_console *console);
+void kvm_console_reset(struct kvm_console *console);
+/* Machine stopped. Loaded whole or not at all: -EPROTO. */
+void kvm_console_save(struct kvm_console *console, struct vferry_writer *w);
+int kvm_console_load(struct kvm_console *console, struct vferry_reader *r,
+		     struct vferry_error *err);
+
+/* ---- the guest program (kvm_guest.c) ---- */
+
+/* Is there such a program, and does it take these arguments? */
+int kvm_guest_check(const struct machine_options *options, struct vferry_error *err);
+/* Into guest memory, as after power-on. */
+int kvm_guest_load(struct kvm_machine *m, struct vferry_error *err);
+void kvm_guest_verdict(struct kvm_machine *m, struct machine_verdict *ret_verdict);
+const char *kvm_guest_name(size_t index, const char **ret_summary);
+
+/* ---- state (kvm_state.c) ---- */
+
+#define KVM_CONSOLE_SECTION	1u
+#define KVM_BOARD_SECTION	1u
+
+int kvm_components_new(struct kvm_machine *m, struct kvm_components **ret);
+struct kvm_components *kvm_components_free(struct kvm_components *components);
+const struct vferry_component *kvm_components_get(const struct kvm_components *components,
+						  size_t index);
+
+/* ---- what differs between architectures (x86/) ---- */
+
+extern const struct machine_layout kvm_arch_layout;
+
+/* Does this KVM have what the machine needs? */
+int kvm_arch_probe(int kvm, struct vferry_error *err);
+/* Interrupt controllers and what else is made before vCPUs. Sets m->arch. */
+int kvm_arch_new(struct kvm_machine *m, struct vferry_error *err);
+void kvm_arch_free(struct kvm_machine *m);
+/* What the vCPU is to the guest. */
+int kvm_arch_vcpu(struct kvm_vcpu *vcpu, struct vferry_error *err);
+/* Every vCPU exists, none ran: remembers what power-on looks like. */
+int kvm_arch_complete(struct kvm_machine *m, struct vferry_error *err);
+/* vCPUs and interrupt controllers as after power-on, the first vCPU at the guest's entry. */
+int kvm_arch_power_on(struct kvm_machine *m, struct vferry_error *err);
+/* An exit that is of this architecture only. false: not known here either. */
+bool kvm_arch_exit(struct kvm_vcpu *vcpu);
+/* The serial port's interrupt. */
+void kvm_arch_serial_irq(struct kvm_machine *m, bool level);
+/* What a guest program is told of this architecture: timers, serial port. */
+int kvm_arch_describe(struct kvm_machine *m, struct guest_boot *boot);
+/* Registers that belong to the board (struct kvm_arch). */
+void kvm_arch_save(struct kvm_machine *m, struct vferry_writer *w);
+void kvm_arch_load(struct kvm_machine *m, struct vferry_reader *r);
+
+#endif

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kvm_console.c - the guest's serial port: lines for people, commands and their answers.
+ *
+ * What the guest sends is cut into lines. One that begins with "reply " answers a command: "reply +
+ * TEXT", or "reply - TEXT" for one that it does not know. Each command is one line, answered by one
+ * line, in their order; so an answer is told by its number, and one that comes late (its caller
+ * gave up, or the machine moved meanwhile) is taken for nobody else's.
+ *
+ * Section 1 of serial/0, version 1:
+ *   u8 x 7  IER, FCR, LCR, MCR, SCR, DLL, DLM
+ *   u8      1: "transmitter empty" was not told yet
+ *   u32     commands that are not answered yet
+ *   bytes   what the guest has not read, at most SERIAL_QUEUE
+ *   bytes   the line that it has begun, at most LINE_BYTES - 1
+ *
+ * Threads: vCPUs read and write registers, others give commands; one lock for all of it. It is held
+ * while the interrupt line is set, and not while somebody is told.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kvm.h"
+#include "serial.h"
+
+#define LINE_BYTES	512u
+#define REPLY		"reply "
+#define ANSWER_BYTES	256u
+#define UNANSWERED_MAX	(1u << 20)
+#define SECOND_NS	1000000000ull
+
+struct kvm_console {
+	struct kvm_machine *machine;
+	pthread_mutex_t command_lock;	/* one command at a time; before `lock` */
+	pthread_mutex_t lock;		/* protects all that follows */
+	pthread_cond_t changed;		/* an answer came, or none will */
+	struct serial serial;
+	bool irq;
+	char line[LINE_BYTES];
+	size_t line_bytes;
+	uint32_t unanswered;		/* commands that the guest has to answer */
+	uint64_t last;			/* number of the last one that was given */
+	uint64_t interrupted;		/* grows when answers must not be waited for any more */
+	char answer[ANSWER_BYTES];	/* to the last one that was answered */
+};
+
+/* ---- the guest's side ---- */
+
+static void update_irq_locked(struct kvm_console *c)
+{
+	bool level = serial_irq(&c->serial);
+
+	if (level == c->irq)
+		return;
+	c->irq = level;
+	kvm_arch_serial_irq(c->machine, level);
+}
+
+/* A whole line is there. Return: true, it is for people. */
+static bool take_line_locked(struct kvm_console *c)
+{
+	c->line[c->line_bytes] = '\0';
+	c->line_bytes = 0;
+	if (strncmp(c->line, REPLY, sizeof(REPLY) - 1) != 0)
+		return true;
+	if (c->unanswered == 0)
+		return false;
+	c->unanswered--;
+	(void) snprintf(c->answer, sizeof(c->answer), "%.*s", (int) sizeof(c->answer) - 1,
+			c->line + sizeof(REPLY) - 1);
+	pthread_cond_broadcast(&c->changed);
+	return false;
+}
+
+/* Return: true, c->line is a line for people. */
+static bool take_byte_locked(struct kvm_console *c, uint8_t byte)
+{
+	if (byte == '\n')
+		return take_line_locked(c);
+	if (byte >= ' ' && byte < 0x7f && c->line_bytes < LINE_BYTES - 1)
+		c->line[c->line_bytes++] = (char) byte;
+	return false;
+}
+
+uint8_t kvm_console_read(struct kvm_console *c, unsigned offset)
+{
+	uint8_t value;
+
+	pthread_mutex_lock(&c->lock);
+	value = serial_read(&c->serial, offset);
+	update_irq_locked(c);
+	pthread_mutex_unlock(&c->lock);
+	return value;
+}
+
+void kvm_console_write(struct kvm_console *c, unsigned offset, uint8_t value)
+{
+	const struct kvm_machine *m = c->machine;
+	char line[LINE_BYTES];
+	bool whole = false;
+
+	pthread_mutex_lock(&c->lock);
+	if (serial_write(&c->serial, offset, value)) {
+		whole = take_byte_locked(c, value);
+		if (whole)
+			memcpy(line, c->line, sizeof(line));
+	}
+	update_irq_locked(c);
+	pthread_mutex_unlock(&c->lock);
+	if (whole && m->callbacks.console)
+		m->callbacks.console(m->user, line);
+}
+
+/* ---- commands ---- */
+
+/* Return: 0 answered; -EAGAIN, -ETIMEDOUT. */
+static int await_locked(struct kvm_console *c, uint64_t number)
+{
+	uint64_t until = run_clock_now() + c->machine->stop_timeout_ns;
+	struct timespec ts = { .tv_sec = (time_t) (until / SECOND_NS),
+			       .tv_nsec = (long) (until % SECOND_NS) };
+	uint64_t interrupted = c->interrupted;
+
+	while (c->last - c->unanswered < number) {
+		if (c->interrupted != interrupted)
+			return -EAGAIN;
+		if (pthread_cond_timedwait(&c->changed, &c->lock, &ts) == ETIMEDOUT)
+			return c->last - c->unanswered < number ? -ETIMEDOUT : 0;
+	}
+	return 0;
+}
+
+static int ask_locked(struct kvm_console *c, const char *text)
+{
+	char line[LINE_BYTES];
+	int bytes = snprintf(line, sizeof(line), "%s\n", text);
+
+	if (bytes < 0 || (size_t) bytes >= sizeof(line) || strchr(text, '\n'))
+		return -E2BIG;
+	if (c->unanswered == UNANSWERED_MAX || !serial_put(&c->serial, line, (size_t) bytes))
+		return -EBUSY;
+	c->last++;
+	c->unanswered++;
+	update_irq_locked(c);
+	return await_locked(c, c->last);
+}
+
+static int complain(int r, const char *text, const struct kvm_console *c, struct vferry_error *err)
+{
+	switch (r) {
+	case -EAGAIN:
+		return vferry_error_set(err, r, "guest-interrupted", "guest",
+					"the machine stopped, or was reset, before the guest answered \"%s\"",
+					text);
+	case -ETIMEDOUT:
+		return vferry_error_set(err, r, "guest-silent", "guest",
+					"the guest did not answer \"%s\" within %llu ms", text,
+					(unsigned long long) (c->machine->stop_timeout_ns / 1000000));
+	case -E2BIG:
+		return vferry_error_set(err, -EINVAL, "guest-command", "guest",
+					"a command is one line of at most %u bytes", LINE_BYTES - 2);
+	case -EBUSY:
+		return vferry_error_set(err, r, "guest-busy", "guest",
+					"the guest does not read its console: \"%s\" does not fit", text);
+	default:
+		return vferry_error_set(err, r, "guest-command", "guest", "the guest refused \"%s\"%s%s",
+					text, c->answer[1] ? ": " : "", c->answer[1] ? c->answer + 2 : "");
+	}
+}
+
+int kvm_console_command(struct kvm_console *c, const char *text, char *reply, size_t reply_size,
+			struct vferry_error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&c->command_lock);
+	pthread_mutex_lock(&c->lock);
+	r = ask_locked(c, text);
+	if (r == 0 && c->answer[0] != '+')
+		r = -EINVAL;
+	if (r == 0 && reply && reply_size > 0)
+		(void) snprintf(reply, reply_size, "%s", c->answer[1] ? c->answer + 2 : "");
+	if (r < 0)
+		r = complain(r, text, c, err);
+	pthread_mutex_unlock(&c->lock);
+	pthread_mutex_unlock(&c->command_lock);
+	return r;
+}
+
+/* ---- stop, start, reset ---- */
+
+void kvm_console_interrupt(struct kvm_console *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->interrupted++;
+	pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/*
+ * The line's level is this side's, not part of the interrupt controller's state. It is edge
+ * triggered: a high one is given a new edge, and a handler that finds nothing to do does nothing.
+ */
+void kvm_console_starting(struct kvm_console *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->irq = serial_irq(&c->serial);
+	kvm_arch_serial_irq(c->machine, false);
+	if (c->irq)
+		kvm_arch_serial_irq(c->machine, true);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void kvm_console_reset(struct kvm_console *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->serial = (struct serial) { 0 };
+	c->line_bytes = 0;
+	c->unanswered = 0;
+	c->last = 0;
+	c->interrupted++;
+	update_irq_locked(c);
+	pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* ---- state ---- */
+
+void kvm_console_save(struct kvm_console *c, struct vferry_writer *w)
+{
+	const struct serial *s = &c->serial;
+
+	pthread_mutex_lock(&c->lock);
+	for (const uint8_t *reg = &s->ier; reg <= &s->dlm; reg++)
+		vferry_write_u8(w, *reg);
+	vferry_write_u8(w, s->sent);
+	vferry_write_u32(w, c->unanswered);
+	vferry_write_u32(w, s->count);
+	for (uint32_t i = 0; i < s->count; i++)
+		vferry_write_u8(w, s->queue[(s->first + i) % SERIAL_QUEUE]);
+	vferry_write_u32(w, (uint32_t) c->line_bytes);
+	for (size_t i = 0; i < c->line_bytes; i++)
+		vferry_write_u8(w, (uint8_t) c->line[i]);
+	pthread_mutex_unlock(&c->lock);
+}
+
+int kvm_console_load(struct kvm_console *c, struct vferry_reader *r, struct vferry_error *err)
+{
+	struct serial s = { 0 };
+	char line[LINE_BYTES] = "";
+	uint32_t unanswered, line_bytes;
+
+	for (uint8_t *reg = &s.ier; reg <= &s.dlm; reg++)
+		*reg = vferry_read_u8(r);
+	s.sent = vferry_read_u8(r) != 0;
+	unanswered = vferry_read_u32(r);
+	s.count = vferry_read_u32(r);
+	if (s.count > SERIAL_QUEUE || unanswered > UNANSWERED_MAX)
+		goto bad;
+	for (uint32_t i = 0; i < s.count; i++)
+		s.queue[i] = vferry_read_u8(r);
+	line_bytes = vferry_read_u32(r);
+	if (line_bytes >= LINE_BYTES)
+		goto bad;
+	for (uint32_t i = 0; i < line_bytes; i++)
+		line[i] = (char) vferry_read_u8(r);
+	if (!vferry_reader_done(r))
+		goto bad;
+	pthread_mutex_lock(&c->lock);
+	c->serial = s;
+	memcpy(c->line, line, sizeof(c->line));
+	c->line_bytes = line_bytes;
+	c->unanswered = unanswered;
+	c->last = unanswered;
+	pthread_mutex_unlock(&c->lock);
+	return 0;
+bad:
+	return vferry_error_set(err, -EPROTO, "bad-section", "serial/0",
+				"the state of the serial port cannot be read");
+}
+
+/* ---- life ---- */
+
+int kvm_console_new(struct kvm_machine *m, struct kvm_console **ret_console)
+{
+	struct kvm_console *c = calloc(1, sizeof(*c));
+	pthread_condattr_t monotonic;
+
+	if (!c)
+		return -ENOMEM;
+	c->machine = m;
+	(void) pthread_condattr_init(&monotonic);
+	(void) pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	(void) pthread_mutex_init(&c->command_lock, NULL);
+	(void) pthread_mutex_init(&c->lock, NULL);
+	(void) pthread_cond_init(&c->changed, &monotonic);
+	(void) pthread_condattr_destroy(&monotonic);
+	*ret_console = c;
+	return 0;
+}
+
+struct kvm_console *kvm_console_free(struct kvm_console *c)
+{
+	if (!c)
+		return NULL;
+	(void) pthread_cond_destroy(&c->changed);
+	(void) pthread_mutex_destroy(&c->lock);
+	(void) pthread_mutex_destroy(&c->command_lock);
+	free(c);
+	return NULL;
+}

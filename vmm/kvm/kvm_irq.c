@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kvm_irq.c - from the eventfds of devices to KVM's interrupt controllers: struct vferry_irq_sink.
+ *
+ * Routes. GSIs 0 to 23 are the pins of the PICs and the IOAPIC, as KVM wires them by itself; the
+ * plan's GSIs follow, one for each message. KVM takes the table as a whole, so both go in together.
+ * A pin of the plan has no route of its own: KVM reports an end of interrupt to one GSI of a pin
+ * only, so it is connected by the pin's GSI.
+ *
+ * Flush. A device's write to an eventfd runs KVM's irqfd code before it returns, and a message to
+ * one processor, or to a set of them, is delivered there and then (arch/x86/kvm/irq.c,
+ * kvm_arch_set_irq_inatomic). What is not is a message to all, which a work queue delivers; and
+ * pins. The work of one irqfd is waited for by taking the irqfd away (virt/kvm/eventfd.c,
+ * irqfd_shutdown), so a flush reconnects those that may have used it. A pin needs none: its device
+ * asserts it for as long as there is a cause, and is asked for that when it is connected again.
+ *
+ * Threads: any; one lock.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "kvm.h"
+
+#define PINS		24u	/* of the IOAPIC: GSIs 0..23 */
+#define PIC_PINS	16u
+#define GSIS		4096u	/* KVM_MAX_IRQ_ROUTES */
+#define DEFAULT_ROUTES	(PINS + PIC_PINS)
+
+#define MSI_DESTINATION(address) ((uint32_t) ((address) >> 12 & 0xff))
+#define MSI_TO_ALL		0xffu
+
+struct connection {
+	uint32_t gsi;		/* KVM's: a pin's own for a pin, else the plan's */
+	bool pin;
+	bool to_all;		/* a message to all processors: delivered by a work queue */
+	int eventfd;		/* borrowed, as is the next */
+	int resample;		/* -1: none */
+	struct connection *next;
+};
+
+struct kvm_irq {
+	int vm;			/* borrowed */
+	pthread_mutex_t lock;	/* protects all that follows */
+	struct vferry_irq_route *routes;	/* the plan's, as set last */
+	size_t route_count;
+	struct connection *connections;
+};
+
+/* ---- routes ---- */
+
+static void add_pin(struct kvm_irq_routing *table, uint32_t gsi, uint32_t chip, uint32_t pin)
+{
+	table->entries[table->nr++] = (struct kvm_irq_routing_entry) {
+		.gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP,
+		.u.irqchip = { .irqchip = chip, .pin = pin },
+	};
+}
+
+static void add_message(struct kvm_irq_routing *table, const struct vferry_irq_route *route)
+{
+	table->entries[table->nr++] = (struct kvm_irq_routing_entry) {
+		.gsi = route->gsi, .type = KVM_IRQ_ROUTING_MSI,
+		.u.msi = { .address_lo = (uint32_t) route->address,
+			   .address_hi = (uint32_t) (route->address >> 32), .data = route->data },
+	};
+}
+
+static struct kvm_irq_routing *make_table(const struct vferry_irq_route *routes, size_t count)
+{
+	struct kvm_irq_routing *table = calloc(1, sizeof(*table) + (DEFAULT_ROUTES + count) *
+					       sizeof(table->entries[0]));
+
+	if (!table)
+		return NULL;
+	for (uint32_t pin = 0; pin < PINS; pin++) {
+		if (pin < PIC_PINS)
+			add_pin(table, pin, pin < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
+				pin % 8);
+		add_pin(table, pin, KVM_IRQCHIP_IOAPIC, pin);
+	}
+	for (size_t i = 0; i < count; i++)
+		if (routes[i].kind == VFERRY_IRQ_MSI)
+			add_message(table, &routes[i]);
+	return table;
+}
+
+static int set_routes(void *user, const struct vferry_irq_route *routes, size_t count,
+		      struct vferry_error *err)
+{
+	struct kvm_irq *irq = user;
+	struct vferry_irq_route *kept;
+	struct kvm_irq_routing *table;
+	int r = -ENOMEM;
+
+	if (count > GSIS - DEFAULT_ROUTES)
+		return vferry_error_set(err, -E2BIG, "too-many-routes", "irq",
+					"%zu interrupt routes, at most %u fit", count,
+					GSIS - DEFAULT_ROUTES);
+	kept = calloc(count + 1, sizeof(*kept));
+	table = make_table(routes, count);
+	if (kept && table) {
+		memcpy(kept, routes, count * sizeof(*kept));
+		pthread_mutex_lock(&irq->lock);
+		r = ioctl(irq->vm, KVM_SET_GSI_ROUTING, table) < 0 ? -errno : 0;
+		if (r == 0) {
+			struct vferry_irq_route *old = irq->routes;
+
+			irq->routes = kept;
+			irq->route_count = count;
+			kept = old;
+		}
+		pthread_mutex_unlock(&irq->lock);
+	}
+	free(kept);
+	free(table);
+	if (r < 0)
+		(void) vferry_error_set(err, r, "irq-routes", "irq", "KVM refused %zu interrupt routes (%s)",
+					count, vferry_errno_name(r));
+	return r;
+}
+
+static const struct vferry_irq_route *find_route(const struct kvm_irq *irq, uint32_t gsi)
+{
+	for (size_t i = 0; i < irq->route_count; i++)
+		if (irq->routes[i].gsi == gsi)
+			return &irq->routes[i];
+	return NULL;
+}
+
+/* ---- connections ---- */
+
+static struct connection **find_connection(struct kvm_irq *irq, int eventfd)
+{
+	struct connection **at = &irq->connections;
+
+	while (*at && (*at)->eventfd != eventfd)
+		at = &(*at)->next;
+	return at;
+}
+
+static int irqfd(struct kvm_irq *irq, const struct connection *c, bool assign)
+{
+	struct kvm_irqfd request = {
+		.fd = (uint32_t) c->eventfd,
+		.gsi = c->gsi,
+		.flags = assign ? 0 : KVM_IRQFD_FLAG_DEASSIGN,
+	};
+
+	if (assign && c->pin && c->resample >= 0) {
+		request.flags |= KVM_IRQFD_FLAG_RESAMPLE;
+		request.resamplefd = (uint32_t) c->resample;
+	}
+	return ioctl(irq->vm, KVM_IRQFD, &request) < 0 ? -errno : 0;
+}
+
+static struct connection describe(const struct vferry_irq_route *route, uint32_t gsi)
+{
+	if (route && route->kind == VFERRY_IRQ_PIN)
+		return (struct connection) { .gsi = route->pin, .pin = true };
+	return (struct connection) {
+		.gsi = gsi, .to_all = route && MSI_DESTINATION(route->address) == MSI_TO_ALL,
+	};
+}
+
+static int sink_connect(void *user, uint32_t gsi, int eventfd, int resample_eventfd,
+			struct vferry_error *err)
+{
+	struct kvm_irq *irq = user;
+	struct connection *c = malloc(sizeof(*c));
+	int r = -ENOMEM;
+
+	if (c) {
+		pthread_mutex_lock(&irq->lock);
+		*c = describe(find_route(irq, gsi), gsi);
+		c->eventfd = eventfd;
+		c->resample = resample_eventfd;
+		r = *find_connection(irq, eventfd) ? -EBUSY : irqfd(irq, c, true);
+		if (r == 0) {
+			c->next = irq->connections;
+			irq->connections = c;
+			c = NULL;
+		}
+		pthread_mutex_unlock(&irq->lock);
+		free(c);
+	}
+	if (r < 0)
+		return vferry_error_set(err, r, "irq-connect", "irq",
+					"eventfd %d could not be connected to GSI %u (%s)", eventfd,
+					gsi, vferry_errno_name(r));
+	return 0;
+}
+
+static int sink_disconnect(void *user, uint32_t gsi, int eventfd, struct vferry_error *err)
+{
+	struct kvm_irq *irq = user;
+	struct connection **at, *c;
+	int r = 0;
+
+	pthread_mutex_lock(&irq->lock);
+	at = find_connection(irq, eventfd);
+	c = *at;
+	if (c) {
+		r = irqfd(irq, c, false);
+		if (r == 0) {
+			*at = c->next;
+			free(c);
+		}
+	}
+	pthread_mutex_unlock(&irq->lock);
+	if (r < 0)
+		return vferry_error_set(err, r, "irq-disconnect", "irq",
+					"eventfd %d could not be disconnected from GSI %u (%s)", eventfd,
+					gsi, vferry_errno_name(r));
+	return 0;
+}
+
+static int sink_signal_msi(void *user, const struct vferry_irq_route *route,
+			   struct vferry_error *err)
+{
+	struct kvm_irq *irq = user;
+	struct kvm_msi msi = { .address_lo = (uint32_t) route->address,
+			       .address_hi = (uint32_t) (route->address >> 32), .data = route->data };
+
+	if (ioctl(irq->vm, KVM_SIGNAL_MSI, &msi) < 0)
+		return vferry_error_set(err, -errno, "irq-signal", "irq",
+					"message %#x to %#llx was refused (%s)", route->data,
+					(unsigned long long) route->address, vferry_errno_name(errno));
+	return 0;
+}
+
+/* Whether a message goes straight into a running vCPU is between KVM and the device's driver. */
+static enum vferry_forwarded sink_forwarded(void *user, uint32_t gsi, char *reason, size_t size)
+{
+	struct kvm_irq *irq = user;
+	const struct vferry_irq_route *route;
+	bool pin;
+
+	pthread_mutex_lock(&irq->lock);
+	route = find_route(irq, gsi);
+	pin = route && route->kind == VFERRY_IRQ_PIN;
+	pthread_mutex_unlock(&irq->lock);
+	if (reason && size > 0)
+		(void) snprintf(reason, size, "%s", pin ? "a pin is never forwarded"
+							: "KVM does not tell on x86");
+	return pin ? VFERRY_FORWARDED_NO : VFERRY_FORWARDED_UNKNOWN;
+}
+
+/* Between taking it away and giving it back nothing is lost: an eventfd keeps its count. */
+static int reconnect(struct kvm_irq *irq, const struct connection *c)
+{
+	int r = irqfd(irq, c, false);
+
+	return r == 0 ? irqfd(irq, c, true) : r;
+}
+
+int kvm_irq_flush(struct kvm_irq *irq, struct vferry_error *err)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&irq->lock);
+	for (const struct connection *c = irq->connections; c && r == 0; c = c->next)
+		if (c->to_all)
+			r = reconnect(irq, c);
+	pthread_mutex_unlock(&irq->lock);
+	if (r < 0)
+		return vferry_error_set(err, r, "irq-flush", "irq",
+					"interrupts on their way could not be waited for (%s)",
+					vferry_errno_name(r));
+	return 0;
+}
+
+static int sink_flush(void *user, struct vferry_error *err)
+{
+	return kvm_irq_flush(user, err);
+}
+
+void kvm_irq_get_sink(struct kvm_irq *irq, struct vferry_irq_sink *ret_sink)
+{
+	*ret_sink = (struct vferry_irq_sink) {
+		.size = sizeof(*ret_sink),
+		.user = irq,
+		.gsi_first = PINS,
+		.gsi_count = GSIS - DEFAULT_ROUTES,
+		.set_routes = set_routes,
+		.connect = sink_connect,
+		.disconnect = sink_disconnect,
+		.signal_msi = sink_signal_msi,
+		.forwarded = sink_forwarded,
+		.flush = sink_flush,
+	};
+}
+
+/* ---- life ---- */
+
+int kvm_irq_new(int vm, struct kvm_irq **ret_irq)
+{
+	struct kvm_irq *irq = calloc(1, sizeof(*irq));
+
+	if (!irq)
+		return -ENOMEM;
+	irq->vm = vm;
+	(void) pthread_mutex_init(&irq->lock, NULL);
+	*ret_irq = irq;
+	return 0;
+}
+
+struct kvm_irq *kvm_irq_free(struct kvm_irq *irq)
+{
+	if (!irq)
+		return NULL;
+	while (irq->connections) {
+		struct connection *c = irq->connections;
+
+		irq->connections = c->next;
+		free(c);
+	}
+	free(irq->routes);
+	(void) pthread_mutex_destroy(&irq->lock);
+	free(irq);
+	return NULL;
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * x86.c - a PC as far as a guest needs one: address map, interrupt controllers, ports.
+ *
+ *   0x3f8-0x3ff   a 16550, interrupt 4
+ *   0xcf8, 0xcfc  configuration space of bus 0, beside ECAM
+ *   0xcf9         reset: bits 1 and 2
+ *   0x600         sleep control: bit 13 with type 5 is power off (as an ACPI PM1a control register)
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "guest/boot.h"
+
+#include "x86.h"
+
+#define PORT_SERIAL_LAST	(X86_SERIAL_PORT + 7)
+#define PORT_CONFIG_ADDRESS	0xcf8u
+#define PORT_RESET		0xcf9u
+#define PORT_CONFIG_DATA	0xcfcu
+#define PORT_SLEEP		0x600u
+
+#define RESET_NOW		0x06u
+#define SLEEP_OFF		(0x2000u | 5u << 10)
+#define SLEEP_MASK		0x3c00u		/* enable, and the type */
+#define CONFIG_ENABLE		0x80000000u
+
+const struct machine_layout kvm_arch_layout = {
+	.ram = { { .gpa = 0, .bytes_max = X86_RAM_LOW_BYTES },
+		 { .gpa = X86_RAM_HIGH_GPA, .bytes_max = X86_RAM_HIGH_BYTES } },
+	.pci = { .ecam = X86_ECAM,
+		 .window32 = X86_WINDOW32, .window32_bytes = X86_WINDOW32_BYTES,
+		 .window64 = X86_WINDOW64, .window64_bytes = X86_WINDOW64_BYTES },
+	.intx_first = X86_INTX_FIRST,
+	.intx_pins = X86_INTX_PINS,
+};
+
+/* ---- what is made before vCPUs ---- */
+
+int kvm_arch_probe(int kvm, struct vferry_error *err)
+{
+	static const struct {
+		int number;
+		const char *name;
+	} needed[] = {
+		{ KVM_CAP_USER_MEMORY, "USER_MEMORY" }, { KVM_CAP_IRQCHIP, "IRQCHIP" },
+		{ KVM_CAP_PIT2, "PIT2" }, { KVM_CAP_SET_TSS_ADDR, "SET_TSS_ADDR" },
+		{ KVM_CAP_EXT_CPUID, "EXT_CPUID" }, { KVM_CAP_MP_STATE, "MP_STATE" },
+		{ KVM_CAP_VCPU_EVENTS, "VCPU_EVENTS" }, { KVM_CAP_DEBUGREGS, "DEBUGREGS" },
+		{ KVM_CAP_XSAVE, "XSAVE" }, { KVM_CAP_XCRS, "XCRS" },
+		{ KVM_CAP_IRQ_ROUTING, "IRQ_ROUTING" }, { KVM_CAP_IRQFD, "IRQFD" },
+		{ KVM_CAP_IRQFD_RESAMPLE, "IRQFD_RESAMPLE" }, { KVM_CAP_SIGNAL_MSI, "SIGNAL_MSI" },
+		{ KVM_CAP_GET_TSC_KHZ, "GET_TSC_KHZ" }, { KVM_CAP_IMMEDIATE_EXIT, "IMMEDIATE_EXIT" },
+	};
+
+	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+		if (ioctl(kvm, KVM_CHECK_EXTENSION, needed[i].number) <= 0)
+			return vferry_error_set(err, -ENOTSUP, "kvm-capability", "kvm",
+						"this KVM lacks KVM_CAP_%s", needed[i].name);
+	return 0;
+}
+
+static int failed(struct vferry_error *err, const char *what)
+{
+	int r = -errno;
+
+	return vferry_error_set(err, r, "kvm-setup", "kvm", "%s failed (%s)", what, vferry_errno_name(r));
+}
+
+int kvm_arch_new(struct kvm_machine *m, struct vferry_error *err)
+{
+	uint64_t identity_map = X86_IDENTITY_MAP;
+	struct kvm_pit_config pit = { 0 };
+
+	m->arch = calloc(1, sizeof(*m->arch));
+	if (!m->arch)
+		return -ENOMEM;
+	(void) pthread_mutex_init(&m->arch->config_lock, NULL);
+	if (ioctl(m->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0)
+		return failed(err, "KVM_SET_IDENTITY_MAP_ADDR");
+	if (ioctl(m->vm, KVM_SET_TSS_ADDR, X86_TSS) < 0)
+		return failed(err, "KVM_SET_TSS_ADDR");
+	if (ioctl(m->vm, KVM_CREATE_IRQCHIP, 0) < 0)
+		return failed(err, "KVM_CREATE_IRQCHIP");
+	if (ioctl(m->vm, KVM_CREATE_PIT2, &pit) < 0)
+		return failed(err, "KVM_CREATE_PIT2");
+	return 0;
+}
+
+void kvm_arch_free(struct kvm_machine *m)
+{
+	if (!m->arch)
+		return;
+	m->arch->power_on = x86_power_on_free(m->arch->power_on);
+	(void) pthread_mutex_destroy(&m->arch->config_lock);
+	free(m->arch);
+	m->arch = NULL;
+}
+
+int kvm_arch_vcpu(struct kvm_vcpu *vcpu, struct vferry_error *err)
+{
+	return x86_cpuid_set(vcpu, err);
+}
+
+int kvm_arch_complete(struct kvm_machine *m, struct vferry_error *err)
+{
+	return x86_power_on_remember(m, &m->arch->power_on, err);
+}
+
+int kvm_arch_power_on(struct kvm_machine *m, struct vferry_error *err)
+{
+	m->arch->config_address = 0;
+	return x86_power_on_apply(m, m->arch->power_on, err);
+}
+
+int kvm_arch_describe(struct kvm_machine *m, struct guest_boot *boot)
+{
+	int khz = ioctl(m->vcpu[0].fd, KVM_GET_TSC_KHZ, 0);
+
+	if (khz <= 0)
+		return khz < 0 ? -errno : -ENOTSUP;
+	boot->counter_hz = (uint64_t) khz * 1000;
+	boot->lapic_timer_hz = X86_LAPIC_TIMER_HZ;
+	boot->serial_port = X86_SERIAL_PORT;
+	boot->serial_irq = X86_SERIAL_IRQ;
+	return 0;
+}
+
+void kvm_arch_serial_irq(struct kvm_machine *m, bool level)
+{
+	struct kvm_irq_level line = { .irq = X86_SERIAL_IRQ, .level = level };
+
+	(void) ioctl(m->vm, KVM_IRQ_LINE, &line);
+}
+
+/* ---- configuration space by ports ---- */
+
+/* Return: where in ECAM it is, or 0. Extended registers are in ECAM only. */
+static uint64_t config_gpa(uint32_t address, unsigned port)
+{
+	uint32_t bdf = address >> 8 & 0xffff;
+
+	if (!(address & CONFIG_ENABLE) || bdf >= PCI_HOST_ECAM_BYTES >> 12)
+		return 0;
+	return X86_ECAM + ((uint64_t) bdf << 12) + (address & 0xfc) + (port & 3);
+}
+
+static uint32_t config_address(struct kvm_arch *arch, const uint32_t *set)
+{
+	uint32_t address;
+
+	pthread_mutex_lock(&arch->config_lock);
+	if (set)
+		arch->config_address = *set & ~0x7f000003u;
+	address = arch->config_address;
+	pthread_mutex_unlock(&arch->config_lock);
+	return address;
+}
+
+/* ---- ports ---- */
+
+static uint32_t ones(unsigned size)
+{
+	return size >= 4 ? UINT32_MAX : (1u << (size * 8)) - 1;
+}
+
+static bool is_serial(unsigned port)
+{
+	return port >= X86_SERIAL_PORT && port <= PORT_SERIAL_LAST;
+}
+
+static bool is_config_data(unsigned port, unsigned size)
+{
+	return port >= PORT_CONFIG_DATA && port + size <= PORT_CONFIG_DATA + 4;
+}
+
+static uint32_t port_in(struct kvm_vcpu *vcpu, unsigned port, unsigned size)
+{
+	struct kvm_machine *m = vcpu->machine;
+	uint64_t gpa;
+
+	if (is_serial(port) && size == 1)
+		return kvm_console_read(m->console, port - X86_SERIAL_PORT);
+	if (port == PORT_CONFIG_ADDRESS && size == 4)
+		return config_address(m->arch, NULL);
+	if (!is_config_data(port, size))
+		return ones(size);
+	gpa = config_gpa(config_address(m->arch, NULL), port);
+	return gpa ? (uint32_t) kvm_mmio_read(vcpu, gpa, size) : ones(size);
+}
+
+static void port_out(struct kvm_vcpu *vcpu, unsigned port, unsigned size, uint32_t value)
+{
+	struct kvm_machine *m = vcpu->machine;
+	uint64_t gpa;
+
+	if (is_serial(port) && size == 1) {
+		kvm_console_write(m->console, port - X86_SERIAL_PORT, (uint8_t) value);
+	} else if (port == PORT_CONFIG_ADDRESS && size == 4) {
+		(void) config_address(m->arch, &value);
+	} else if (port == PORT_RESET && size == 1) {
+		if ((value & RESET_NOW) == RESET_NOW)
+			kvm_machine_wish(m, KVM_WISH_RESET);
+	} else if (port == PORT_SLEEP && size == 2) {
+		if ((value & SLEEP_MASK) == SLEEP_OFF)
+			kvm_machine_wish(m, KVM_WISH_POWER_OFF);
+	} else if (is_config_data(port, size)) {
+		gpa = config_gpa(config_address(m->arch, NULL), port);
+		if (gpa)
+			kvm_mmio_write(vcpu, gpa, size, value);
+	}
+}
+
+static void handle_io(struct kvm_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	unsigned size = run->io.size;
+	uint64_t end = run->io.data_offset + (uint64_t) size * run->io.count;
+	uint8_t *data = (uint8_t *) run + run->io.data_offset;
+
+	if (size > 4 || end > vcpu->run_bytes)
+		return;
+	for (uint32_t i = 0; i < run->io.count; i++, data += size) {
+		uint32_t value = 0;
+
+		if (run->io.direction == KVM_EXIT_IO_OUT) {
+			memcpy(&value, data, size);
+			port_out(vcpu, run->io.port, size, value);
+		} else {
+			value = port_in(vcpu, run->io.port, size);
+			memcpy(data, &value, size);
+		}
+	}
+	vcpu->unfinished = true;
+}
+
+bool kvm_arch_exit(struct kvm_vcpu *vcpu)
+{
+	if (vcpu->run->exit_reason != KVM_EXIT_IO)
+		return false;
+	handle_io(vcpu);
+	return true;
+}
+
+/* ---- state ---- */
+
+void kvm_arch_save(struct kvm_machine *m, struct vferry_writer *w)
+{
+	vferry_write_u32(w, config_address(m->arch, NULL));
+}
+
+void kvm_arch_load(struct kvm_machine *m, struct vferry_reader *r)
+{
+	uint32_t value = vferry_read_u32(r);
+
+	(void) config_address(m->arch, &value);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * x86.h - what the x86-64 files of the KVM machine share.
+ *
+ *   x86.c       the address map; what is made before vCPUs; ports and other exits
+ *   cpuid.c     what the vCPUs say of themselves
+ *   power_on.c  registers and interrupt controllers as after power-on
+ */
+#ifndef VMM_KVM_X86_X86_H
+#define VMM_KVM_X86_X86_H
+
+#include "../kvm.h"
+
+/* The physical address space: RAM from 0, with a hole below 4 GiB; see kvm_arch_layout. */
+#define X86_RAM_LOW_BYTES	0x80000000ull
+#define X86_RAM_HIGH_GPA	0x100000000ull
+#define X86_RAM_HIGH_BYTES	0x7e00000000ull		/* as far as window64 */
+#define X86_ECAM		0xb0000000ull
+#define X86_WINDOW32		0xc0000000ull
+#define X86_WINDOW32_BYTES	0x3ec00000ull		/* as far as the IOAPIC */
+#define X86_WINDOW64		0x8000000000ull
+#define X86_WINDOW64_BYTES	0x4000000000ull
+#define X86_IDENTITY_MAP	0xfffbc000ull		/* Intel: KVM's, for real mode */
+#define X86_TSS			0xfffbd000ull
+
+#define X86_INTX_FIRST		16u			/* IOAPIC pins */
+#define X86_INTX_PINS		8u
+#define X86_SERIAL_PORT		0x3f8u
+#define X86_SERIAL_IRQ		4u
+#define X86_LAPIC_TIMER_HZ	1000000000ull		/* KVM's APIC bus */
+
+struct x86_power_on;
+
+struct kvm_arch {
+	uint32_t config_address;	/* port 0xcf8; of the vCPUs' threads while they run */
+	pthread_mutex_t config_lock;	/* protects config_address */
+	struct x86_power_on *power_on;
+};
+
+/* ---- cpuid.c ---- */
+
+int x86_cpuid_set(struct kvm_vcpu *vcpu, struct vferry_error *err);
+
+/* ---- power_on.c ---- */
+
+/* Every vCPU exists, none ran. */
+int x86_power_on_remember(struct kvm_machine *m, struct x86_power_on **ret, struct vferry_error *err);
+int x86_power_on_apply(struct kvm_machine *m, const struct x86_power_on *p, struct vferry_error *err);
+struct x86_power_on *x86_power_on_free(struct x86_power_on *p);
+
+#endif
