@@ -46,7 +46,7 @@ static void describe_fault(const struct worker *w, char *to, size_t size)
 		(void) snprintf(to, size, "the timer interrupt is %llu ns late", a);
 		break;
 	case WORKER_FAULT_REGISTER:
-		(void) snprintf(to, size, "register %llu held %#llx instead of %#llx", a, c, b);
+		(void) snprintf(to, size, "register %#llx held %#llx instead of %#llx", a, c, b);
 		break;
 	case WORKER_FAULT_EXCEPTION:
 		(void) snprintf(to, size, "exception %llu at %#llx (%#llx)", a, b, c);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* soft_rig.h - a soft machine with accel devices, each served by a thread of the test. */
+/* soft_rig.h - a machine, soft if not told otherwise, with accel devices, each served by a thread of the test. */
 #ifndef SOFT_RIG_H
 #define SOFT_RIG_H
 
@@ -117,7 +117,8 @@ static inline void rig_up(struct rig *rig, unsigned devices, const char *script,
 		device[i].uri = rig->accel[i].uri;
 		device[i].timeout_ns = SECOND / 2;
 	}
-	options.accel = "soft";
+	if (strcmp(options.accel, "kvm") != 0)
+		options.accel = "soft";
 	options.memory_bytes = 64 << 20;
 	options.devices = device;
 	options.device_count = devices;

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_kvm_drills.c - the judge is worth something on KVM, too: one bit of memory, one interrupt, one
+ * job, one register, one timer, and it complains. Each is taken away, or given twice, from a stopped
+ * machine by the calls of KVM that a migration would use.
+ */
+#include <sys/ioctl.h>
+
+#include "guest/boot.h"
+#include "guest/worker.h"
+#include "soft_rig.h"
+#include "vmm/kvm/kvm.h"
+
+#define SKIPPED		77
+#define MESSAGE		0x30u		/* vector of device 0's first message */
+#define MESSAGES	12u		/* of a device */
+#define MESSAGE_GPA	0xfee00000ull
+#define MSR_TSC		0x10u
+#define MSR_DEADLINE	0x6e0u
+#define MSR_KERNEL_GS	0xc0000102u
+#define LAPIC_REQUESTS	0x200u		/* 32 vectors in each 16 bytes */
+#define TRIES		200u
+
+static struct kvm_machine *kvm_of(struct rig *rig)
+{
+	return rig->m->accel_data;
+}
+
+static void *at_gpa(struct rig *rig, uint64_t gpa, uint64_t bytes)
+{
+	void *at = vferry_ram_host(machine_ram(rig->m), gpa, bytes);
+
+	assert_non_null(at);
+	return at;
+}
+
+static struct worker *worker_of(struct rig *rig)
+{
+	return at_gpa(rig, GUEST_WORDS_GPA, sizeof(struct worker));
+}
+
+static void stop(struct rig *rig)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	if (machine_stop(rig->m, &err) < 0)
+		fail_msg("%s", err.message);
+}
+
+static void look(struct rig *rig)
+{
+	assert_int_equal(machine_get_verdict(rig->m, &rig->v), 0);
+}
+
+static void command(struct rig *rig, const char *text)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	if (machine_guest_command(rig->m, text, NULL, 0, &err) < 0)
+		fail_msg("%s", err.message);
+}
+
+static void up(struct rig *rig, unsigned devices, const char *args)
+{
+	struct machine_options o = MACHINE_OPTIONS_INIT;
+
+	o.accel = "kvm";
+	o.guest_args = args;
+	rig_up(rig, devices, NULL, o);
+	start(rig);
+	do {
+		sleep_ms(5);
+		look(rig);
+	} while (!rig->v.booted);
+}
+
+/* Stopped, with a job under way in every slot that is done by now. */
+static void drill_up(struct rig *rig)
+{
+	up(rig, 1, "working-set=1M notice-ms=200 lost-ms=300");
+	for (;;) {
+		const struct worker_device *dev = &worker_of(rig)->device[0];
+		unsigned in_flight = 0;
+
+		start(rig);
+		sleep_ms(20);
+		stop(rig);
+		for (unsigned s = 0; s < dev->slots; s++)
+			in_flight += dev->slot[s].in_flight != 0;
+		sleep_ms(30);
+		if (dev->phase == WORKER_DEVICE_RUN && in_flight == dev->slots)
+			return;
+	}
+}
+
+/* Clean until now; then not any more. */
+static void expect_complaint(struct rig *rig)
+{
+	look(rig);
+	assert_true(machine_verdict_clean(&rig->v, 0));
+	start(rig);
+	for (unsigned i = 0; i < TRIES && machine_verdict_clean(&rig->v, 0); i++) {
+		sleep_ms(20);
+		look(rig);
+	}
+	judge(rig);
+	assert_false(machine_verdict_clean(&rig->v, 0));
+}
+
+/* ---- registers of a stopped vCPU ---- */
+
+static void call(struct rig *rig, unsigned long request, void *argument)
+{
+	assert_true(ioctl(kvm_of(rig)->vcpu[0].fd, request, argument) >= 0);
+}
+
+struct one_msr {
+	struct kvm_msrs head;
+	struct kvm_msr_entry entry;
+};
+
+static uint64_t read_msr(struct rig *rig, uint32_t msr)
+{
+	struct one_msr one = { .head.nmsrs = 1, .entry.index = msr };
+
+	call(rig, KVM_GET_MSRS, &one);
+	return one.entry.data;
+}
+
+static void write_msr(struct rig *rig, uint32_t msr, uint64_t value)
+{
+	struct one_msr one = { .head.nmsrs = 1, .entry = { .index = msr, .data = value } };
+
+	call(rig, KVM_SET_MSRS, &one);
+}
+
+/* Return: an interrupt of @first..@last was waiting, and is no more. */
+static bool drop_interrupt(struct rig *rig, unsigned first, unsigned last)
+{
+	struct kvm_lapic_state lapic;
+
+	call(rig, KVM_GET_LAPIC, &lapic);
+	for (unsigned v = first; v <= last; v++) {
+		char *requests = &lapic.regs[LAPIC_REQUESTS + v / 32 * 16 + v % 32 / 8];
+
+		if (!(*requests & 1 << v % 8))
+			continue;
+		*requests = (char) (*requests & ~(1 << v % 8));
+		call(rig, KVM_SET_LAPIC, &lapic);
+		return true;
+	}
+	return false;
+}
+
+/* ---- interrupts and jobs ---- */
+
+static void test_lost_interrupt(void **state)
+{
+	struct rig rig;
+
+	(void) state;
+	drill_up(&rig);
+	assert_true(drop_interrupt(&rig, MESSAGE, MESSAGE + MESSAGES - 1));
+	expect_complaint(&rig);
+	assert_int_equal(rig.v.unnoticed_jobs, 1);
+	assert_int_equal(rig.v.spurious, 0);
+	assert_string_equal(rig.v.first_fault + 15, ": job done, no interrupt came");
+	rig_down(&rig);
+}
+
+static void test_doubled_interrupt(void **state)
+{
+	struct vferry_irq_route route = { .kind = VFERRY_IRQ_MSI, .address = MESSAGE_GPA,
+					  .data = MESSAGE + 1, .requester_id = 1 << 3 };
+	struct vferry_irq_sink sink;
+	struct rig rig;
+
+	(void) state;
+	drill_up(&rig);
+	start(&rig);
+	rig.m->accel->get_sink(rig.m, &sink);
+	judge(&rig);
+	assert_int_equal(rig.v.spurious, 0);
+	command(&rig, "jobs off");
+	judge(&rig);
+	assert_true(sink.signal_msi(sink.user, &route, NULL) >= 0);
+	for (unsigned i = 0; i < TRIES && rig.v.spurious == 0; i++) {
+		sleep_ms(5);
+		look(&rig);
+	}
+	judge(&rig);
+	assert_int_equal(rig.v.spurious, 1);
+	assert_false(machine_verdict_clean(&rig.v, 0));
+	assert_true(machine_verdict_clean(&rig.v, 1));
+	/* A vector that the guest gave to nobody. */
+	route.data = MESSAGE + MESSAGES;
+	assert_true(sink.signal_msi(sink.user, &route, NULL) >= 0);
+	for (unsigned i = 0; i < TRIES && rig.v.unknown_interrupts == 0; i++) {
+		sleep_ms(5);
+		look(&rig);
+	}
+	judge(&rig);
+	assert_int_equal(rig.v.unknown_interrupts, 1);
+	rig_down(&rig);
+}
+
+static struct accel_descriptor *descriptor_of(struct rig *rig, unsigned s)
+{
+	uint64_t index = worker_of(rig)->device[0].slot[s].descriptor;
+
+	return at_gpa(rig, WORKER_DEVICE_AREA + index * sizeof(struct accel_descriptor),
+		      sizeof(struct accel_descriptor));
+}
+
+static void test_lost_job(void **state)
+{
+	struct accel_descriptor *d;
+	struct rig rig;
+
+	(void) state;
+	drill_up(&rig);
+	d = descriptor_of(&rig, 2);
+	assert_int_equal(d->status, ACCEL_JOB_OK);
+	d->status = ACCEL_JOB_PENDING;
+	expect_complaint(&rig);
+	assert_int_equal(rig.v.lost_jobs, 1);
+	assert_int_equal(rig.v.spurious, 1);
+	rig_down(&rig);
+}
+
+static void test_corrupt_dma(void **state)
+{
+	struct rig rig;
+
+	(void) state;
+	drill_up(&rig);
+	for (unsigned s = 0; s < 4; s++) {
+		uint8_t *last = at_gpa(&rig, WORKER_DEVICE_AREA + WORKER_BUFFERS +
+				       (2 * s + 1) * WORKER_PAGE + 2047, 1);
+
+		/* Whatever the job was: the last byte that it wrote, its result, or its echo. */
+		*last ^= 0x10;
+		descriptor_of(&rig, s)->result ^= 1;
+		if (worker_of(&rig)->device[0].slot[s].op == ACCEL_OP_STORE)
+			descriptor_of(&rig, s)->cookie_echo ^= 1;
+	}
+	expect_complaint(&rig);
+	assert_int_equal(rig.v.corrupt_jobs, 4);
+	rig_down(&rig);
+}
+
+/* ---- memory ---- */
+
+static void test_bit_flip(void **state)
+{
+	static const char *const sets[] = { "working-set=4M rate=0", "working-set=0 fill=4M",
+					    "working-set=0 fill=4M fill-kind=zero" };
+
+	(void) state;
+	for (unsigned i = 0; i < 3; i++) {
+		const uint64_t gpa = WORKER_DATA + 123 * WORKER_PAGE + 8 * 77;
+		struct rig rig;
+		uint64_t *word;
+
+		up(&rig, 0, sets[i]);
+		judge(&rig);
+		assert_int_equal(rig.v.corrupt_pages, 0);
+		stop(&rig);
+		word = at_gpa(&rig, gpa, sizeof(*word));
+		*word ^= 1ull << 40;
+		start(&rig);
+		judge(&rig);
+		assert_int_equal(rig.v.corrupt_pages, 1);
+		assert_int_equal(rig.v.corrupt_gpa, gpa);
+		assert_int_equal(rig.v.corrupt_found, *word);
+		assert_int_equal(rig.v.corrupt_expected, *word ^ 1ull << 40);
+		assert_false(machine_verdict_clean(&rig.v, 0));
+		rig_down(&rig);
+	}
+}
+
+/* A page that is as it was one sweep ago: what a migration that loses a dirty page leaves. */
+static void test_stale_page(void **state)
+{
+	uint8_t old[WORKER_PAGE];
+	uint64_t dirtied;
+	struct rig rig;
+	void *page;
+
+	(void) state;
+	up(&rig, 0, "working-set=1M rate=max");
+	stop(&rig);
+	page = at_gpa(&rig, WORKER_DATA + 55 * WORKER_PAGE, WORKER_PAGE);
+	memcpy(old, page, sizeof(old));
+	look(&rig);
+	dirtied = rig.v.dirtied_pages;
+	start(&rig);
+	while (rig.v.dirtied_pages < dirtied + 1000)
+		look(&rig);
+	stop(&rig);
+	look(&rig);
+	assert_true(machine_verdict_clean(&rig.v, 0));
+	memcpy(page, old, sizeof(old));
+	start(&rig);
+	judge(&rig);
+	assert_true(rig.v.corrupt_pages > 0);
+	assert_false(machine_verdict_clean(&rig.v, 0));
+	rig_down(&rig);
+}
+
+/* ---- registers, time ---- */
+
+static void test_lost_vector_register(void **state)
+{
+	struct kvm_xsave xsave;
+	struct rig rig;
+
+	(void) state;
+	up(&rig, 0, "working-set=1M");
+	stop(&rig);
+	call(&rig, KVM_GET_XSAVE, &xsave);
+	xsave.region[40 + 4 * 3] ^= 0x100;	/* XMM3: 16 bytes each, from byte 160 on */
+	call(&rig, KVM_SET_XSAVE, &xsave);
+	expect_complaint(&rig);
+	assert_int_equal(rig.v.lost_registers, 1);
+	assert_non_null(strstr(rig.v.first_fault, "register 0x3 held"));
+	rig_down(&rig);
+}
+
+static void test_lost_msr(void **state)
+{
+	struct rig rig;
+
+	(void) state;
+	up(&rig, 0, "working-set=1M");
+	stop(&rig);
+	write_msr(&rig, MSR_KERNEL_GS, read_msr(&rig, MSR_KERNEL_GS) ^ 0x1000);
+	expect_complaint(&rig);
+	assert_int_equal(rig.v.lost_registers, 1);
+	assert_non_null(strstr(rig.v.first_fault, "register 0xc0000102 held"));
+	rig_down(&rig);
+}
+
+static void test_lost_debug_register(void **state)
+{
+	struct kvm_debugregs debug;
+	struct rig rig;
+
+	(void) state;
+	up(&rig, 0, "working-set=1M");
+	stop(&rig);
+	call(&rig, KVM_GET_DEBUGREGS, &debug);
+	debug.db[2] ^= 0x1000;
+	call(&rig, KVM_SET_DEBUGREGS, &debug);
+	expect_complaint(&rig);
+	assert_int_equal(rig.v.lost_registers, 1);
+	rig_down(&rig);
+}
+
+/* Its device wakes the guest all the same: only the watch on the timer can tell. */
+static void test_lost_timer(void **state)
+{
+	bool taken = false;
+	struct rig rig;
+
+	(void) state;
+	up(&rig, 1, "working-set=1M rate=0 notice-ms=200");
+	/* Until it is stopped with a timer set that has not come. */
+	for (unsigned i = 0; i < TRIES && !taken; i++) {
+		start(&rig);
+		sleep_ms(3);
+		stop(&rig);
+		taken = read_msr(&rig, MSR_DEADLINE) != 0;
+		write_msr(&rig, MSR_DEADLINE, 0);
+	}
+	assert_true(taken);
+	start(&rig);
+	for (unsigned i = 0; i < TRIES && rig.v.lost_timers == 0; i++) {
+		sleep_ms(20);
+		look(&rig);
+	}
+	assert_true(rig.v.lost_timers > 0);
+	assert_false(machine_verdict_clean(&rig.v, 0));
+	assert_non_null(strstr(rig.v.first_fault, "timer"));
+	rig_down(&rig);
+}
+
+static void test_counter_that_goes_back(void **state)
+{
+	uint64_t tsc;
+	struct rig rig;
+
+	(void) state;
+	up(&rig, 0, "working-set=1M");
+	stop(&rig);
+	tsc = read_msr(&rig, MSR_TSC);
+	write_msr(&rig, MSR_TSC, tsc / 2);
+	if (read_msr(&rig, MSR_TSC) >= tsc) {
+		rig_down(&rig);
+		print_message("this KVM does not move a TSC\n");
+		skip();
+	}
+	expect_complaint(&rig);
+	assert_true(rig.v.clock_backward > 0);
+	rig_down(&rig);
+}
+
+/* And a pause, however long, is none of these. */
+static void test_pause_is_no_fault(void **state)
+{
+	struct rig rig;
+
+	(void) state;
+	up(&rig, 1, "working-set=1M notice-ms=200 lost-ms=300");
+	for (unsigned i = 0; i < 3; i++) {
+		stop(&rig);
+		sleep_ms(700);
+		start(&rig);
+		wait_for_jobs(&rig, 20);
+	}
+	judge(&rig);
+	if (!machine_verdict_clean(&rig.v, 0))
+		fail_msg("%s", rig.v.first_fault);
+	assert_true(rig.v.longest_gap_ns > SECOND / 2);
+	rig_down(&rig);
+}
+
+static int why_not(struct vferry_error *err)
+{
+	struct machine_options o = MACHINE_OPTIONS_INIT;
+	struct machine *m;
+	int r;
+
+	o.accel = "kvm";
+	r = machine_new(&o, &m, err);
+	if (r == 0)
+		(void) machine_free(m);
+	return r;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_lost_interrupt),
+		cmocka_unit_test(test_doubled_interrupt),
+		cmocka_unit_test(test_lost_job),
+		cmocka_unit_test(test_corrupt_dma),
+		cmocka_unit_test(test_bit_flip),
+		cmocka_unit_test(test_stale_page),
+		cmocka_unit_test(test_lost_vector_register),
+		cmocka_unit_test(test_lost_msr),
+		cmocka_unit_test(test_lost_debug_register),
+		cmocka_unit_test(test_lost_timer),
+		cmocka_unit_test(test_counter_that_goes_back),
+		cmocka_unit_test(test_pause_is_no_fault),
+	};
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	if (why_not(&err) < 0) {
+		printf("no machine under KVM: %s\n", err.message);
+		return SKIPPED;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
