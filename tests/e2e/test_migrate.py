@@ -212,7 +212,7 @@ def test_save_and_restore(lab):
 
 
 def test_demo(lab):
-    result = run("demo", "--memory", "96M", "--json", timeout=120)
+    result = run("demo", "--accel", "soft", "--memory", "96M", "--json", timeout=120)
     assert result.returncode == DONE, result.stderr
     both = json.loads(result.stdout)
     assert both["verdict"]["clean"] and both["migration"]["x-vferry-outcome"] == "done"
