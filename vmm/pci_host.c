@@ -163,6 +163,18 @@ static void find_areas(const struct pci_slot *slot, unsigned index, struct pci_b
 	}
 }
 
+static bool same_bar(const struct pci_bar *a, const struct pci_bar *b)
+{
+	if (a->mapped != b->mapped || a->gpa != b->gpa || a->bytes != b->bytes ||
+	    a->areas != b->areas)
+		return false;
+	for (unsigned i = 0; i < a->areas; i++)
+		if (a->area[i].offset != b->area[i].offset || a->area[i].bytes != b->area[i].bytes ||
+		    a->area[i].host != b->area[i].host)
+			return false;
+	return true;
+}
+
 void pci_host_bar_changed(struct pci_host *host, unsigned slot, unsigned bar, bool mapped,
 			  uint64_t gpa, uint64_t bytes)
 {
@@ -179,11 +191,14 @@ void pci_host_bar_changed(struct pci_host *host, unsigned slot, unsigned bar, bo
 	if (now.mapped)
 		find_areas(&reach, bar, &now);
 	pthread_mutex_lock(&host->memory_lock);
-	hide_memory_locked(host, slot, bar);
-	pthread_mutex_lock(&host->lock);
-	host->slot[slot].bar[bar] = now;
-	pthread_mutex_unlock(&host->lock);
-	show_memory_locked(host, slot, bar);
+	/* A guest that writes the same once more costs nobody a change of its address space. */
+	if (!same_bar(&host->slot[slot].bar[bar], &now)) {
+		hide_memory_locked(host, slot, bar);
+		pthread_mutex_lock(&host->lock);
+		host->slot[slot].bar[bar] = now;
+		pthread_mutex_unlock(&host->lock);
+		show_memory_locked(host, slot, bar);
+	}
 	pthread_mutex_unlock(&host->memory_lock);
 }
 

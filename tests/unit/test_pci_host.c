@@ -260,6 +260,8 @@ static void test_direct_memory(void **state)
 	pci_host_bar_changed(b->host, 1, 2, true, W64, 0x3000);
 	assert_true(d.maps == 1 && d.gpa == W64 + 4096 && d.bytes == 4096);
 	assert_ptr_equal(d.host, b->f[0].memory);
+	pci_host_bar_changed(b->host, 1, 2, true, W64, 0x3000);
+	assert_true(d.maps == 1 && d.unmaps == 0);	/* nothing new */
 	pci_host_bar_changed(b->host, 1, 2, true, W64 + 0x10000, 0x3000);
 	assert_true(d.maps == 2 && d.unmaps == 1 && d.gpa == W64 + 0x11000);
 	pci_host_bar_changed(b->host, 1, 2, false, W64 + 0x10000, 0x3000);
