@@ -39,7 +39,9 @@ BAD = [
     ["order", "--arch", "arm64", "--control", "x"],
     ["device"], ["device", "--model", "toaster"], ["device", "--bogus"],
     ["inspect"], ["inspect", "--bogus", "x"],
-    ["demo", "--transport", "pigeon"], ["demo", "extra"],
+    ["demo", "--transport", "pigeon"], ["demo", "--accel", "xen"], ["run", "--irqchip", "none"],
+    ["run", "--dirty", "maybe"], ["run", "--accel", "soft", "--irqchip", "kernel"],
+    ["run", "--accel", "soft", "--dirty", "ring"], ["demo", "extra"],
 ]
 
 

@@ -122,7 +122,8 @@ static inline void rig_up(struct rig *rig, unsigned devices, const char *script,
 	options.memory_bytes = 64 << 20;
 	options.devices = device;
 	options.device_count = devices;
-	options.callbacks = &callbacks;
+	if (!options.callbacks)
+		options.callbacks = &callbacks;
 	if (machine_new(&options, &rig->m, &err) < 0)
 		fail_msg("%s", err.message);
 }
