@@ -222,10 +222,16 @@ static void parts_are_reported(void **state)
 	assert_int_equal(source->collect(source->user, 64 * PAGE, 16 * PAGE, words, NULL), 0);
 	assert_int_equal(words[0], 1ull << 6);
 	words[0] = 0;
+	poke(m, 21);
 	assert_int_equal(source->collect(source->user, 90 * PAGE, 20 * PAGE, words, NULL), 0);
 	assert_int_equal(words[0], 1ull << 10);
+	words[0] = 0;
+	poke(m, 110);
+	assert_int_equal(source->collect(source->user, 40 * PAGE, 88 * PAGE, words, NULL), 0);
+	assert_true(words[1] & 1ull << (110 - 40 - 64));
 	collect(m);
 	assert_int_equal(take(m), 20);
+	assert_int_equal(take(m), 21);
 	words[0] = 0;
 	assert_int_equal(source->collect(source->user, 2 * BLOCK_BYTES - PAGE, 2 * PAGE, words,
 					 NULL), -EINVAL);

@@ -216,10 +216,17 @@ static void everything_arrives(void **state)
 /* The values that were set are in the target's registers, not only in a section. */
 static void values_are_in_the_vcpu(void **state)
 {
+	static const struct {
+		uint32_t index;
+		uint64_t value;
+	} msrs[] = {
+		{ 0xc0000082, 0xffffffff81000001 }, { 0x277, 0x0007040600070506 },
+		{ 0x2ff, 0xc06 }, { 0x200, 0xc0000000 }, { 0x268, 0x0606060606060606 },
+		{ 0x401, 0xb200000000000000 }, { VF_MSR_TSC_DEADLINE, (1ull << 62) + 1 },
+	};
 	struct pair *p = *state;
 	struct kvm_regs regs, want;
 	struct kvm_mp_state mp_state;
-	uint64_t value = 0;
 
 	set_odd_state(p->source);
 	rig_save(p->from, &p->sections);
@@ -230,10 +237,13 @@ static void values_are_in_the_vcpu(void **state)
 	assert_int_equal(regs.rip, 0x123457);
 	rig_call(p->target->vcpu[1], KVM_GET_MP_STATE, &mp_state);
 	assert_int_equal(mp_state.mp_state, KVM_MP_STATE_HALTED);
-	assert_int_equal(vf_x86_msr_get(p->target->vcpu[1], 0xc0000082, &value), 0);
-	assert_int_equal(value, 0xffffffff81000001);
-	assert_int_equal(vf_x86_msr_get(p->target->vcpu[1], VF_MSR_TSC_DEADLINE, &value), 0);
-	assert_int_equal(value, (1ull << 62) + 1);
+	for (size_t i = 0; i < COUNT(msrs); i++) {
+		uint64_t value = 0;
+
+		assert_int_equal(vf_x86_msr_get(p->target->vcpu[1], msrs[i].index, &value), 0);
+		if (value != msrs[i].value)
+			fail_msg("MSR 0x%x is 0x%llx", msrs[i].index, (unsigned long long) value);
+	}
 }
 
 /*
@@ -569,6 +579,45 @@ static uint32_t missing_bit(struct identity *id, uint32_t function, size_t reg)
 	return 0;
 }
 
+static struct kvm_cpuid_entry2 *leaf_of(struct kvm_cpuid_entry2 *entries, uint32_t count,
+					uint32_t function)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (entries[i].function == function)
+			return &entries[i];
+	fail_msg("no leaf 0x%x", function);
+	return NULL;
+}
+
+/* A feature is there if KVM says so, and also if the vCPU that is there has it all the same. */
+static void feature_may_be_supported_or_forced(void **state)
+{
+	struct pair *p = *state;
+	struct vf_x86_cpu *cpu = &p->to->cpus[0];
+	struct kvm_cpuid_entry2 *own, *supported;
+	struct vferry_reasons reasons;
+	struct identity id;
+	uint8_t *leaf;
+	uint32_t bit;
+
+	read_identity(p->from, "cpu/0", &id);
+	bit = 1u << missing_bit(&id, 0x80000001, CPUID_ECX);
+	leaf = cpuid_in(&id, 0x80000001);
+	put_u32(leaf + CPUID_ECX, get_u32(leaf + CPUID_ECX) | bit);
+	own = leaf_of(cpu->cpuid, cpu->cpuid_count, 0x80000001);
+	supported = leaf_of(p->to->supported, p->to->supported_count, 0x80000001);
+	own->ecx |= bit;
+	assert_int_equal(check_identity(p->to, "cpu/0", &id, &reasons), 0);
+	assert_string_equal(reasons.ids, "");
+	own->ecx &= ~bit;
+	supported->ecx |= bit;
+	assert_int_equal(check_identity(p->to, "cpu/0", &id, &reasons), 0);
+	assert_string_equal(reasons.ids, "");
+	supported->ecx &= ~bit;
+	assert_int_equal(check_identity(p->to, "cpu/0", &id, &reasons), 0);
+	assert_string_equal(reasons.ids, "cpu-feature ");
+}
+
 static void each_difference_is_a_reason(void **state)
 {
 	struct pair *p = *state;
@@ -774,6 +823,7 @@ int main(void)
 		TEST(msr_that_is_refused_is_named),
 		TEST(unknown_msr_is_never_written),
 		TEST(same_machine_is_taken),
+		TEST(feature_may_be_supported_or_forced),
 		TEST(each_difference_is_a_reason),
 		TEST(clock_is_compared),
 		TEST(wrong_configs_are_refused),
