@@ -163,6 +163,12 @@ static void find_areas(const struct pci_slot *slot, unsigned index, struct pci_b
 	}
 }
 
+/* What was refused is tried again: what was in its way may have gone. */
+static bool is_shown(const struct pci_bar *bar)
+{
+	return bar->shown == (1u << bar->areas) - 1;
+}
+
 static bool same_bar(const struct pci_bar *a, const struct pci_bar *b)
 {
 	if (a->mapped != b->mapped || a->gpa != b->gpa || a->bytes != b->bytes ||
@@ -192,7 +198,7 @@ void pci_host_bar_changed(struct pci_host *host, unsigned slot, unsigned bar, bo
 		find_areas(&reach, bar, &now);
 	pthread_mutex_lock(&host->memory_lock);
 	/* A guest that writes the same once more costs nobody a change of its address space. */
-	if (!same_bar(&host->slot[slot].bar[bar], &now)) {
+	if (!is_shown(&host->slot[slot].bar[bar]) || !same_bar(&host->slot[slot].bar[bar], &now)) {
 		hide_memory_locked(host, slot, bar);
 		pthread_mutex_lock(&host->lock);
 		host->slot[slot].bar[bar] = now;
