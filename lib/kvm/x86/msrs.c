@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* msrs.c - see msrs.h. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -12,25 +13,28 @@
 
 /* ---- one, or a few ---- */
 
+/* As struct kvm_msrs with one entry. */
 struct batch {
-	struct kvm_msrs head;
-	struct kvm_msr_entry entries[1];
+	uint32_t count, pad;
+	struct kvm_msr_entry entry;
 };
+
+static_assert(offsetof(struct batch, entry) == sizeof(struct kvm_msrs), "as KVM has it");
 
 int vf_x86_msr_get(int vcpu, uint32_t index, uint64_t *ret_value)
 {
-	struct batch batch = { .head.nmsrs = 1, .entries[0].index = index };
+	struct batch batch = { .count = 1, .entry.index = index };
 	int ret = vf_kvm_call(vcpu, KVM_GET_MSRS, &batch);
 
 	if (ret != 1)
 		return ret < 0 ? ret : -EINVAL;
-	*ret_value = batch.entries[0].data;
+	*ret_value = batch.entry.data;
 	return 0;
 }
 
 int vf_x86_msr_set(int vcpu, uint32_t index, uint64_t value)
 {
-	struct batch batch = { .head.nmsrs = 1, .entries[0] = { .index = index, .data = value } };
+	struct batch batch = { .count = 1, .entry = { .index = index, .data = value } };
 	int ret = vf_kvm_call(vcpu, KVM_SET_MSRS, &batch);
 
 	return ret == 1 ? 0 : ret < 0 ? ret : -EINVAL;
