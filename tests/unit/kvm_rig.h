@@ -42,12 +42,15 @@ struct kvm_rig {
 static inline bool rig_possible(void)
 {
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int version = fd < 0 ? -1 : ioctl(fd, KVM_GET_API_VERSION, 0);
 
 	if (fd < 0)
 		printf("/dev/kvm can't be opened: %s\n", strerror(errno));
 	else
 		close(fd);
-	return fd >= 0;
+	if (fd >= 0 && version != KVM_API_VERSION)
+		printf("/dev/kvm is no KVM\n");
+	return version == KVM_API_VERSION;
 }
 
 static inline int rig_call(int fd, unsigned long request, void *argument)
@@ -72,18 +75,29 @@ static inline void rig_set_cpuid(struct kvm_rig *rig, unsigned n)
 	free(cpuid);
 }
 
-static inline void rig_make_vm(struct kvm_rig *rig)
+/* @split: LAPICs in the kernel only. */
+static inline void rig_make_vm_of(struct kvm_rig *rig, bool split)
 {
 	uint64_t identity_map = 0xfffbc000;
 	struct kvm_pit_config pit = { 0 };
+	struct kvm_enable_cap split_irqchip = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args = { 24 } };
 
 	rig->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	assert_true(rig->kvm >= 0);
 	rig->vm = rig_call(rig->kvm, KVM_CREATE_VM, NULL);
 	rig_call(rig->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
 	assert_int_equal(ioctl(rig->vm, KVM_SET_TSS_ADDR, 0xfffbd000ul), 0);
+	if (split) {
+		rig_call(rig->vm, KVM_ENABLE_CAP, &split_irqchip);
+		return;
+	}
 	rig_call(rig->vm, KVM_CREATE_IRQCHIP, NULL);
 	rig_call(rig->vm, KVM_CREATE_PIT2, &pit);
+}
+
+static inline void rig_make_vm(struct kvm_rig *rig)
+{
+	rig_make_vm_of(rig, false);
 }
 
 static inline void rig_make_vcpu(struct kvm_rig *rig, unsigned n)

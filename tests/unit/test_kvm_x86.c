@@ -765,6 +765,41 @@ static void wrong_configs_are_refused(void **state)
 	close(bare.kvm);
 }
 
+/* With a split irqchip there are no chips to be saved, and a PIT makes no sense. */
+static void split_irqchip_has_lapics_only(void **state)
+{
+	struct kvm_rig rig = { 0 };
+	struct vferry_kvm_x86_config config;
+	struct rig_sections *sections = calloc(1, sizeof(*sections));
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct vferry_kvm_x86 *x86 = NULL;
+
+	(void) state;
+	rig_make_vm_of(&rig, true);
+	for (unsigned i = 0; i < RIG_CPUS; i++) {
+		rig_make_vcpu(&rig, i);
+		rig_set_cpuid(&rig, i);
+	}
+	config = rig_config(&rig);
+	config.pit = false;
+	refused(&config, -EINVAL, "kvm-config");	/* it says that it is in the kernel */
+	config.irqchip = VFERRY_KVM_IRQCHIP_SPLIT;
+	if (vferry_kvm_x86_new(&config, &x86, &err))
+		fail_msg("%s", err.message);
+	assert_int_equal(vferry_kvm_x86_component_count(x86), 2 * RIG_CPUS + 1);
+	assert_null(vferry_kvm_x86_component(x86, 2 * RIG_CPUS + 1));
+	assert_int_equal(rig_run_class(x86, VFERRY_SAVE_LAPIC, sections, &err), 0);
+	assert_int_equal(rig_run_class(x86, VFERRY_LOAD_LAPIC, sections, &err), 0);
+	vferry_kvm_x86_free(x86);
+	for (unsigned i = 0; i < RIG_CPUS; i++) {
+		munmap(rig.run[i], rig.run_bytes);
+		close(rig.vcpu[i]);
+	}
+	close(rig.vm);
+	close(rig.kvm);
+	free(sections);
+}
+
 static void paused_time_needs_a_tsc_that_moves(void **state)
 {
 	struct pair *p = *state;
@@ -827,6 +862,7 @@ int main(void)
 		TEST(each_difference_is_a_reason),
 		TEST(clock_is_compared),
 		TEST(wrong_configs_are_refused),
+		cmocka_unit_test(split_irqchip_has_lapics_only),
 		TEST(paused_time_needs_a_tsc_that_moves),
 		TEST(tsc_probe_agrees_with_kvm),
 		cmocka_unit_test(tsc_is_judged),

@@ -32,7 +32,6 @@
 
 #define OFFSET		(1ull << 48)	/* days at any frequency */
 #define SLACK		(1ull << 40)	/* minutes: hosts' TSCs may differ by processor */
-#define RUNS_MAX	100		/* KVM_RUN again after a signal */
 
 #define PAGE_PRESENT_WRITE_USER	7u
 #define PAGE_LARGE		0x80u
@@ -157,11 +156,8 @@ static int set_ring3(struct probe *p)
 /* True: the vCPU came to its OUT. */
 static bool run(const struct probe *p)
 {
-	int ret = -EINTR;
-
-	for (int i = 0; i < RUNS_MAX && ret == -EINTR; i++)
-		ret = vf_kvm_call(p->vcpu, KVM_RUN, NULL);
-	return !ret && p->run->exit_reason == KVM_EXIT_IO && p->run->io.port == PORT;
+	return !vf_kvm_call(p->vcpu, KVM_RUN, NULL) && p->run->exit_reason == KVM_EXIT_IO &&
+	       p->run->io.port == PORT;
 }
 
 static bool look(struct probe *p, int kvm)
