@@ -209,6 +209,11 @@ const char *kvm_guest_name(size_t index, const char **ret_summary);
 #define KVM_CONSOLE_SECTION	1u
 #define KVM_BOARD_SECTION	1u
 
+/* Machine stopped. Loaded whole or not at all (-EPROTO), and in force when applied. */
+void kvm_board_save(struct kvm_machine *m, struct vferry_writer *w);
+int kvm_board_load(struct kvm_components *components, struct vferry_reader *r,
+		   struct vferry_error *err);
+void kvm_board_apply(struct kvm_components *components);
 int kvm_components_new(struct kvm_machine *m, struct kvm_components **ret);
 struct kvm_components *kvm_components_free(struct kvm_components *components);
 const struct vferry_component *kvm_components_get(const struct kvm_components *components,
@@ -237,6 +242,6 @@ void kvm_arch_serial_irq(struct kvm_machine *m, bool level);
 int kvm_arch_describe(struct kvm_machine *m, struct guest_boot *boot);
 /* Registers that belong to the board (struct kvm_arch). */
 void kvm_arch_save(struct kvm_machine *m, struct vferry_writer *w);
-void kvm_arch_load(struct kvm_machine *m, struct vferry_reader *r);
+bool kvm_arch_load(struct kvm_machine *m, struct vferry_reader *r);	/* false: can't be */
 
 #endif

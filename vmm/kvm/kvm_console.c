@@ -42,7 +42,8 @@ struct kvm_console {
 	size_t line_bytes;
 	uint32_t unanswered;		/* commands that the guest has to answer */
 	uint64_t last;			/* number of the last one that was given */
-	uint64_t interrupted;		/* grows when answers must not be waited for any more */
+	bool listening;			/* vCPUs run: commands are taken */
+	uint64_t lives;			/* times that it was told that they park */
 	char answer[ANSWER_BYTES];	/* to the last one that was answered */
 };
 
@@ -121,15 +122,13 @@ static int await_locked(struct kvm_console *c, uint64_t number)
 	uint64_t until = run_clock_now() + c->machine->stop_timeout_ns;
 	struct timespec ts = { .tv_sec = (time_t) (until / SECOND_NS),
 			       .tv_nsec = (long) (until % SECOND_NS) };
-	uint64_t interrupted = c->interrupted;
+	uint64_t life = c->lives;
 
-	while (c->last - c->unanswered < number) {
-		if (c->interrupted != interrupted)
-			return -EAGAIN;
+	while (c->lives == life && c->last - c->unanswered < number) {
 		if (pthread_cond_timedwait(&c->changed, &c->lock, &ts) == ETIMEDOUT)
 			return c->last - c->unanswered < number ? -ETIMEDOUT : 0;
 	}
-	return 0;
+	return c->lives == life ? 0 : -EAGAIN;
 }
 
 static int ask_locked(struct kvm_console *c, const char *text)
@@ -139,6 +138,8 @@ static int ask_locked(struct kvm_console *c, const char *text)
 
 	if (bytes < 0 || (size_t) bytes >= sizeof(line) || strchr(text, '\n'))
 		return -E2BIG;
+	if (!c->listening)	/* it would be no part of what is saved */
+		return -EAGAIN;
 	if (c->unanswered == UNANSWERED_MAX || !serial_put(&c->serial, line, (size_t) bytes))
 		return -EBUSY;
 	c->last++;
@@ -194,7 +195,8 @@ int kvm_console_command(struct kvm_console *c, const char *text, char *reply, si
 void kvm_console_interrupt(struct kvm_console *c)
 {
 	pthread_mutex_lock(&c->lock);
-	c->interrupted++;
+	c->listening = false;
+	c->lives++;
 	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->lock);
 }
@@ -206,6 +208,7 @@ void kvm_console_interrupt(struct kvm_console *c)
 void kvm_console_starting(struct kvm_console *c)
 {
 	pthread_mutex_lock(&c->lock);
+	c->listening = true;
 	c->irq = serial_irq(&c->serial);
 	kvm_arch_serial_irq(c->machine, false);
 	if (c->irq)
@@ -220,9 +223,7 @@ void kvm_console_reset(struct kvm_console *c)
 	c->line_bytes = 0;
 	c->unanswered = 0;
 	c->last = 0;
-	c->interrupted++;
 	update_irq_locked(c);
-	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -251,13 +252,15 @@ int kvm_console_load(struct kvm_console *c, struct vferry_reader *r, struct vfer
 	struct serial s = { 0 };
 	char line[LINE_BYTES] = "";
 	uint32_t unanswered, line_bytes;
+	uint8_t sent;
 
 	for (uint8_t *reg = &s.ier; reg <= &s.dlm; reg++)
 		*reg = vferry_read_u8(r);
-	s.sent = vferry_read_u8(r) != 0;
+	sent = vferry_read_u8(r);
+	s.sent = sent != 0;
 	unanswered = vferry_read_u32(r);
 	s.count = vferry_read_u32(r);
-	if (s.count > SERIAL_QUEUE || unanswered > UNANSWERED_MAX)
+	if (sent > 1 || s.count > SERIAL_QUEUE || unanswered > UNANSWERED_MAX)
 		goto bad;
 	for (uint32_t i = 0; i < s.count; i++)
 		s.queue[i] = vferry_read_u8(r);

@@ -9,7 +9,7 @@
  *   u64     running time, ns
  *   u64     paused time, ns
  *   u64     CLOCK_REALTIME of the stop, ns
- *   bytes   registers of the board (x86/x86.c)
+ *   u32     the address at port 0xcf8
  *
  * Section 1 of serial/0 is kvm_console.c's.
  */
@@ -41,14 +41,8 @@ static int must_be_stopped(struct kvm_machine *m, const char *object, struct vfe
 
 /* ---- board ---- */
 
-static int save_board(void *user, struct vferry_step *step, struct vferry_error *err)
+void kvm_board_save(struct kvm_machine *m, struct vferry_writer *w)
 {
-	struct kvm_machine *m = ((struct kvm_components *) user)->machine;
-	struct vferry_writer *w = vferry_step_writer(step);
-	int r = must_be_stopped(m, "board", err);
-
-	if (r < 0)
-		return r;
 	pthread_mutex_lock(&m->lock);
 	vferry_write_u32(w, atomic_load(&m->wishes));
 	vferry_write_u32(w, atomic_load(&m->triple_faults));
@@ -57,26 +51,31 @@ static int save_board(void *user, struct vferry_step *step, struct vferry_error 
 	vferry_write_u64(w, run_clock_stopped_real(&m->clock));
 	pthread_mutex_unlock(&m->lock);
 	kvm_arch_save(m, w);
-	return 0;
 }
 
-static int load_board(void *user, struct vferry_step *step, struct vferry_error *err)
+static int save_board(void *user, struct vferry_step *step, struct vferry_error *err)
 {
-	struct kvm_components *c = user;
-	struct vferry_reader *r = vferry_step_reader(step);
+	struct kvm_machine *m = ((struct kvm_components *) user)->machine;
+	int r = must_be_stopped(m, "board", err);
+
+	if (r == 0)
+		kvm_board_save(m, vferry_step_writer(step));
+	return r;
+}
+
+int kvm_board_load(struct kvm_components *c, struct vferry_reader *r, struct vferry_error *err)
+{
 	struct run_clock clock = { .mode = c->machine->clock.mode };
 	uint32_t wishes, triple_faults;
-	int ret = must_be_stopped(c->machine, "board", err);
+	bool good;
 
-	if (ret < 0)
-		return ret;
 	wishes = vferry_read_u32(r);
 	triple_faults = vferry_read_u32(r);
 	clock.run_ns = vferry_read_u64(r);
 	clock.paused_ns = vferry_read_u64(r);
 	clock.stopped_real_ns = vferry_read_u64(r);
-	kvm_arch_load(c->machine, r);
-	if (!vferry_reader_done(r) || wishes & ~(KVM_WISH_POWER_OFF | KVM_WISH_RESET) ||
+	good = kvm_arch_load(c->machine, r);
+	if (!good || !vferry_reader_done(r) || wishes & ~(KVM_WISH_POWER_OFF | KVM_WISH_RESET) ||
 	    clock.run_ns > RUN_CLOCK_MAX_NS || clock.paused_ns > RUN_CLOCK_MAX_NS ||
 	    clock.stopped_real_ns > RUN_CLOCK_MAX_NS)
 		return vferry_error_set(err, -EPROTO, "bad-section", "board",
@@ -88,14 +87,18 @@ static int load_board(void *user, struct vferry_step *step, struct vferry_error 
 	return 0;
 }
 
-/* After COMMIT, with all else in place: nothing here can fail. */
-static int set_board(void *user, struct vferry_step *step, struct vferry_error *err)
+static int load_board(void *user, struct vferry_step *step, struct vferry_error *err)
 {
 	struct kvm_components *c = user;
+	int r = must_be_stopped(c->machine, "board", err);
+
+	return r == 0 ? kvm_board_load(c, vferry_step_reader(step), err) : r;
+}
+
+void kvm_board_apply(struct kvm_components *c)
+{
 	struct kvm_machine *m = c->machine;
 
-	(void) step;
-	(void) err;
 	pthread_mutex_lock(&m->lock);
 	if (c->board_loaded && !m->running) {
 		m->clock = c->clock;
@@ -105,6 +108,14 @@ static int set_board(void *user, struct vferry_step *step, struct vferry_error *
 		c->board_loaded = false;
 	}
 	pthread_mutex_unlock(&m->lock);
+}
+
+/* After COMMIT, with all else in place: nothing here can fail. */
+static int set_board(void *user, struct vferry_step *step, struct vferry_error *err)
+{
+	(void) step;
+	(void) err;
+	kvm_board_apply(user);
 	return 0;
 }
 

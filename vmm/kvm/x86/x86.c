@@ -26,6 +26,7 @@
 #define SLEEP_OFF		(0x2000u | 5u << 10)
 #define SLEEP_MASK		0x3c00u		/* enable, and the type */
 #define CONFIG_ENABLE		0x80000000u
+#define CONFIG_BITS		(CONFIG_ENABLE | 0x00fffffcu)	/* bus, slot, function, register */
 
 const struct machine_layout kvm_arch_layout = {
 	.ram = { { .gpa = 0, .bytes_max = X86_RAM_LOW_BYTES },
@@ -153,7 +154,7 @@ static uint32_t config_address(struct kvm_arch *arch, const uint32_t *set)
 
 	pthread_mutex_lock(&arch->config_lock);
 	if (set)
-		arch->config_address = *set & ~0x7f000003u;
+		arch->config_address = *set & CONFIG_BITS;
 	address = arch->config_address;
 	pthread_mutex_unlock(&arch->config_lock);
 	return address;
@@ -251,9 +252,9 @@ void kvm_arch_save(struct kvm_machine *m, struct vferry_writer *w)
 	vferry_write_u32(w, config_address(m->arch, NULL));
 }
 
-void kvm_arch_load(struct kvm_machine *m, struct vferry_reader *r)
+bool kvm_arch_load(struct kvm_machine *m, struct vferry_reader *r)
 {
 	uint32_t value = vferry_read_u32(r);
 
-	(void) config_address(m->arch, &value);
+	return config_address(m->arch, &value) == value;
 }
