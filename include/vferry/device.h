@@ -56,9 +56,12 @@ enum vferry_forwarded {
 
 /*
  * Where interrupts go. The calls mean what KVM_SET_GSI_ROUTING, KVM_IRQFD and KVM_SIGNAL_MSI mean
- * (Documentation/virt/kvm/api.rst); producer_* is for sinks that the kernel's irqbypass does not
- * reach: they are told which eventfds a device signals (VFIO_DEVICE_SET_IRQS). NULL = not needed.
- * Called from one thread at a time, under the plan's lock; they must not call back into the library.
+ * (Documentation/virt/kvm/api.rst), but for one thing: an event that is pending when an eventfd is
+ * connected is to be taken out of it as well as injected. (KVM injects it and leaves it: read the
+ * eventfd after KVM_IRQFD; it does not block.) producer_* is for sinks that the kernel's irqbypass
+ * does not reach: they are told which eventfds a device signals (VFIO_DEVICE_SET_IRQS). NULL = not
+ * needed. Called from one thread at a time, under the plan's lock; they must not call back into the
+ * library.
  */
 struct vferry_irq_sink {
 	uint32_t size;

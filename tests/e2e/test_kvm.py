@@ -150,6 +150,21 @@ def test_there_and_back(lab):
     third.judge(migrations=2)
 
 
+def test_masked_vectors(lab):
+    """What is signalled while a vector is masked waits in its eventfd."""
+    machine = lab.machine("vm0", lab.devices(1), accel="kvm", guest=GUEST)
+    machine.wait_work()
+    machine.guest("mask-cycle 0 2")
+    for hop in range(1, 4):
+        following = lab.machine(f"vm{hop}", lab.devices(1), accel="kvm", guest=GUEST,
+                                incoming="tcp:127.0.0.1:0")
+        lab.migrate(machine, following.uri)
+        following.wait_status("running")
+        following.wait_work(following.verdict()["verified-jobs"] + 10)
+        machine = following
+    machine.judge(3)
+
+
 def test_device_to_device_writes(lab):
     source, destination = pair(lab, 2, guest=f"{GUEST} p2p=on")
     wait_for("peer writes", lambda: source.verdict()["peer-writes"] > 10)

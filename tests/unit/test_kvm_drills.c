@@ -204,6 +204,38 @@ static void test_doubled_interrupt(void **state)
 	rig_down(&rig);
 }
 
+/* What a device signals while its vector is masked comes once, when it is connected: not twice. */
+static void test_pending_when_connected(void **state)
+{
+	struct vferry_irq_route route = { .kind = VFERRY_IRQ_MSI, .address = MESSAGE_GPA,
+					  .data = MESSAGE };
+	int fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct vferry_irq_sink sink;
+	struct rig rig;
+	uint64_t count;
+
+	(void) state;
+	up(&rig, 0, "working-set=1M");
+	rig.m->accel->get_sink(rig.m, &sink);
+	route.gsi = sink.gsi_first;
+	assert_int_equal(sink.set_routes(sink.user, &route, 1, NULL), 0);
+	for (unsigned i = 1; i <= 3; i++) {
+		assert_int_equal(sink.connect(sink.user, route.gsi, fd, -1, NULL), 0);
+		assert_int_equal(read(fd, &count, sizeof(count)), -1);
+		assert_int_equal(sink.flush(sink.user, NULL), 0);
+		for (unsigned t = 0; t < TRIES && rig.v.unknown_interrupts < i; t++) {
+			sleep_ms(5);
+			look(&rig);
+		}
+		judge(&rig);
+		assert_int_equal(rig.v.unknown_interrupts, i);
+		assert_int_equal(sink.disconnect(sink.user, route.gsi, fd, NULL), 0);
+		assert_int_equal(eventfd_write(fd, 1), 0);
+	}
+	(void) close(fd);
+	rig_down(&rig);
+}
+
 static struct accel_descriptor *descriptor_of(struct rig *rig, unsigned s)
 {
 	uint64_t index = worker_of(rig)->device[0].slot[s].descriptor;
@@ -443,6 +475,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lost_interrupt),
 		cmocka_unit_test(test_doubled_interrupt),
+		cmocka_unit_test(test_pending_when_connected),
 		cmocka_unit_test(test_lost_job),
 		cmocka_unit_test(test_corrupt_dma),
 		cmocka_unit_test(test_bit_flip),

@@ -9,10 +9,11 @@
  *
  * Flush. A device's write to an eventfd runs KVM's irqfd code before it returns, and a message to
  * one processor, or to a set of them, is delivered there and then (arch/x86/kvm/irq.c,
- * kvm_arch_set_irq_inatomic). What is not is a message to all, which a work queue delivers; and
- * pins. The work of one irqfd is waited for by taking the irqfd away (virt/kvm/eventfd.c,
- * irqfd_shutdown), so a flush reconnects those that may have used it. A pin needs none: its device
- * asserts it for as long as there is a cause, and is asked for that when it is connected again.
+ * kvm_arch_set_irq_inatomic). What is not is a message to all, and an event that was pending when
+ * its eventfd was connected, which a work queue delivers; and pins. The work of one irqfd is waited
+ * for by taking the irqfd away (virt/kvm/eventfd.c, irqfd_shutdown), so a flush reconnects those
+ * that may have used it. A pin needs none: its device asserts it for as long as there is a cause,
+ * and is asked for that when it is connected again.
  *
  * Threads: any; one lock.
  */
@@ -22,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "kvm.h"
 
@@ -36,7 +38,7 @@
 struct connection {
 	uint32_t gsi;		/* KVM's: a pin's own for a pin, else the plan's */
 	bool pin;
-	bool to_all;		/* a message to all processors: delivered by a work queue */
+	bool queued;		/* an event may be on its way by a work queue */
 	int eventfd;		/* borrowed, as is the next */
 	int resample;		/* -1: none */
 	struct connection *next;
@@ -142,7 +144,20 @@ static struct connection **find_connection(struct kvm_irq *irq, int eventfd)
 	return at;
 }
 
-static int irqfd(struct kvm_irq *irq, const struct connection *c, bool assign)
+/*
+ * KVM delivers what was pending when an eventfd is connected, but leaves it there (kvm_irqfd_assign):
+ * it would look as if nobody had taken it, and be delivered again when connected again. What comes
+ * later KVM takes out while it is signalled, so whatever can be read here is that.
+ */
+static void take_pending(struct connection *c)
+{
+	uint64_t events;
+
+	if (read(c->eventfd, &events, sizeof(events)) == sizeof(events))
+		c->queued = true;
+}
+
+static int irqfd(struct kvm_irq *irq, struct connection *c, bool assign)
 {
 	struct kvm_irqfd request = {
 		.fd = (uint32_t) c->eventfd,
@@ -154,7 +169,11 @@ static int irqfd(struct kvm_irq *irq, const struct connection *c, bool assign)
 		request.flags |= KVM_IRQFD_FLAG_RESAMPLE;
 		request.resamplefd = (uint32_t) c->resample;
 	}
-	return ioctl(irq->vm, KVM_IRQFD, &request) < 0 ? -errno : 0;
+	if (ioctl(irq->vm, KVM_IRQFD, &request) < 0)
+		return -errno;
+	if (assign)
+		take_pending(c);
+	return 0;
 }
 
 static struct connection describe(const struct vferry_irq_route *route, uint32_t gsi)
@@ -162,7 +181,7 @@ static struct connection describe(const struct vferry_irq_route *route, uint32_t
 	if (route && route->kind == VFERRY_IRQ_PIN)
 		return (struct connection) { .gsi = route->pin, .pin = true };
 	return (struct connection) {
-		.gsi = gsi, .to_all = route && MSI_DESTINATION(route->address) == MSI_TO_ALL,
+		.gsi = gsi, .queued = route && MSI_DESTINATION(route->address) == MSI_TO_ALL,
 	};
 }
 
@@ -250,7 +269,7 @@ static enum vferry_forwarded sink_forwarded(void *user, uint32_t gsi, char *reas
 }
 
 /* Between taking it away and giving it back nothing is lost: an eventfd keeps its count. */
-static int reconnect(struct kvm_irq *irq, const struct connection *c)
+static int reconnect(struct kvm_irq *irq, struct connection *c)
 {
 	int r = irqfd(irq, c, false);
 
@@ -262,8 +281,8 @@ int kvm_irq_flush(struct kvm_irq *irq, struct vferry_error *err)
 	int r = 0;
 
 	pthread_mutex_lock(&irq->lock);
-	for (const struct connection *c = irq->connections; c && r == 0; c = c->next)
-		if (c->to_all)
+	for (struct connection *c = irq->connections; c && r == 0; c = c->next)
+		if (c->queued)
 			r = reconnect(irq, c);
 	pthread_mutex_unlock(&irq->lock);
 	if (r < 0)
