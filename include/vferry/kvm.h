@@ -53,7 +53,11 @@ enum vferry_kvm_irqchip {
 	VFERRY_KVM_IRQCHIP_SPLIT = 1,	/* LAPICs in the kernel; IOAPIC, PIC and PIT are the VMM's */
 };
 
-/* Does the guest's time (TSC, KVM clock) go on while the machine is stopped? */
+/*
+ * Does the guest's time (TSC, KVM clock) go on in the pause of a migration, from the save of the
+ * clock to the start on the other side, or to the undo? What the embedder's own stops do to time is
+ * the embedder's affair. The source's choice counts.
+ */
 enum vferry_kvm_time {
 	VFERRY_KVM_TIME_RUNNING = 0,	/* yes: the guest sees the pause as a gap */
 	VFERRY_KVM_TIME_PAUSED = 1,	/* no: needs a TSC that can be moved */
