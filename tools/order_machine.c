@@ -59,22 +59,25 @@ static const struct vferry_step_desc arm64_clock_steps[] = {
 };
 
 static const struct vferry_step_desc x86_cpu_steps[] = {
-	STEP(SAVE_CPU, "registers"), STEP(LOAD_CPU_ID, "id"), STEP(LOAD_CPU_SREGS, "sregs"),
+	STEP(SAVE_CPU, "state"), STEP(LOAD_CPU_ID, "id"), STEP(LOAD_CPU_SREGS, "sregs"),
 	STEP(LOAD_CPU_REGS, "registers"),
 };
 
 static const struct vferry_step_desc lapic_steps[] = {
-	STEP(SAVE_LAPIC, "registers"), STEP(LOAD_LAPIC, "registers"),
-	STEP(LOAD_TSC_DEADLINE, "tsc-deadline"),
+	STEP(SAVE_LAPIC, "state"), STEP(LOAD_LAPIC, "state"), STEP(LOAD_TSC_DEADLINE, "deadline"),
 };
 
+/* Also of the PIC. */
 static const struct vferry_step_desc ioapic_steps[] = {
-	STEP(SAVE_IOAPIC, "registers"), STEP(LOAD_IRQCHIP_CREATE, "created"),
-	STEP(LOAD_IOAPIC, "registers"),
+	STEP(SAVE_IOAPIC, "state"), STEP(LOAD_IOAPIC, "state"),
+};
+
+static const struct vferry_step_desc pit_steps[] = {
+	STEP(SAVE_IOAPIC, "state"), STEP(LOAD_PIT, "state"),
 };
 
 static const struct vferry_step_desc x86_clock_steps[] = {
-	STEP(SAVE_CLOCK, "clock"), STEP(LOAD_CLOCK, "clock"), STEP(UNDO_CLOCK, "undo"),
+	STEP(SAVE_CLOCK, "time"), STEP(LOAD_CLOCK, "time"), STEP(UNDO_CLOCK, "time"),
 };
 
 #define PART(name_, device_, steps_, ...) \
@@ -96,7 +99,8 @@ static const struct vferry_component arm64_parts[] = {
 static const struct vferry_component x86_parts[] = {
 	PART("cpu/0", NULL, x86_cpu_steps), PART("cpu/1", NULL, x86_cpu_steps),
 	PART("lapic/0", NULL, lapic_steps), PART("lapic/1", NULL, lapic_steps),
-	PART("ioapic", NULL, ioapic_steps), PART("clock", NULL, x86_clock_steps), DEVICE_PARTS,
+	PART("pic", NULL, ioapic_steps), PART("ioapic", NULL, ioapic_steps),
+	PART("pit", NULL, pit_steps), PART("clock", NULL, x86_clock_steps), DEVICE_PARTS,
 };
 
 static const struct {
