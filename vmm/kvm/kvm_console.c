@@ -11,8 +11,8 @@
  *   u8 x 7  IER, FCR, LCR, MCR, SCR, DLL, DLM
  *   u8      1: "transmitter empty" was not told yet
  *   u32     commands that are not answered yet
- *   bytes   what the guest has not read, at most SERIAL_QUEUE
- *   bytes   the line that it has begun, at most LINE_BYTES - 1
+ *   u32     bytes that the guest has not read, at most 1024, and these
+ *   u32     bytes of the line that it has begun, at most 511, and these
  *
  * Threads: vCPUs read and write registers, others give commands; one lock for all of it. It is held
  * while the interrupt line is set, and not while somebody is told.
