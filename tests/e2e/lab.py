@@ -34,6 +34,9 @@ WAIT = 30 * SLOW
 # The guest's patience: sanitizers and loaded machines are slow, which is not what is tested.
 PATIENCE = f"notice-ms={4000 * SLOW} lost-ms={15000 * SLOW}"
 
+# What runs the machines of tests that do not care: all of them can be run on the other one, too.
+ACCEL = os.environ.get("VFERRY_ACCEL", "soft")
+
 DONE, USAGE, REFUSED, FAILED, CANCELLED, UNKNOWN, FAILED_AFTER = range(7)
 
 
@@ -186,8 +189,9 @@ class Machine(Process):
     """`vferry run`."""
 
     def __init__(self, lab, name, devices, *args, memory="64M", guest="rate=20 working-set=8M",
-                 incoming=None, accel="soft"):
+                 incoming=None, accel=ACCEL):
         self.control = lab.path / f"{name}.qmp"
+        self.accel = accel
         self.devices = devices
         command = ["run", "--accel", accel, "--memory", memory, "--control", self.control,
                    "--guest-args", f"{guest} {PATIENCE}"]
@@ -249,7 +253,12 @@ class Machine(Process):
         return verdict
 
     def check_forwarded(self):
-        """Every vector is injected directly: the original failure would leave it in software."""
+        """Every vector is injected directly: the original failure would leave it in software.
+
+        KVM on x86-64 does not tell.
+        """
+        if self.accel == "kvm":
+            return
         for device in self.migration()["x-vferry-devices"]:
             assert device["vectors-connected"] > 0, device
             assert device["vectors-forwarded"] == device["vectors-connected"], device

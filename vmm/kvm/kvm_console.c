@@ -124,11 +124,14 @@ static int await_locked(struct kvm_console *c, uint64_t number)
 			       .tv_nsec = (long) (until % SECOND_NS) };
 	uint64_t life = c->lives;
 
-	while (c->lives == life && c->last - c->unanswered < number) {
+	/* An answer counts even if the last thing that the guest did after it was to power off. */
+	while (c->last - c->unanswered < number) {
+		if (c->lives != life)
+			return -EAGAIN;
 		if (pthread_cond_timedwait(&c->changed, &c->lock, &ts) == ETIMEDOUT)
 			return c->last - c->unanswered < number ? -ETIMEDOUT : 0;
 	}
-	return c->lives == life ? 0 : -EAGAIN;
+	return 0;
 }
 
 static int ask_locked(struct kvm_console *c, const char *text)
