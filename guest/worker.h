@@ -97,7 +97,7 @@ enum worker_fault {
 	WORKER_FAULT_INTERRUPT = 7,	/* intid */
 	WORKER_FAULT_CLOCK = 8,		/* ns */
 	WORKER_FAULT_BUS = 9,		/* device */
-	WORKER_FAULT_SETUP = 10,	/* phase, detail */
+	WORKER_FAULT_SETUP = 10,	/* phase, detail (IRQCHIP: slot whose pin can't be shared) */
 	WORKER_FAULT_TIMER = 11,	/* ns late */
 	WORKER_FAULT_REGISTER = 12,	/* number, what it should hold, what it held */
 	WORKER_FAULT_EXCEPTION = 13,	/* vector, instruction, address or error code */

@@ -40,7 +40,10 @@ static void describe_fault(const struct worker *w, char *to, size_t size)
 		(void) snprintf(to, size, "device %llu did not answer an access", a);
 		break;
 	case WORKER_FAULT_SETUP:
-		(void) snprintf(to, size, "set-up failed in phase %llu (%llu)", a, b);
+		if (a == WORKER_PHASE_IRQCHIP)
+			(void) snprintf(to, size, "the pin of slot %llu is shared with a device of another vCPU", b);
+		else
+			(void) snprintf(to, size, "set-up failed in phase %llu (%llu)", a, b);
 		break;
 	case WORKER_FAULT_TIMER:
 		(void) snprintf(to, size, "the timer interrupt is %llu ns late", a);

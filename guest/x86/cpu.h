@@ -45,7 +45,7 @@ struct cpu {
 
 	/* irqchip.c */
 	uint32_t taken[256];
-	uint32_t excused;	/* pins that may come once without a cause */
+	uint32_t excused[16];	/* how often a pin may come without a cause */
 	struct guest_vcpu guest;
 	struct worker *worker;	/* words */
 	struct worker_watch *watch;

@@ -7,8 +7,9 @@
  * likes comes, and messages do.
  *
  * A level must not be ended before its cause is dealt with, or it comes once more. Some hypervisors
- * end it themselves when they deliver it (there is nothing in service then). So behind each such
- * interrupt with a cause, one without is no fault: not otherwise.
+ * end it themselves when they deliver it (there is nothing in service then), and each device that
+ * has the pin is asked whether it still has a cause. So behind each such interrupt with a cause, as
+ * many without are no fault as devices have the pin: not otherwise.
  */
 #include "cpu.h"
 
@@ -139,20 +140,32 @@ static uint32_t number_of(const struct cpu *cpu, uint32_t vector)
 	return WORKER_MSI_FIRST + device * WORKER_SLOTS + message % MESSAGES;
 }
 
+static uint32_t devices_of(const struct cpu *cpu, uint32_t pin)
+{
+	uint32_t count = 0;
+
+	for (unsigned i = 0; i < WORKER_DEVICES; i++) {
+		const struct worker_device *device = &cpu->worker->device[i];
+
+		count += device->phase != WORKER_DEVICE_NONE &&
+			 device->pci_slot % platform.intx_pins == pin;
+	}
+	return count;
+}
+
 static void take_pin(struct cpu *cpu, uint32_t vector)
 {
-	const uint32_t bit = 1u << (vector - VECTOR_LEVEL);
+	const uint32_t pin = vector - VECTOR_LEVEL;
 	const uint64_t spurious = cpu->worker->spurious;
 
 	guest_worker.interrupt(&cpu->guest, (uint64_t *) cpu->worker, number_of(cpu, vector));
 	if (cpu->worker->spurious == spurious) {
-		if (!(lapic_read(LAPIC_IN_SERVICE) & bit))
-			cpu->excused |= bit;
-		return;
-	}
-	if (cpu->excused & bit)
+		if (!(lapic_read(LAPIC_IN_SERVICE) & 1u << pin))
+			cpu->excused[pin] = devices_of(cpu, pin);
+	} else if (cpu->excused[pin] > 0) {
+		cpu->excused[pin]--;
 		cpu->worker->spurious = spurious;
-	cpu->excused &= ~bit;
+	}
 }
 
 static void take_level(struct cpu *cpu, uint32_t vector)

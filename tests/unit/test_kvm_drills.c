@@ -437,6 +437,28 @@ static void test_counter_that_goes_back(void **state)
 	rig_down(&rig);
 }
 
+/* The guest's own kernel goes astray: that ends the machine, and is not forgotten. */
+static void test_exception(void **state)
+{
+	struct kvm_regs regs;
+	struct rig rig;
+
+	(void) state;
+	up(&rig, 0, "working-set=1M");
+	stop(&rig);
+	call(&rig, KVM_GET_REGS, &regs);
+	regs.rip = 0x7000000000;	/* mapped nowhere */
+	call(&rig, KVM_SET_REGS, &regs);
+	start(&rig);
+	for (unsigned i = 0; i < TRIES && !machine_is_powered_off(rig.m); i++)
+		sleep_ms(20);
+	assert_true(machine_is_powered_off(rig.m));
+	look(&rig);
+	assert_false(machine_verdict_clean(&rig.v, 0));
+	assert_string_equal(rig.v.first_fault, "exception 14 at 0x7000000000 (0x7000000000)");
+	rig_down(&rig);
+}
+
 /* And a pause, however long, is none of these. */
 static void test_pause_is_no_fault(void **state)
 {
@@ -485,6 +507,7 @@ int main(void)
 		cmocka_unit_test(test_lost_debug_register),
 		cmocka_unit_test(test_lost_timer),
 		cmocka_unit_test(test_counter_that_goes_back),
+		cmocka_unit_test(test_exception),
 		cmocka_unit_test(test_pause_is_no_fault),
 	};
 	struct vferry_error err = VFERRY_ERROR_INIT;
