@@ -36,6 +36,8 @@ PATIENCE = f"notice-ms={4000 * SLOW} lost-ms={15000 * SLOW}"
 
 # What runs the machines of tests that do not care: all of them can be run on the other one, too.
 ACCEL = os.environ.get("VFERRY_ACCEL", "soft")
+# A step of its interrupt controller, which is loaded in the pause.
+IRQCHIP_STEP = "its/0:tables" if ACCEL == "soft" else "ioapic:state"
 
 DONE, USAGE, REFUSED, FAILED, CANCELLED, UNKNOWN, FAILED_AFTER = range(7)
 

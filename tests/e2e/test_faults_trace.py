@@ -6,7 +6,7 @@ import pytest
 
 import lab as e2e
 from faults import PATIENT, check_goes_on, finish, wait_told
-from lab import DONE, FAILED, UNKNOWN, Frame, run
+from lab import DONE, FAILED, IRQCHIP_STEP, UNKNOWN, Frame, run
 
 KILLED = -9
 
@@ -43,7 +43,7 @@ def test_source_dies_on_its_own_side_of(lab, monkeypatch, point):
 
 @pytest.mark.threads
 @pytest.mark.parametrize("point", ["recv-machine", "device-resuming", "recv-section:1", "recv-round-end",
-                                   "recv-switchover", "step-begin@its/0:tables", "send-prepared"])
+                                   "recv-switchover", f"step-begin@{IRQCHIP_STEP}", "send-prepared"])
 def test_destination_dies_on_its_own_side_of(lab, monkeypatch, point):
     source = lab.machine("source", lab.devices(1))
     source.wait_work()
@@ -100,7 +100,7 @@ def test_killed_while_saving_and_while_loading(lab, monkeypatch):
     assert run("save", whole, "--control", second.control).returncode == DONE
     # It may be gone before it is ready, before it greets, or only then.
     with contextlib.suppress(AssertionError, ConnectionError):
-        machine_with(lab, monkeypatch, "step-begin@its/0:tables=kill", "loading", lab.devices(1),
+        machine_with(lab, monkeypatch, f"step-begin@{IRQCHIP_STEP}=kill", "loading", lab.devices(1),
                      incoming=f"file:{whole}")
     assert lab.processes[-1].name == "loading" and lab.processes[-1].wait() == KILLED
     again = lab.machine("again", lab.devices(1), incoming=f"file:{whole}")

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from lab import CANCELLED, WAIT, wait_for
+from lab import ACCEL, CANCELLED, WAIT, wait_for
 
 # Slow enough that pre-copy is still under way when the guest acts, and until it is told to go on.
 SLOWLY = ("--bandwidth", "6MB/s", "--max-downtime", "20", "--policy", "continue")
@@ -107,6 +107,7 @@ def test_power_off_ends_with_0(lab):
                for e in source.qmp.drain_events())
 
 
+@pytest.mark.skipif(ACCEL != "soft", reason="a GIC is the soft machine's")
 @pytest.mark.parametrize("gic", ["off", "v3", "v4.0", "v4.1"])
 def test_interrupt_controllers(lab, gic):
     source, destination = lab.pair(1, "--gic", gic,

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from lab import DONE, FAILED, UNKNOWN, USAGE, WAIT, run, wait_for
+from lab import DONE, FAILED, IRQCHIP_STEP, UNKNOWN, USAGE, WAIT, run, wait_for
 
 
 def is_stopped(process):
@@ -48,7 +48,7 @@ def test_killed_at_a_point(lab, monkeypatch):
 
 
 def test_made_to_fail(lab, monkeypatch):
-    source, destination = pair(lab, monkeypatch, "step-begin@its/0:tables=fail:EIO")
+    source, destination = pair(lab, monkeypatch, f"step-begin@{IRQCHIP_STEP}=fail:EIO")
     result = lab.migrate(source, destination.uri, expect=FAILED)
     path = source.migration()["x-vferry-trace"]
     assert path == f"{source.control}.trace" and path in result.stdout + result.stderr
@@ -57,7 +57,7 @@ def test_made_to_fail(lab, monkeypatch):
     assert trace["session"]["state"] == "failed"
     assert trace["session"]["error"]["errno"] == "EIO"
     failed = [e for e in trace["events"] if "made-to-fail" in e]
-    assert [e["object"] for e in failed] == ["its/0:tables"]
+    assert [e["object"] for e in failed] == [IRQCHIP_STEP]
     assert trace["events"][-1]["point"] == "outcome"
     source.wait_work(source.verdict()["verified-jobs"] + 10)
     source.judge()
