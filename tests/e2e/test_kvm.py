@@ -261,7 +261,7 @@ def move_while(lab, source, destination, act):
     source.wait_migration("active")
     act()
     assert source.migration()["status"] == "active"
-    source.qmp("migrate-set-parameters", {"max-bandwidth": 0, "downtime-limit": 500})
+    source.qmp("migrate-set-parameters", {"max-bandwidth": 0, "downtime-limit": 3000})
     code, text = finish(process)
     assert code == DONE, text
     return check_moved(source, destination)
@@ -303,7 +303,7 @@ def test_triple_fault_in_pre_copy(lab):
     source.wait_migration("active")
     restart(source, "triple-fault")
     source.wait_work()
-    source.qmp("migrate-set-parameters", {"max-bandwidth": 0, "downtime-limit": 500})
+    source.qmp("migrate-set-parameters", {"max-bandwidth": 0, "downtime-limit": 3000})
     code, text = finish(process)
     assert code == DONE, text
     destination.wait_status("running")
