@@ -110,8 +110,10 @@ static int load_board(void *user, struct vferry_step *step, struct vferry_error 
 
 	if (!vferry_reader_done(r) || value != (id == 1 ? BOARD_A : BOARD_B))
 		return vferry_error_set(err, -EBADMSG, "bad-board", "board", "unknown board");
+	/* A source that does not speak of it is no good source, and need not be loaded. */
 	if (id == 2 && !m->board[0])
-		abort();	/* the dependency was not kept */
+		return vferry_error_set(err, -EPROTO, "bad-board", "board",
+					"the late section came first: its dependency was not kept");
 	m->board[id - 1] = value;
 	return 0;
 }

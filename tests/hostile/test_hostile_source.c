@@ -31,7 +31,9 @@ struct outcome {
 	bool ended, running, whole, prepared;
 };
 
-static struct outcome run(const char *what, struct hostile_stream *s, size_t cut_at)
+/* @stall_ns: what it waits for a source that says nothing, and is there. */
+static struct outcome run_patiently(const char *what, struct hostile_stream *s, size_t cut_at,
+				    uint64_t stall_ns)
 {
 	struct vferry_parameters p = VFERRY_PARAMETERS_INIT;
 	struct hostile_play play = {
@@ -41,7 +43,7 @@ static struct outcome run(const char *what, struct hostile_stream *s, size_t cut
 	struct small_machine m;
 	struct outcome o;
 
-	p.stall_timeout_ns = SMALL_SECOND_NS;
+	p.stall_timeout_ns = stall_ns;
 	memory_use_reset();
 	small_machine_init(&m, false);
 	o.ended = !hostile_session(&m, &play, &p, LIMIT_NS, &o.status);
@@ -59,6 +61,11 @@ static struct outcome run(const char *what, struct hostile_stream *s, size_t cut
 	check_memory(what);
 	small_machine_done(&m);
 	return o;
+}
+
+static struct outcome run(const char *what, struct hostile_stream *s, size_t cut_at)
+{
+	return run_patiently(what, s, cut_at, SMALL_SECOND_NS);
 }
 
 static void expect_place(const char *what, const struct outcome *o, unsigned frame)
@@ -201,7 +208,7 @@ static void cut_sessions(void **state)
 			char what[64];
 
 			(void) snprintf(what, sizeof(what), "cut at byte %zu", cut);
-			o = run(what, &good, cut);
+			o = run_patiently(what, &good, cut, 10 * SMALL_SECOND_NS);
 			assert_int_equal(o.running, all);
 			if (!all && !o.prepared && cuts[c] < size)
 				expect_place(what, &o, i);
