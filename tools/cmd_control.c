@@ -76,13 +76,19 @@ static const struct tool_usage status_usage = {
 	.summary = "Shows a machine, its devices and its migration.", .options = status_options,
 };
 
+/* Where nobody can tell whether vectors are forwarded, that is said, and no number. */
 static void print_device(struct json_object *d)
 {
-	printf("device %s  %s, interrupts %s, %llu vectors, %llu connected, %llu forwarded%s\n",
+	bool known = !qmp_uint(d, "vectors-forward-unknown", 0);
+	char forwarded[24] = "forwarding unknown";
+
+	if (known)
+		(void) snprintf(forwarded, sizeof(forwarded), "%llu forwarded",
+				(unsigned long long) qmp_uint(d, "vectors-forwarded", 0));
+	printf("device %s  %s, interrupts %s, %llu vectors, %llu connected, %s%s\n",
 	       qmp_string(d, "address", ""), qmp_string(d, "uri", ""),
 	       qmp_string(d, "interrupts", ""), (unsigned long long) qmp_uint(d, "vectors", 0),
-	       (unsigned long long) qmp_uint(d, "vectors-connected", 0),
-	       (unsigned long long) qmp_uint(d, "vectors-forwarded", 0),
+	       (unsigned long long) qmp_uint(d, "vectors-connected", 0), forwarded,
 	       qmp_bool(d, "lost") ? ", its state was lost" : "");
 	if (qmp_string(d, "not-forwarded", NULL))
 		printf("  not forwarded: %s\n", qmp_string(d, "not-forwarded", NULL));

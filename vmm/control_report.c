@@ -118,6 +118,7 @@ static struct json_object *devices_json(struct machine *machine)
 		add_int(entry, "vectors-connected", info.vectors_connected);
 		add_int(entry, "vectors-forwarded", info.vectors_forwarded);
 		add_int(entry, "vectors-forward-unknown", info.vectors_forward_unknown);
+		add_int(entry, "vectors-forward-unknown", info.vectors_forward_unknown);
 		if (info.not_forwarded_reason[0])
 			add_string(entry, "not-forwarded", info.not_forwarded_reason);
 		json_object_object_add(entry, "bars", bars_json(&info));
