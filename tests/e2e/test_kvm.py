@@ -108,9 +108,51 @@ def test_refused_command_lines(args):
     assert result.returncode == USAGE and len(result.stderr.splitlines()) == 1
 
 
-def test_split_irqchip_is_refused():
-    result = run("run", "--accel", "kvm", "--irqchip", "split")
-    assert result.returncode == FAILED and "split" in result.stderr
+# ---- with the IOAPIC in this process ----
+
+@pytest.mark.threads
+@pytest.mark.parametrize("irq", ["msix", "intx"])
+def test_split_irqchip_moves(lab, irq):
+    guest = f"{GUEST} irq={irq}"
+    args = ("--cpus", 2, "--irqchip", "split")
+    source, destination = pair(lab, 2, *args, guest=guest)
+    assert source.qmp("x-vferry-query-machine")["machine"]["irqchip"] == "split"
+    lab.migrate(source, destination.uri, "--verify", "--max-downtime", "3000")
+    check_moved(source, destination)
+    destination.wait_work(source.verdict()["verified-jobs"] + 10)
+    destination.guest("rate 100")       # the serial port's interrupt arrives, too
+    third = lab.machine("third", lab.devices(2), *args, accel="kvm", guest=guest,
+                        incoming="tcp:127.0.0.1:0")
+    lab.migrate(destination, third.uri, "--max-downtime", "3000")
+    check_moved(destination, third, 2)
+
+
+def test_split_irqchip_after_a_reset(lab):
+    machine = lab.machine("vm", lab.devices(1), "--irqchip", "split", accel="kvm",
+                          guest=f"{GUEST} irq=intx")
+    machine.wait_work()
+    restart(machine, "reboot")
+    machine.wait_work()
+    machine.judge(0)
+
+
+def test_split_irqchip_is_undone(lab):
+    source, destination = pair(lab, 1, "--irqchip", "split", guest=f"{GUEST} irq=intx")
+    process = lab.start_migrate(source, destination.uri, *SLOWLY)
+    source.wait_migration("active")
+    assert run("cancel", "--control", source.control).returncode == DONE
+    code, text = finish(process)
+    assert code == CANCELLED, text
+    source.wait_work(source.verdict()["verified-jobs"] + 10)
+    source.judge()
+
+
+def test_irqchips_of_two_kinds_are_refused(lab):
+    source = lab.machine("source", [], "--irqchip", "split", accel="kvm")
+    destination = lab.machine("destination", [], accel="kvm", incoming="tcp:127.0.0.1:0")
+    source.wait_work()
+    result = lab.migrate(source, destination.uri, expect=REFUSED)
+    assert "the interrupt controller is split on the source and in the kernel here" in result.stderr
 
 
 # ---- it moves ----

@@ -292,7 +292,8 @@ static int make_x86(struct kvm_machine *m, enum machine_guest_time time, struct 
 	int vcpu[MACHINE_CPUS_MAX];
 	struct vferry_kvm_x86_config config = {
 		.size = sizeof(config), .kvm = m->kvm, .vm = m->vm, .vcpu = vcpu,
-		.cpu_count = m->cpus, .irqchip = VFERRY_KVM_IRQCHIP_KERNEL, .pit = true,
+		.cpu_count = m->cpus, .pit = !m->split,
+		.irqchip = m->split ? VFERRY_KVM_IRQCHIP_SPLIT : VFERRY_KVM_IRQCHIP_KERNEL,
 		.time = time == MACHINE_GUEST_TIME_PAUSED ? VFERRY_KVM_TIME_PAUSED
 							  : VFERRY_KVM_TIME_RUNNING,
 	};
@@ -332,7 +333,7 @@ static int make(struct kvm_machine *m, const struct machine_options *options,
 	if (r == 0)
 		r = make_memory(m, options->dirty, err);
 	if (r == 0)
-		r = kvm_irq_new(m->vm, &m->irq);
+		r = kvm_irq_new(m, &m->irq);
 	if (r == 0)
 		r = kvm_console_new(m, &m->console);
 	if (r == 0)
@@ -359,6 +360,7 @@ int kvm_machine_new(struct machine *machine, const struct machine_options *optio
 		return -ENOMEM;
 	m->machine = machine;
 	m->cpus = options->cpus;
+	m->split = options->irqchip == MACHINE_IRQCHIP_SPLIT;
 	m->kvm = m->vm = -1;
 	m->ram = machine->ram;
 	m->pci = machine->pci;

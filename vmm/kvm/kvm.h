@@ -12,6 +12,7 @@
  *   kvm_vcpu.c      vCPU threads: run, park, throttle
  *   kvm_exit.c      exits: MMIO, power, failures
  *   kvm_irq.c       from devices' eventfds to KVM's interrupt controllers (struct vferry_irq_sink)
+ *   kvm_pins.c      the same for pins, with a split irqchip
  *   kvm_slots.c     memory of BARs as memory slots
  *   kvm_console.c   the serial port: lines for people, commands for the guest
  *   kvm_guest.c     the guest program: put into memory, asked what it saw
@@ -85,6 +86,7 @@ enum kvm_wish { KVM_WISH_POWER_OFF = 1u << 0, KVM_WISH_RESET = 1u << 1 };
 struct kvm_machine {
 	struct machine *machine;	/* what this runs */
 	unsigned cpus;
+	bool split;			/* LAPICs are KVM's, the IOAPIC is ours */
 	int kvm, vm;			/* owned */
 	size_t run_bytes;
 	struct vferry_ram *ram;		/* borrowed */
@@ -162,11 +164,14 @@ void kvm_mmio_write(struct kvm_vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t
 
 /* ---- interrupts from devices (kvm_irq.c) ---- */
 
-int kvm_irq_new(int vm, struct kvm_irq **ret_irq);
+int kvm_irq_new(struct kvm_machine *m, struct kvm_irq **ret_irq);
 struct kvm_irq *kvm_irq_free(struct kvm_irq *irq);
 /* For vferry_irq_plan_new(). */
 void kvm_irq_get_sink(struct kvm_irq *irq, struct vferry_irq_sink *ret_sink);
 int kvm_irq_flush(struct kvm_irq *irq, struct vferry_error *err);
+/* Split irqchip: the message of a pin changed; the interrupt of a pin is over. */
+int kvm_irq_refresh(struct kvm_irq *irq);
+void kvm_irq_pin_ended(struct kvm_irq *irq, unsigned pin);
 
 /* ---- memory of BARs (kvm_slots.c) ---- */
 
@@ -236,6 +241,14 @@ int kvm_arch_complete(struct kvm_machine *m, struct vferry_error *err);
 int kvm_arch_power_on(struct kvm_machine *m, struct vferry_error *err);
 /* An exit that is of this architecture only. false: not known here either. */
 bool kvm_arch_exit(struct kvm_vcpu *vcpu);
+/* An access to the interrupt controller's own registers. false: nothing of it is there. */
+bool kvm_arch_mmio(struct kvm_machine *m, uint64_t gpa, unsigned size, bool write, uint64_t *value);
+/* Split irqchip: what a pin sends (false: nothing), and its level. */
+bool kvm_arch_pin_message(struct kvm_machine *m, unsigned pin, uint64_t *ret_address,
+			  uint32_t *ret_data);
+void kvm_arch_set_pin(struct kvm_machine *m, unsigned pin, bool level);
+/* Components of this architecture's; NULL: no more. */
+const struct vferry_component *kvm_arch_component(struct kvm_machine *m, size_t index);
 /* The serial port's interrupt. */
 void kvm_arch_serial_irq(struct kvm_machine *m, bool level);
 /* What a guest program is told of this architecture: timers, serial port. */

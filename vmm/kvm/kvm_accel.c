@@ -58,9 +58,6 @@ static int check_options(const struct machine_options *options, struct vferry_er
 	if (options->gic != MACHINE_GIC_DEFAULT)
 		return vferry_error_set(err, -EINVAL, "soft-only", "machine",
 					"--gic is the soft machine's: with --accel soft");
-	if (options->irqchip == MACHINE_IRQCHIP_SPLIT)
-		return vferry_error_set(err, -ENOTSUP, "no-split-irqchip", "machine",
-					"--irqchip split is not there yet: this machine has kernel only");
 	return kvm_guest_check(options, err);
 }
 
@@ -86,7 +83,10 @@ static void destroy(struct machine *machine)
 
 static void describe(const struct machine *machine, char *to, size_t size)
 {
-	(void) snprintf(to, size, "kvm-x86-64-v1 cpus=%u irqchip=kernel", machine->cpus);
+	const struct kvm_machine *m = machine->accel_data;
+
+	(void) snprintf(to, size, "kvm-x86-64-v1 cpus=%u irqchip=%s", machine->cpus,
+			m && m->split ? "split" : "kernel");
 }
 
 static void get_sink(struct machine *machine, struct vferry_irq_sink *ret_sink)
@@ -157,7 +157,7 @@ static void get_info(struct machine *machine, struct machine_info *ret_info)
 
 	ret_info->guest = kvm_guest_name(0, NULL);
 	ret_info->gic = MACHINE_GIC_OFF;
-	ret_info->irqchip = "kernel";
+	ret_info->irqchip = m->split ? "split" : "kernel";
 	ret_info->dirty = vferry_kvm_memory_dirty(m->memory) == VFERRY_KVM_DIRTY_RING ? "kvm-ring"
 										    : "kvm-log";
 	ret_info->powered_off = wishes & KVM_WISH_POWER_OFF;

@@ -60,9 +60,11 @@ static void handle_mmio(struct kvm_vcpu *vcpu)
 
 		if (run->mmio.is_write) {
 			memcpy(&value, run->mmio.data + at, part);
-			kvm_mmio_write(vcpu, run->mmio.phys_addr + at, part, value);
+			if (!kvm_arch_mmio(vcpu->machine, run->mmio.phys_addr + at, part, true, &value))
+				kvm_mmio_write(vcpu, run->mmio.phys_addr + at, part, value);
 		} else {
-			value = kvm_mmio_read(vcpu, run->mmio.phys_addr + at, part);
+			if (!kvm_arch_mmio(vcpu->machine, run->mmio.phys_addr + at, part, false, &value))
+				value = kvm_mmio_read(vcpu, run->mmio.phys_addr + at, part);
 			memcpy(run->mmio.data + at, &value, part);
 		}
 		at += part;

@@ -5,7 +5,8 @@
  * Routes. GSIs 0 to 23 are the pins of the PICs and the IOAPIC, as KVM wires them by itself; the
  * plan's GSIs follow, one for each message. KVM takes the table as a whole, so both go in together.
  * A pin of the plan has no route of its own: KVM reports an end of interrupt to one GSI of a pin
- * only, so it is connected by the pin's GSI.
+ * only, so it is connected by the pin's GSI. With a split irqchip the IOAPIC is ours, the first GSIs
+ * have the messages of its pins, and devices' pins are kvm_pins.c's.
  *
  * Flush. A device's write to an eventfd runs KVM's irqfd code before it returns, and a message to
  * one processor, or to a set of them, is delivered there and then (arch/x86/kvm/irq.c,
@@ -26,6 +27,7 @@
 #include <unistd.h>
 
 #include "kvm.h"
+#include "kvm_pins.h"
 
 #define PINS		24u	/* of the IOAPIC: GSIs 0..23 */
 #define PIC_PINS	16u
@@ -46,6 +48,8 @@ struct connection {
 
 struct kvm_irq {
 	int vm;			/* borrowed */
+	struct kvm_machine *machine;
+	struct kvm_pins *pins;	/* NULL: pins are KVM's */
 	pthread_mutex_t lock;	/* protects all that follows */
 	struct vferry_irq_route *routes;	/* the plan's, as set last */
 	size_t route_count;
@@ -71,19 +75,38 @@ static void add_message(struct kvm_irq_routing *table, const struct vferry_irq_r
 	};
 }
 
-static struct kvm_irq_routing *make_table(const struct vferry_irq_route *routes, size_t count)
+static void add_pins(struct kvm_irq_routing *table)
 {
-	struct kvm_irq_routing *table = calloc(1, sizeof(*table) + (DEFAULT_ROUTES + count) *
-					       sizeof(table->entries[0]));
-
-	if (!table)
-		return NULL;
 	for (uint32_t pin = 0; pin < PINS; pin++) {
 		if (pin < PIC_PINS)
 			add_pin(table, pin, pin < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
 				pin % 8);
 		add_pin(table, pin, KVM_IRQCHIP_IOAPIC, pin);
 	}
+}
+
+static void add_pin_messages(struct kvm_irq_routing *table, struct kvm_machine *m)
+{
+	for (uint32_t pin = 0; pin < PINS; pin++) {
+		struct vferry_irq_route route = { .gsi = pin };
+
+		if (kvm_arch_pin_message(m, pin, &route.address, &route.data))
+			add_message(table, &route);
+	}
+}
+
+static struct kvm_irq_routing *make_table(const struct kvm_irq *irq,
+					  const struct vferry_irq_route *routes, size_t count)
+{
+	struct kvm_irq_routing *table = calloc(1, sizeof(*table) + (DEFAULT_ROUTES + count) *
+					       sizeof(table->entries[0]));
+
+	if (!table)
+		return NULL;
+	if (irq->pins)
+		add_pin_messages(table, irq->machine);
+	else
+		add_pins(table);
 	for (size_t i = 0; i < count; i++)
 		if (routes[i].kind == VFERRY_IRQ_MSI)
 			add_message(table, &routes[i]);
@@ -103,10 +126,10 @@ static int set_routes(void *user, const struct vferry_irq_route *routes, size_t 
 					"%zu interrupt routes, at most %u fit", count,
 					GSIS - DEFAULT_ROUTES);
 	kept = calloc(count + 1, sizeof(*kept));
-	table = make_table(routes, count);
+	pthread_mutex_lock(&irq->lock);
+	table = make_table(irq, routes, count);
 	if (kept && table) {
 		memcpy(kept, routes, count * sizeof(*kept));
-		pthread_mutex_lock(&irq->lock);
 		r = ioctl(irq->vm, KVM_SET_GSI_ROUTING, table) < 0 ? -errno : 0;
 		if (r == 0) {
 			struct vferry_irq_route *old = irq->routes;
@@ -115,14 +138,34 @@ static int set_routes(void *user, const struct vferry_irq_route *routes, size_t 
 			irq->route_count = count;
 			kept = old;
 		}
-		pthread_mutex_unlock(&irq->lock);
 	}
+	pthread_mutex_unlock(&irq->lock);
 	free(kept);
 	free(table);
 	if (r < 0)
 		(void) vferry_error_set(err, r, "irq-routes", "irq", "KVM refused %zu interrupt routes (%s)",
 					count, vferry_errno_name(r));
 	return r;
+}
+
+int kvm_irq_refresh(struct kvm_irq *irq)
+{
+	struct kvm_irq_routing *table;
+	int r = -ENOMEM;
+
+	pthread_mutex_lock(&irq->lock);
+	table = make_table(irq, irq->routes, irq->route_count);
+	if (table)
+		r = ioctl(irq->vm, KVM_SET_GSI_ROUTING, table) < 0 ? -errno : 0;
+	pthread_mutex_unlock(&irq->lock);
+	free(table);
+	return r;
+}
+
+void kvm_irq_pin_ended(struct kvm_irq *irq, unsigned pin)
+{
+	if (irq->pins)
+		kvm_pins_ended(irq->pins, pin);
 }
 
 static const struct vferry_irq_route *find_route(const struct kvm_irq *irq, uint32_t gsi)
@@ -165,6 +208,12 @@ static int irqfd(struct kvm_irq *irq, struct connection *c, bool assign)
 		.flags = assign ? 0 : KVM_IRQFD_FLAG_DEASSIGN,
 	};
 
+	if (c->pin && irq->pins) {
+		if (assign)
+			return kvm_pins_connect(irq->pins, c->gsi, c->eventfd, c->resample);
+		kvm_pins_disconnect(irq->pins, c->eventfd);
+		return 0;
+	}
 	if (assign && c->pin && c->resample >= 0) {
 		request.flags |= KVM_IRQFD_FLAG_RESAMPLE;
 		request.resamplefd = (uint32_t) c->resample;
@@ -280,6 +329,8 @@ int kvm_irq_flush(struct kvm_irq *irq, struct vferry_error *err)
 {
 	int r = 0;
 
+	if (irq->pins)
+		kvm_pins_flush(irq->pins);
 	pthread_mutex_lock(&irq->lock);
 	for (struct connection *c = irq->connections; c && r == 0; c = c->next)
 		if (c->queued)
@@ -315,14 +366,21 @@ void kvm_irq_get_sink(struct kvm_irq *irq, struct vferry_irq_sink *ret_sink)
 
 /* ---- life ---- */
 
-int kvm_irq_new(int vm, struct kvm_irq **ret_irq)
+int kvm_irq_new(struct kvm_machine *m, struct kvm_irq **ret_irq)
 {
 	struct kvm_irq *irq = calloc(1, sizeof(*irq));
+	int r;
 
 	if (!irq)
 		return -ENOMEM;
-	irq->vm = vm;
+	irq->vm = m->vm;
+	irq->machine = m;
 	(void) pthread_mutex_init(&irq->lock, NULL);
+	r = m->split ? kvm_pins_new(m, &irq->pins) : 0;
+	if (r < 0) {
+		(void) kvm_irq_free(irq);
+		return r;
+	}
 	*ret_irq = irq;
 	return 0;
 }
@@ -331,6 +389,7 @@ struct kvm_irq *kvm_irq_free(struct kvm_irq *irq)
 {
 	if (!irq)
 		return NULL;
+	irq->pins = kvm_pins_free(irq->pins);
 	while (irq->connections) {
 		struct connection *c = irq->connections;
 

@@ -83,6 +83,8 @@ int kvm_arch_new(struct kvm_machine *m, struct vferry_error *err)
 		return failed(err, "KVM_SET_IDENTITY_MAP_ADDR");
 	if (ioctl(m->vm, KVM_SET_TSS_ADDR, X86_TSS) < 0)
 		return failed(err, "KVM_SET_TSS_ADDR");
+	if (m->split)
+		return x86_split_new(m, err);
 	if (ioctl(m->vm, KVM_CREATE_IRQCHIP, 0) < 0)
 		return failed(err, "KVM_CREATE_IRQCHIP");
 	if (ioctl(m->vm, KVM_CREATE_PIT2, &pit) < 0)
@@ -95,6 +97,7 @@ void kvm_arch_free(struct kvm_machine *m)
 	if (!m->arch)
 		return;
 	m->arch->power_on = x86_power_on_free(m->arch->power_on);
+	x86_split_free(m->arch);
 	(void) pthread_mutex_destroy(&m->arch->config_lock);
 	free(m->arch);
 	m->arch = NULL;
@@ -113,6 +116,8 @@ int kvm_arch_complete(struct kvm_machine *m, struct vferry_error *err)
 int kvm_arch_power_on(struct kvm_machine *m, struct vferry_error *err)
 {
 	m->arch->config_address = 0;
+	if (m->arch->ioapic)
+		ioapic_reset(m->arch->ioapic);
 	return x86_power_on_apply(m, m->arch->power_on, err);
 }
 
@@ -133,7 +138,10 @@ void kvm_arch_serial_irq(struct kvm_machine *m, bool level)
 {
 	struct kvm_irq_level line = { .irq = X86_SERIAL_IRQ, .level = level };
 
-	(void) ioctl(m->vm, KVM_IRQ_LINE, &line);
+	if (m->arch->ioapic)
+		ioapic_set_line(m->arch->ioapic, X86_SERIAL_IRQ, level);
+	else
+		(void) ioctl(m->vm, KVM_IRQ_LINE, &line);
 }
 
 /* ---- configuration space by ports ---- */
@@ -239,10 +247,18 @@ static void handle_io(struct kvm_vcpu *vcpu)
 
 bool kvm_arch_exit(struct kvm_vcpu *vcpu)
 {
-	if (vcpu->run->exit_reason != KVM_EXIT_IO)
+	switch (vcpu->run->exit_reason) {
+	case KVM_EXIT_IO:
+		handle_io(vcpu);
+		return true;
+	case KVM_EXIT_IOAPIC_EOI:
+		if (!vcpu->machine->arch->ioapic)
+			return false;
+		ioapic_end_of_interrupt(vcpu->machine->arch->ioapic, vcpu->run->eoi.vector);
+		return true;
+	default:
 		return false;
-	handle_io(vcpu);
-	return true;
+	}
 }
 
 /* ---- state ---- */

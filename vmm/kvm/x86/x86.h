@@ -5,11 +5,13 @@
  *   x86.c       the address map; what is made before vCPUs; ports and other exits
  *   cpuid.c     what the vCPUs say of themselves
  *   power_on.c  registers and interrupt controllers as after power-on
+ *   ioapic.c    the IOAPIC of a split irqchip; split.c: what it is connected to
  */
 #ifndef VMM_KVM_X86_X86_H
 #define VMM_KVM_X86_X86_H
 
 #include "../kvm.h"
+#include "ioapic.h"
 
 /* The physical address space: RAM from 0, with a hole below 4 GiB; see kvm_arch_layout. */
 #define X86_RAM_LOW_BYTES	0x80000000ull
@@ -29,9 +31,13 @@
 #define X86_SERIAL_IRQ		4u
 #define X86_LAPIC_TIMER_HZ	1000000000ull		/* KVM's APIC bus */
 
+#define X86_IOAPIC		0xfec00000ull
+
 struct x86_power_on;
 
 struct kvm_arch {
+	struct ioapic *ioapic;		/* split irqchip, else NULL */
+	struct vferry_component ioapic_component;
 	uint32_t config_address;	/* port 0xcf8; of the vCPUs' threads while they run */
 	pthread_mutex_t config_lock;	/* protects config_address */
 	struct x86_power_on *power_on;
@@ -40,6 +46,12 @@ struct kvm_arch {
 /* ---- cpuid.c ---- */
 
 int x86_cpuid_set(struct kvm_vcpu *vcpu, struct vferry_error *err);
+
+/* ---- split.c ---- */
+
+/* KVM_CAP_SPLIT_IRQCHIP, an IOAPIC, and its component. */
+int x86_split_new(struct kvm_machine *m, struct vferry_error *err);
+void x86_split_free(struct kvm_arch *arch);
 
 /* ---- power_on.c ---- */
 
