@@ -11,6 +11,8 @@
 
 #define ENTRIES_MAX	256u
 
+#define LEAF_1_ECX_VMX		(1u << 5)
+#define LEAF_80000001_ECX_SVM	(1u << 2)
 #define LEAF_1_ECX_TSC_DEADLINE	(1u << 24)
 #define LEAF_1_ECX_HYPERVISOR	(1u << 31)
 #define LEAF_1_EDX_HTT		(1u << 28)
@@ -48,6 +50,7 @@ static void adjust(struct kvm_cpuid_entry2 *e, unsigned id, unsigned cpus, bool 
 	switch (e->function) {
 	case 1:
 		e->ebx = (e->ebx & 0x0000ffff) | id << 24 | cpus << 16;
+		e->ecx &= ~LEAF_1_ECX_VMX;	/* guests of the guest are not carried over */
 		e->ecx |= LEAF_1_ECX_HYPERVISOR | (tsc_deadline ? LEAF_1_ECX_TSC_DEADLINE : 0);
 		e->edx = cpus > 1 ? e->edx | LEAF_1_EDX_HTT : e->edx & ~LEAF_1_EDX_HTT;
 		break;
@@ -58,6 +61,12 @@ static void adjust(struct kvm_cpuid_entry2 *e, unsigned id, unsigned cpus, bool 
 	case 0xb:
 	case 0x1f:
 		set_topology(e, id, cpus);
+		break;
+	case 0x80000001:
+		e->ecx &= ~LEAF_80000001_ECX_SVM;
+		break;
+	case 0x8000000a:	/* what SVM can do */
+		e->eax = e->ebx = e->ecx = e->edx = 0;
 		break;
 	case 0x80000008:	/* AMD: cores */
 		e->ecx = (cpus - 1) | bits_for(cpus) << 12;
