@@ -293,7 +293,8 @@ static inline bool worker_owns(const struct guest_platform *platform, unsigned c
 
 void worker_device_find(struct guest_vcpu *vcpu, struct worker *w);
 /* Return: true if it did something. */
-bool worker_device_step(struct guest_vcpu *vcpu, struct worker *w, unsigned device, uint64_t now_ns);
+bool worker_device_step(struct guest_vcpu *vcpu, struct worker *w, unsigned device,
+			uint64_t now_ns);
 void worker_device_act(struct guest_vcpu *vcpu, struct worker *w, const struct worker_act *act,
 		       uint64_t now_ns);
 void worker_device_interrupt(struct guest_vcpu *vcpu, struct worker *w, uint32_t intid);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * worker_device.c - the self-checking guest's driver of the accel device (uapi/accel.h): finding it,
- * setting it up, the step, resets, and what it is told to do. Jobs and interrupts have files of
+ * worker_device.c - the self-checking guest's driver of the accel device (uapi/accel.h): finding
+ * it, setting it up, the step, resets, and what it is told to do. Jobs and interrupts have files of
  * their own (worker_driver.h).
  */
 #include "guest/worker_driver.h"

@@ -72,7 +72,7 @@ union cpu_area {
 };
 
 extern union cpu_area cpu_areas[GUEST_CPUS_MAX];
-/* What the VMM told, checked, and what the program is told of that: vCPU 0 writes it first of all. */
+/* What the VMM told, checked, and what the program is told of that: written first, by vCPU 0. */
 extern struct guest_boot boot;
 extern struct guest_platform platform;
 

@@ -92,8 +92,8 @@ stubs:
 	.endr
 
 /*
- * Counted for ring 3 to take. Ended here, but for levels: those when their handler has run, and until
- * then the task priority keeps their class back.
+ * Counted for ring 3 to take. Ended here, but for levels: those when their handler has run, and
+ * until then the task priority keeps their class back.
  */
 	.balign	16
 interrupt:

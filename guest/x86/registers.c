@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * registers.c - registers that nothing here uses hold values, and are looked at again and again: so
- * a move of the machine that loses one is noticed. The code is compiled not to use vector registers.
+ * a move of the machine that loses one is noticed. The compiler is told to use no vector registers.
  */
 #include "cpu.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_kvm_drills.c - the judge is worth something on KVM, too: one bit of memory, one interrupt, one
- * job, one register, one timer, and it complains. Each is taken away, or given twice, from a stopped
- * machine by the calls of KVM that a migration would use.
+ * test_kvm_drills.c - the judge is worth something on KVM, too: one bit of memory, one interrupt,
+ * one job, one register, one timer, and it complains. Each is taken away, or given twice, from a
+ * stopped machine by the calls of KVM that a migration would use.
  */
 #include <sys/ioctl.h>
 
