@@ -7,7 +7,8 @@ import pytest
 from lab import ACCEL, CANCELLED, WAIT, wait_for
 
 # Slow enough that pre-copy is still under way when the guest acts, and until it is told to go on.
-SLOWLY = ("--bandwidth", "6MB/s", "--max-downtime", "20", "--policy", "continue")
+SLOWLY = ("--bandwidth", "6MB/s", "--max-downtime", "20", "--policy", "continue",
+          "--pause-budget", "60000")
 GUEST = "rate=20 working-set=4M"
 
 

@@ -10,7 +10,8 @@ from lab import (CANCELLED, DONE, FAILED, REFUSED, USAGE, VFERRY, WAIT, Frame, Q
                  wait_for)
 
 GUEST = "rate=20 working-set=8M"
-SLOWLY = ("--bandwidth", "6MB/s", "--max-downtime", "20", "--policy", "continue")
+SLOWLY = ("--bandwidth", "6MB/s", "--max-downtime", "20", "--policy", "continue",
+          "--pause-budget", "60000")
 
 
 def why_no_kvm():
