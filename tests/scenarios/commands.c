@@ -714,14 +714,19 @@ static int do_lpi(struct call *c)
 		return say_result(c->answer, ret);
 	if (!lpi.mapped)
 		return say_word(c->answer, "unmapped");
+	c->answer->is_start = lpi.pending_unknown;
 	(void) snprintf(c->answer->text, sizeof(c->answer->text), "%s %s",
-			lpi.forwarded ? "forwarded" : "software", lpi.pending ? "pending" : "idle");
+			lpi.forwarded ? "forwarded" : "software",
+			lpi.pending_unknown ? "" : lpi.pending ? "pending" : "idle");
 	return 0;
 }
 
 static int do_vector(struct call *c)
 {
-	return say_word(c->answer, c->backend->vector_state(c->vm, c->arg[1]));
+	const char *state = c->backend->vector_state(c->vm, c->arg[1]);
+
+	c->answer->is_not = !state;
+	return say_word(c->answer, state ? state : "forwarded");
 }
 
 static int do_log(struct call *c)

@@ -137,6 +137,10 @@ static bool answers(const struct scenario_run *run, const struct line *line,
 {
 	uint64_t number;
 
+	if (answer->is_not)
+		return strcmp(answer->text, line->expect) != 0;
+	if (answer->is_start)
+		return !strncmp(answer->text, line->expect, strlen(answer->text));
 	if (!answer->is_number || scenario_number(run, line->expect, &number))
 		return !strcmp(answer->text, line->expect);
 	return answer->number == number;
@@ -161,8 +165,8 @@ static enum outcome run_line(const struct file *file, struct scenario_run *run,
 		run->host.kernel, line->argv[0]);
 	for (unsigned int i = 1; i < line->argc; i++)
 		fprintf(stderr, " %s", line->argv[i]);
-	fprintf(stderr, "\n  expected %s, got %s\n", line->expect ? line->expect : "a number",
-		answer.text);
+	fprintf(stderr, "\n  expected %s, got %s%s\n", line->expect ? line->expect : "a number",
+		answer.is_not ? "not " : "", answer.text);
 	return FAILED;
 }
 
@@ -174,7 +178,8 @@ static enum outcome run_lines(const struct file *file, struct scenario_run *run,
 		unsigned int start, stop;
 		enum outcome outcome;
 
-		if (!strcmp(line->argv[0], "on") || !strcmp(line->argv[0], "kernel"))
+		if (!strcmp(line->argv[0], "on") || !strcmp(line->argv[0], "kernel") ||
+		    !strcmp(line->argv[0], "lab"))
 			continue;
 		if (strcmp(line->argv[0], "do")) {
 			outcome = run_line(file, run, line);
@@ -242,23 +247,52 @@ static bool title_has(const struct line *line, const char *word)
 	return !word;
 }
 
-static void run_hosts(const struct file *file, unsigned int title, unsigned int to,
-		      unsigned int count[4])
+/* The scenario's line `lab`, if it keeps this real kernel out. */
+static const struct line *kept_out(const struct file *file, const struct scenario_host *host,
+				   unsigned int from, unsigned int to)
+{
+	for (unsigned int i = from; i < to && host->release; i++) {
+		const struct line *line = &file->lines[i];
+		unsigned int major, minor;
+
+		if (strcmp(line->argv[0], "lab") || line->argc < 2)
+			continue;
+		if (sscanf(line->argv[1], "%u.%u", &major, &minor) != 2 ||
+		    host->release < major * 100 + minor)
+			return line;
+	}
+	return NULL;
+}
+
+/* Runs on @only, or, if that has no kind, on every host. */
+static void run_hosts(const struct file *file, const struct scenario_host *only,
+		      unsigned int title, unsigned int to, unsigned int count[4])
 {
 	for (unsigned int k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
 		for (unsigned int n = 0; n < sizeof(kernels) / sizeof(kernels[0]); n++) {
-			struct scenario_host host = { .kind = kinds[k], .kernel = kernels[n] };
+			struct scenario_host host = {
+				.kind = kinds[k],
+				.kernel = kernels[n],
+				.release = only->release,
+			};
+			const struct line *out = kept_out(file, &host, title, to);
 			enum outcome outcome;
 
+			if (only->kind && (strcmp(only->kind, kinds[k]) ||
+					   strcmp(only->kernel, kernels[n])))
+				continue;
 			if (!listed(file, title, to, "on", kinds[k]) ||
 			    !listed(file, title, to, "kernel", kernels[n]))
 				continue;
-			outcome = run_scenario(file, &scenario_model, &host, title + 1, to);
+			outcome = out ? SKIPPED :
+				  run_scenario(file, scenario_backend, &host, title + 1, to);
 			count[outcome]++;
-			if (outcome != FAILED && outcome != BROKEN)
+			if (outcome == PASSED)
 				continue;
-			fprintf(stderr, "  in scenario");
+			fprintf(stderr, outcome == SKIPPED ? "skipped: scenario" : "  in scenario");
 			print_title(&file->lines[title]);
+			for (unsigned int i = 2; out && i < out->argc; i++)
+				fprintf(stderr, "%s %s", i == 2 ? " --" : "", out->argv[i]);
 			fprintf(stderr, "\n");
 		}
 	}
@@ -268,6 +302,7 @@ int main(int argc, char **argv)
 {
 	struct file file = { .path = argc > 1 ? argv[1] : "" };
 	unsigned int count[4] = { 0 };
+	struct scenario_host host = { .kind = NULL };
 	unsigned int scenarios = 0;
 
 	if (argc < 2 || argc > 3) {
@@ -276,6 +311,10 @@ int main(int argc, char **argv)
 	}
 	if (read_file(&file))
 		return 2;
+	if (scenario_backend->host && scenario_backend->host(&host)) {
+		fprintf(stderr, "%s: cannot tell what this host is\n", scenario_backend->name);
+		return 2;
+	}
 	for (unsigned int i = 0; i < file.count; i++) {
 		unsigned int to = i + 1;
 
@@ -287,7 +326,7 @@ int main(int argc, char **argv)
 		if (!title_has(&file.lines[i], argc == 3 ? argv[2] : NULL))
 			continue;
 		scenarios++;
-		run_hosts(&file, i, to, count);
+		run_hosts(&file, &host, i, to, count);
 	}
 	free(file.lines);
 	free(file.text);

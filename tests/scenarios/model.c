@@ -315,7 +315,7 @@ static int model_log_count(void *vm)
 	return count;
 }
 
-const struct scenario_backend scenario_model = {
+static const struct scenario_backend model = {
 	.name = "model",
 	.open = model_open,
 	.close = model_close,
@@ -349,3 +349,5 @@ const struct scenario_backend scenario_model = {
 	.lpi_state = model_lpi_state,
 	.log_count = model_log_count,
 };
+
+const struct scenario_backend *const scenario_backend = &model;

@@ -4,9 +4,9 @@
  *
  * A scenario is a list of calls with the answer each must give; gic.scenario says at its top which
  * calls there are. The runner knows no GIC: all calls go to a backend. `model` is the soft
- * machine's (vmm/soft); a backend for a real kernel fills in the same table, with a guest that
- * carries out loads, stores and acknowledgements, and with the kernel's own traces for `vector`,
- * `lpi` and `log`.
+ * machine's (vmm/soft); tests/lab has one for a real kernel, with a guest that carries out loads,
+ * stores and acknowledgements, and with the kernel's own traces for `vector`, `lpi` and `log`.
+ * A program is linked with one of them.
  *
  * Every member returns 0 or a positive value, or a negative errno which is compared with what the
  * scenario expects. -ENOTSUP: this backend can't do that; the scenario counts as skipped.
@@ -22,6 +22,7 @@
 struct scenario_host {
 	const char *kind;	/* "v3", "v4.0", "v4.1" */
 	const char *kernel;	/* "6.12", "6.15", "6.16": whose rules on failing connections */
+	unsigned int release;	/* of a real kernel: 612 is 6.12; 0: the model */
 };
 
 struct scenario_route {
@@ -37,10 +38,13 @@ struct scenario_lpi {
 	bool mapped;
 	bool forwarded;
 	bool pending;
+	bool pending_unknown;	/* it can't be seen from outside */
 };
 
 struct scenario_backend {
 	const char *name;
+	/* The one host that there is; NULL: it can be all of them. */
+	int (*host)(struct scenario_host *host);
 	/* One VM on this host; -ENOTSUP if the host at hand isn't of that kind. */
 	int (*open)(const struct scenario_host *host, void **ret_vm);
 	void (*close)(void *vm);
@@ -78,13 +82,13 @@ struct scenario_backend {
 	int (*ack)(void *vm, unsigned int cpu);		/* the INTID, 1023: none */
 	int (*eoi)(void *vm, unsigned int cpu, uint32_t intid);
 
-	/* What can be seen from outside */
+	/* What can be seen from outside. vector_state: NULL if not forwarded, for unknown reasons */
 	const char *(*vector_state)(void *vm, uint64_t token);
 	int (*lpi_state)(void *vm, uint32_t devid, uint32_t event, struct scenario_lpi *lpi);
 	int (*log_count)(void *vm);			/* lines since the last question */
 };
 
-extern const struct scenario_backend scenario_model;
+extern const struct scenario_backend *const scenario_backend;
 
 /* Commands and their answers: commands.c */
 #define SCENARIO_ARGS	24
@@ -114,6 +118,8 @@ struct scenario_answer {
 	bool is_number;
 	uint64_t number;
 	bool skipped;
+	bool is_start;		/* the rest of the answer is unknown */
+	bool is_not;		/* all that is known: it is not this */
 };
 
 /* Carries out one command; -EINVAL: it is no command, or its words make no sense. */

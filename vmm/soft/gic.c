@@ -178,7 +178,10 @@ struct soft_gic *soft_gic_free(struct soft_gic *gic)
 		gic_its_clear(gic, gic->its[i]);
 		free(gic->its[i]);
 	}
-	assert(!gic->lpi_list);
+	while (gic->lpi_list) {		/* what a CPU had queued, and nothing maps any more */
+		gic->lpi_list->latch = false;
+		gic_lpi_drop(gic, gic->lpi_list);
+	}
 	gic_events_free(gic);
 	for (unsigned int i = 0; i < gic->cpus; i++)
 		free(gic->cpu[i]);
@@ -220,7 +223,7 @@ int soft_gic_vcpu_create(struct soft_gic *gic)
 	int ret;
 
 	gic_lock(gic);
-	ret = vcpu_create(gic);
+	ret = gic->dead ? -EIO : vcpu_create(gic);
 	gic_unlock(gic, -1);
 	return ret;
 }
@@ -238,20 +241,28 @@ int soft_gic_vcpu_set_mpidr(struct soft_gic *gic, unsigned int cpu, uint64_t mpi
 	return ret;
 }
 
-/* The first KVM_RUN of a machine: all that the guest will touch must be in place. */
-static int first_run(struct soft_gic *gic)
+/* What the guest will touch must be in place. */
+static int check_mapped(const struct soft_gic *gic)
 {
-	if (gic->mapped || !gic->created)
-		return 0;
 	for (unsigned int i = 0; i < gic->cpus; i++)
 		if (gic->cpu[i]->rd_base == GIC_ADDR_UNSET)
 			return -ENXIO;
 	if (gic->dist_base == GIC_ADDR_UNSET)
 		return -ENXIO;
-	if (!gic->initialized)
-		return -EBUSY;
-	gic->mapped = true;
-	return 0;
+	return gic->initialized ? 0 : -EBUSY;
+}
+
+/* The first KVM_RUN of a machine. One that fails leaves a VM that KVM does nothing more for. */
+static int first_run(struct soft_gic *gic)
+{
+	int err;
+
+	if (gic->mapped || !gic->created)
+		return 0;
+	err = check_mapped(gic);
+	gic->dead = err;
+	gic->mapped = !err;
+	return err;
 }
 
 int soft_gic_vcpu_enter(struct soft_gic *gic, unsigned int cpu, bool run)
@@ -259,7 +270,9 @@ int soft_gic_vcpu_enter(struct soft_gic *gic, unsigned int cpu, bool run)
 	int ret = -EINVAL;
 
 	gic_lock(gic);
-	if (cpu < gic->cpus)
+	if (gic->dead)
+		ret = -EIO;
+	else if (cpu < gic->cpus)
 		ret = run ? first_run(gic) : 0;
 	if (!ret) {
 		gic->cpu[cpu]->in_ioctl++;
@@ -315,7 +328,9 @@ int soft_gic_device_create(struct soft_gic *gic, uint32_t type)
 	int ret = -ENODEV;
 
 	gic_lock(gic);
-	if (gic->config.kind != SOFT_GIC_OFF) {
+	if (gic->dead) {
+		ret = -EIO;
+	} else if (gic->config.kind != SOFT_GIC_OFF) {
 		if (type == VF_KVM_DEV_VGIC_V3)
 			ret = gic_create(gic);
 		else if (type == VF_KVM_DEV_VGIC_ITS)
@@ -420,11 +435,19 @@ static int gic_ctrl(struct soft_gic *gic, uint64_t attr)
 	return -ENXIO;
 }
 
+/* What isn't a register reads as zero, and a write does nothing: for KVM's attributes too. */
+static int no_register(bool write, uint64_t *value)
+{
+	if (!write)
+		*value = 0;
+	return 0;
+}
+
 static int gic_regs(struct soft_gic *gic, uint32_t group, uint64_t attr, bool write,
 		    uint64_t *value)
 {
 	uint64_t offset = attr & VF_VGIC_OFFSET_MASK;
-	int cpu = 0;
+	int ret, cpu = 0;
 
 	if (group != VF_VGIC_GRP_DIST_REGS)
 		cpu = gic_cpu_by_affinity(gic, attr >> VF_VGIC_MPIDR_SHIFT);
@@ -434,9 +457,11 @@ static int gic_regs(struct soft_gic *gic, uint32_t group, uint64_t attr, bool wr
 		return -EBUSY;
 	switch (group) {
 	case VF_VGIC_GRP_DIST_REGS:
-		return gic_dist_access(gic, offset, 4, write, true, value);
+		ret = gic_dist_access(gic, offset, 4, write, true, value);
+		return ret == -ENXIO ? no_register(write, value) : ret;
 	case VF_VGIC_GRP_REDIST_REGS:
-		return gic_redist_access(gic, (unsigned int) cpu, offset, 4, write, true, value);
+		ret = gic_redist_access(gic, (unsigned int) cpu, offset, 4, write, true, value);
+		return ret == -ENXIO ? no_register(write, value) : ret;
 	case VF_VGIC_GRP_CPU_SYSREGS:
 		return gic_icc_access(gic, (unsigned int) cpu,
 				      (uint32_t) (attr & VF_VGIC_SYSREG_MASK), write, true, value);
@@ -558,7 +583,9 @@ static int device_attr(struct soft_gic *gic, int device, uint32_t group, uint64_
 	if (!value && group != VF_VGIC_GRP_CTRL)
 		return -EFAULT;
 	gic_lock(gic);
-	if (device == 0 && gic->created)
+	if (gic->dead)
+		ret = -EIO;
+	else if (device == 0 && gic->created)
 		ret = gic_attr(gic, group, attr, write, value);
 	else if (device > 0 && (unsigned int) device <= gic->its_count)
 		ret = its_attr(gic, gic->its[device - 1], group, attr, write, value);
@@ -615,7 +642,8 @@ static int gic_has(struct soft_gic *gic, uint32_t group, uint64_t attr)
 		return gic_redist_access(gic, (unsigned int) cpu, offset, 4, false, true, &probe);
 	if (group == VF_VGIC_GRP_CPU_SYSREGS)
 		return gic_icc_access(gic, (unsigned int) cpu,
-				      (uint32_t) (attr & VF_VGIC_SYSREG_MASK), false, true, &probe);
+				      (uint32_t) (attr & VF_VGIC_SYSREG_MASK), false, true, &probe) ==
+				      -ENOENT ? -ENXIO : 0;
 	return -ENXIO;
 }
 
@@ -643,7 +671,9 @@ int soft_gic_has_attr(struct soft_gic *gic, int device, uint32_t group, uint64_t
 	int ret = -EBADF;
 
 	gic_lock(gic);
-	if (device == 0 && gic->created)
+	if (gic->dead)
+		ret = -EIO;
+	else if (device == 0 && gic->created)
 		ret = gic_has(gic, group, attr);
 	else if (device > 0 && (unsigned int) device <= gic->its_count)
 		ret = its_has(gic, gic->its[device - 1], group, attr);

@@ -260,7 +260,9 @@ int soft_gic_signal_msi(struct soft_gic *gic, uint64_t address, uint32_t data, u
 	int ret;
 
 	gic_lock(gic);
-	if (!gic->created || flags & ~VF_KVM_MSI_VALID_DEVID)
+	if (gic->dead)
+		ret = -EIO;
+	else if (!gic->created || flags & ~VF_KVM_MSI_VALID_DEVID)
 		ret = -EINVAL;
 	else
 		ret = inject_msi(gic, address, data, devid, flags);
@@ -273,8 +275,12 @@ int soft_gic_irq_line(struct soft_gic *gic, unsigned int cpu, uint32_t intid, bo
 	int ret = -ENXIO;
 
 	gic_lock(gic);
-	if (gic->initialized)
+	if (gic->dead)
+		ret = -EIO;
+	else if (gic->initialized)
 		ret = set_line(gic, cpu, intid, level);
+	else if (gic->created)
+		ret = -EBUSY;
 	gic_unlock(gic, -1);
 	return ret;
 }
@@ -350,7 +356,7 @@ int soft_gic_set_routing(struct soft_gic *gic, const struct soft_gic_route *rout
 	int ret;
 
 	gic_lock(gic);
-	ret = check_routes(routes, count);
+	ret = gic->dead ? -EIO : check_routes(routes, count);
 	if (!ret) {
 		if (count)
 			memcpy(gic->route, routes, count * sizeof(*routes));
@@ -377,10 +383,8 @@ static int irqfd_assign(struct soft_gic *gic, uint64_t token, uint32_t gsi)
 	event->irqfd = true;
 	event->gsi = gsi;
 	event_route_update(gic, event);
-	if (event->count) {
-		event->count = 0;
+	if (event->count)	/* raised, but not read: the next one takes it along */
 		(void) raise_gsi(gic, gsi);
-	}
 	consumer_add(gic, event);
 	return 0;
 }
@@ -404,7 +408,9 @@ int soft_gic_irqfd(struct soft_gic *gic, uint64_t token, uint32_t gsi, uint32_t 
 	if (!token || flags & ~VF_KVM_IRQFD_DEASSIGN)
 		return -EINVAL;
 	gic_lock(gic);
-	if (flags)
+	if (gic->dead)
+		ret = -EIO;
+	else if (flags)
 		irqfd_deassign(gic, token, gsi);
 	else
 		ret = irqfd_assign(gic, token, gsi);
@@ -454,8 +460,10 @@ void soft_gic_vector_clear(struct soft_gic *gic, uint64_t token)
 
 static enum soft_gic_sent signal_event(struct soft_gic *gic, struct gic_event *event)
 {
-	if (event->irqfd)
+	if (event->irqfd) {
+		event->count = 0;
 		return raise_gsi(gic, event->gsi);
+	}
 	if (event->count < UINT64_MAX - 1)
 		event->count++;
 	return SOFT_GIC_SENT_KEPT;

@@ -103,6 +103,8 @@ uint32_t soft_gic_ack(struct soft_gic *gic, unsigned int cpu)
 		irq->hw_pending = false;
 		irq->active = intid < GIC_LPI_FIRST;
 		gic->cpu[cpu]->ap1r |= 1u << (irq->priority >> 3);
+		if (intid >= GIC_LPI_FIRST)
+			gic_lpi_drop(gic, irq);
 		gic_changed(gic);
 	}
 	gic_unlock(gic, (int) cpu);
@@ -254,7 +256,7 @@ int gic_icc_access(struct soft_gic *gic, unsigned int index, uint32_t reg, bool 
 		   uint64_t *value)
 {
 	if (!icc_exists(reg))
-		return icc_too_high(reg) ? -EINVAL : -ENXIO;
+		return icc_too_high(reg) ? -EINVAL : -ENOENT;
 	if (write) {
 		gic_changed(gic);
 		return icc_write(gic->cpu[index], reg, *value, host);

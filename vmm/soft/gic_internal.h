@@ -57,7 +57,7 @@ struct gic_irq {
 	bool forwarded;		/* hardware holds the pending bit: hw_pending, not latch */
 	bool hw_pending;
 	uint64_t token;		/* the vector that is forwarded to it */
-	unsigned int refs;	/* ITS entries that map it */
+	unsigned int refs;	/* ITS entries that map it; 0: it lives until it is taken */
 	struct gic_irq *next;	/* in gic->lpi_list */
 };
 
@@ -142,6 +142,7 @@ struct soft_gic {
 	bool created;
 	bool initialized;
 	bool mapped;		/* a vCPU ran */
+	bool dead;		/* the first run failed: EIO from then on */
 	uint64_t dist_base;
 	struct gic_region region[GIC_REGIONS_MAX];
 	unsigned int regions;
@@ -236,6 +237,8 @@ int gic_ite_add(struct soft_gic *gic, struct gic_its_device *device, uint32_t ev
 		struct gic_collection *collection);
 int gic_lpi_configure(struct soft_gic *gic, struct gic_irq *irq);
 void gic_lpi_put(struct soft_gic *gic, struct gic_irq *irq);
+/* Frees it if nothing maps it, and no CPU has it queued. */
+void gic_lpi_drop(struct soft_gic *gic, struct gic_irq *irq);
 
 #define GIC_BASER_VALID		(1ull << 63)
 #define GIC_BASER_INDIRECT	(1ull << 62)

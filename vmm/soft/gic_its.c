@@ -75,9 +75,15 @@ int gic_lpi_configure(struct soft_gic *gic, struct gic_irq *irq)
 
 void gic_lpi_put(struct soft_gic *gic, struct gic_irq *irq)
 {
+	irq->refs--;
+	gic_lpi_drop(gic, irq);
+}
+
+void gic_lpi_drop(struct soft_gic *gic, struct gic_irq *irq)
+{
 	struct gic_irq **at = &gic->lpi_list;
 
-	if (--irq->refs)
+	if (irq->refs || (irq->latch && irq->enabled && irq->cpu != GIC_NO_CPU))
 		return;
 	while (*at != irq)
 		at = &(*at)->next;

@@ -302,14 +302,21 @@ static int restore_collections(struct soft_gic *gic, struct gic_its *its)
 	return 0;
 }
 
-/* What fails is undone, as far as lists go; pending bits that were consumed stay consumed. */
+/*
+ * What fails is undone, and what was there before goes with it; pending bits that were consumed
+ * stay consumed.
+ */
 int gic_its_restore(struct soft_gic *gic, struct gic_its *its)
 {
 	int err = restore_collections(gic, its);
 
-	if (!err)
-		err = restore_devices(gic, its);
-	if (err && err != -EEXIST)
+	if (err) {
+		while (its->collections)
+			gic_collection_free(its, its->collections);
+		return err;
+	}
+	err = restore_devices(gic, its);
+	if (err)
 		gic_its_clear(gic, its);
 	return err;
 }

@@ -284,6 +284,7 @@ static const char *hint(int code)
 	case -EINVAL:
 		return ": this host can't take the value";
 	case -ENXIO:
+	case -ENOENT:	/* of the CPU interface */
 		return ": this host has no such register, or the device has no address";
 	}
 	return "";
