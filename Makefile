@@ -14,6 +14,10 @@ check:
 	@scripts/setup
 	@scripts/check
 
+# The scenarios of the interrupt controller on real arm64 kernels under QEMU (docs/testing.md).
+check-lab:
+	@tests/lab/check
+
 check-asan check-tsan: check-%:
 	@scripts/setup
 	@scripts/check $*
@@ -53,4 +57,4 @@ SEEDS ?= 1000000
 soak-sim: all
 	@scripts/soak-sim $(BUILD)/tests/sim/sim_migration $(FIRST) $(SEEDS)
 
-.PHONY: all bench check check-asan check-tsan demo docs fuzz install soak-sim tidy
+.PHONY: all bench check check-asan check-lab check-tsan demo docs fuzz install soak-sim tidy
