@@ -11,12 +11,11 @@
 #include <string.h>
 
 #include "migration.h"
-#include "processes.h"
+#include "side.h"
 
 #define DEVICES 2
 #define WORK_MS 2000
 #define AFTER_MS 1000
-#define JUDGE_SECONDS 30
 #define GUEST_ARGS "working-set=64M rate=60 p2p=on"
 
 enum { OPT_MEMORY = 1, OPT_TRANSPORT, OPT_ACCEL, OPT_JSON };
@@ -39,11 +38,8 @@ struct demo {
 	const char *memory, *accel;
 	bool over_unix, json;
 	struct processes *processes;
-	char socket[2][DEVICES][256];		/* of the devices; source, destination */
-	char control[2][256];
-	char uri[256];
-	struct qmp *qmp[2];
-	struct json_object *migration, *verdict, *machines[2];
+	struct side source, destination;
+	struct json_object *migration, *verdict;
 };
 
 static int take(void *user, int id, const char *value)
@@ -67,67 +63,21 @@ static int take(void *user, int id, const char *value)
 	}
 }
 
-/* ---- processes ---- */
-
-static const char *const side_names[2] = { "source", "destination" };
-
-static int start_devices(struct demo *d, int side, struct vferry_error *err)
-{
-	for (int i = 0; i < DEVICES; i++) {
-		/* The second has something to move before the pause, that goes on changing. */
-		const char *const argv[] = {
-			"device", "--model", "accel", "--socket", d->socket[side][i],
-			"--state-size", i ? "64M" : "1M", "--dirty-rate", i ? "4M/s" : "0", NULL,
-		};
-		char name[32];
-		int ret;
-
-		(void) snprintf(name, sizeof(name), "%s-device-%d", side_names[side], i);
-		(void) snprintf(d->socket[side][i], sizeof(d->socket[side][i]), "%s/%s.sock",
-				processes_dir(d->processes), name);
-		ret = processes_start(d->processes, name, argv, NULL, 0, err);
-		if (ret)
-			return ret;
-	}
-	return 0;
-}
-
-static int start_machine(struct demo *d, int side, struct vferry_error *err)
-{
-	char devices[DEVICES][280], incoming[300], line[400];
-	const char *argv[] = {
-		"run", "--accel", d->accel, "--cpus", "2", "--memory", d->memory, "--guest-args", GUEST_ARGS,
-		"--control", d->control[side], "--device", devices[0], "--device", devices[1],
-		side ? "--incoming" : NULL, incoming, NULL,
-	};
-	int ret;
-
-	(void) snprintf(d->control[side], sizeof(d->control[side]), "%s/%s.qmp",
-			processes_dir(d->processes), side_names[side]);
-	for (int i = 0; i < DEVICES; i++)
-		(void) snprintf(devices[i], sizeof(devices[i]), "vfio-user:%s", d->socket[side][i]);
-	if (d->over_unix)
-		(void) snprintf(incoming, sizeof(incoming), "unix:%s/migration.sock",
-				processes_dir(d->processes));
-	else
-		(void) snprintf(incoming, sizeof(incoming), "tcp:127.0.0.1:0");
-	ret = processes_start(d->processes, side_names[side], argv, line, sizeof(line), err);
-	if (!ret && side && strstr(line, "incoming="))
-		(void) snprintf(d->uri, sizeof(d->uri), "%.255s",
-				strstr(line, "incoming=") + strlen("incoming="));
-	return ret ? ret : qmp_open(d->control[side], &d->qmp[side], err);
-}
+/* ---- both sides ---- */
 
 static int set_up(struct demo *d, struct vferry_error *err)
 {
+	/* The second device has something to move before the pause, that goes on changing. */
+	const struct side_options machine = {
+		.accel = d->accel, .memory = d->memory, .guest_args = GUEST_ARGS, .cpus = "2",
+		.devices = DEVICES, .state_size = "64M", .dirty_rate = "4M/s", .over_unix = d->over_unix,
+	};
 	int ret = processes_new(&d->processes, err);
 
-	for (int side = 0; side < 2 && !ret; side++) {
-		ret = start_devices(d, side, err);
-		if (!ret)
-			ret = start_machine(d, side, err);
-	}
-	return ret;
+	if (!ret)
+		ret = side_start(&d->source, d->processes, &machine, "source", false, err);
+	return ret ? ret : side_start(&d->destination, d->processes, &machine, "destination", true,
+				      err);
 }
 
 /* ---- verdict ---- */
@@ -165,31 +115,12 @@ static void print_verdict(struct json_object *v)
 		printf("verdict: SOMETHING IS WRONG: %s\n", qmp_string(v, "first-fault", "see above"));
 }
 
-/* Each vector that the migration disconnected may have fired once too often. */
-static uint64_t vectors(struct json_object *state)
-{
-	struct json_object *devices = qmp_member(state, "x-vferry-devices");
-	uint64_t count = 0;
-
-	for (size_t i = 0; devices && i < json_object_array_length(devices); i++)
-		count += qmp_uint(json_object_array_get_idx(devices, i), "vectors-connected", 0);
-	return count;
-}
-
 static int judge(struct demo *d, struct vferry_error *err)
 {
-	struct json_object *arguments = json_object_new_object(), *state;
-	int ret = qmp_call(d->qmp[1], "query-migrate", NULL, &state, err);
+	uint64_t vectors;
+	int ret = side_vectors(&d->destination, &vectors, err);
 
-	if (ret) {
-		(void) json_object_put(arguments);
-		return ret;
-	}
-	json_object_object_add(arguments, "judge", json_object_new_boolean(true));
-	json_object_object_add(arguments, "timeout", json_object_new_int(JUDGE_SECONDS));
-	json_object_object_add(arguments, "allowed-spurious", json_object_new_uint64(vectors(state)));
-	(void) json_object_put(state);
-	return qmp_call(d->qmp[1], "x-vferry-verdict", arguments, &d->verdict, err);
+	return ret ? ret : side_judge(&d->destination, vectors, &d->verdict, err);
 }
 
 /* ---- the demo ---- */
@@ -215,7 +146,7 @@ static void say(const struct demo *d, const char *text)
 static int say_working(struct demo *d, struct vferry_error *err)
 {
 	struct json_object *info;
-	int ret = qmp_call(d->qmp[0], "x-vferry-query-machine", NULL, &info, err);
+	int ret = qmp_call(d->source.qmp, "x-vferry-query-machine", NULL, &info, err);
 
 	if (ret)
 		return ret;
@@ -231,13 +162,13 @@ static int say_working(struct demo *d, struct vferry_error *err)
 /* Return: the exit code. */
 static int migrate(struct demo *d)
 {
-	const struct migration_request request = { .control = d->control[0], .uri = d->uri };
+	const struct migration_request request = { .control = d->source.control, .uri = d->destination.uri };
 	struct vferry_error err = VFERRY_ERROR_INIT;
-	int code, ret = migration_start(d->qmp[0], &request, &err);
+	int code, ret = migration_start(d->source.qmp, &request, &err);
 
 	if (ret)
 		return tool_fail(&usage, TOOL_FAILED, "%s", err.message);
-	code = migration_follow(&usage, d->qmp[0], &d->migration);
+	code = migration_follow(&usage, d->source.qmp, true, &d->migration);
 	if (code)
 		return tool_fail(&usage, code, "the migration did not end well: %s",
 				 qmp_string(d->migration, "error-desc", "no reason was given"));
@@ -248,33 +179,16 @@ static int migrate(struct demo *d)
 	return TOOL_DONE;
 }
 
-/* Exactly one of the two runs it now. */
-static int check_machines(struct demo *d, struct vferry_error *err)
-{
-	static const char *const wanted[2] = { "postmigrate", "running" };
-
-	for (int side = 0; side < 2; side++) {
-		int ret = qmp_call(d->qmp[side], "query-status", NULL, &d->machines[side], err);
-		const char *status;
-
-		if (ret)
-			return ret;
-		status = qmp_string(d->machines[side], "status", "");
-		if (strcmp(status, wanted[side]))
-			return vferry_error_set(err, -EPROTO, "wrong-state", side_names[side],
-						"the %s is %s, not %s", side_names[side], status,
-						wanted[side]);
-	}
-	return 0;
-}
-
 static int after(struct demo *d)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	int ret = work(d, AFTER_MS, &err);
 
+	/* Exactly one of the two runs it now. */
 	if (!ret)
-		ret = check_machines(d, &err);
+		ret = side_expect(&d->source, "postmigrate", &err);
+	if (!ret)
+		ret = side_expect(&d->destination, "running", &err);
 	if (!ret)
 		ret = judge(d, &err);
 	if (ret)
@@ -299,7 +213,7 @@ static int run(struct demo *d)
 		return tool_fail(&usage, ret == -EINTR ? TOOL_CANCELLED : TOOL_FAILED, "%s",
 				 err.code ? err.message : strerror(-ret));
 	if (!d->json) {
-		printf("moving it, live, to %s ...\n", d->uri);
+		printf("moving it, live, to %s ...\n", d->destination.uri);
 		(void) fflush(stdout);
 	}
 	code = migrate(d);
@@ -332,10 +246,8 @@ int cmd_demo(int argc, char **argv)
 	code = run(&d);
 	if (d.json)
 		print_json(&d);
-	for (int side = 0; side < 2; side++) {
-		(void) qmp_close(d.qmp[side]);
-		(void) json_object_put(d.machines[side]);
-	}
+	(void) qmp_close(d.source.qmp);
+	(void) qmp_close(d.destination.qmp);
 	(void) json_object_put(d.migration);
 	(void) json_object_put(d.verdict);
 	(void) processes_free(d.processes);

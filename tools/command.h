@@ -87,5 +87,6 @@ TOOL_COMMAND(inspect);
 TOOL_COMMAND(order);
 TOOL_COMMAND(device);
 TOOL_COMMAND(demo);
+TOOL_COMMAND(soak);
 
 #endif

@@ -22,6 +22,7 @@ static const struct {
 	{ "order", "show the order rules, their reasons and a machine's plan", cmd_order },
 	{ "device", "serve a software device over vfio-user", cmd_device },
 	{ "demo", "migrate a busy machine with two devices, and ask its guest", cmd_demo },
+	{ "soak", "migrate a busy machine again and again, and ask its guest each time", cmd_soak },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

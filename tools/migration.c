@@ -234,7 +234,7 @@ static int lost(struct follower *f, const struct vferry_error *err)
 			 "--fenced source` runs it there", err->code ? err->message : "no answer");
 }
 
-int migration_follow(const struct tool_usage *usage, struct qmp *qmp,
+int migration_follow(const struct tool_usage *usage, struct qmp *qmp, bool progress,
 		     struct json_object **ret_state)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
@@ -253,10 +253,11 @@ int migration_follow(const struct tool_usage *usage, struct qmp *qmp,
 	qmp_set_events(qmp, on_event, &f);
 	ret = ask(&f, &err);
 	while (!ret && pending(f.state)) {
-		show_progress(&f, false);
+		if (progress)
+			show_progress(&f, false);
 		ret = wait_and_ask(&f, &err);
 	}
-	if (f.state)
+	if (f.state && progress)
 		show_progress(&f, true);
 	qmp_set_events(qmp, NULL, NULL);
 	if (f.signal_fd >= 0)
@@ -299,7 +300,7 @@ int migration_command(const struct tool_usage *usage, const struct migration_req
 	if (ret)
 		code = tool_fail(usage, TOOL_FAILED, "%s", err.code ? err.message : strerror(-ret));
 	else if (!detach)
-		code = migration_follow(usage, qmp, &state);
+		code = migration_follow(usage, qmp, true, &state);
 	if (state && json) {
 		puts(json_object_to_json_string_ext(state, JSON_C_TO_STRING_PRETTY |
 							   JSON_C_TO_STRING_NOSLASHESCAPE));

@@ -28,11 +28,12 @@ struct migration_request {
 int migration_start(struct qmp *qmp, const struct migration_request *request,
 		    struct vferry_error *err);
 /**
- * migration_follow() - until it ended, with its progress on standard error
+ * migration_follow() - until it ended
+ * @progress: it is shown on standard error
  * @ret_state: query-migrate's last answer, the caller's; NULL if there is none
  * Return: the exit code.
  */
-int migration_follow(const struct tool_usage *usage, struct qmp *qmp,
+int migration_follow(const struct tool_usage *usage, struct qmp *qmp, bool progress,
 		     struct json_object **ret_state);
 /* The exit code that an answer of query-migrate means; TOOL_FAILED while it is pending. */
 int migration_exit_code(struct json_object *state);

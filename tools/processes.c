@@ -22,7 +22,7 @@
 
 struct child {
 	pid_t pid;		/* 0: reaped */
-	char name[32];
+	char name[48];
 	char *log;		/* owned */
 };
 
@@ -53,7 +53,7 @@ int processes_new(struct processes **ret_processes, struct vferry_error *err)
 	/* A socket's path has 107 bytes, so a long base is of no use. */
 	if (!base || strlen(base) > 40 || access(base, W_OK))
 		base = "/tmp";
-	(void) snprintf(p->dir, sizeof(p->dir), "%s/vferry-demo-XXXXXX", base);
+	(void) snprintf(p->dir, sizeof(p->dir), "%s/vferry-XXXXXX", base);
 	if (!mkdtemp(p->dir)) {
 		int code = -errno;
 
@@ -105,6 +105,29 @@ static void end_child(struct child *c)
 	(void) kill(c->pid, SIGKILL);
 	(void) waitpid(c->pid, NULL, 0);
 	c->pid = 0;
+}
+
+static bool is_of(const struct child *c, const char *name)
+{
+	size_t length = strlen(name);
+
+	return !strncmp(c->name, name, length) && (!c->name[length] || c->name[length] == '-');
+}
+
+void processes_end(struct processes *p, const char *name)
+{
+	size_t kept = 0;
+
+	for (size_t i = p->count; i-- > 0;)
+		if (is_of(&p->children[i], name))
+			end_child(&p->children[i]);
+	for (size_t i = 0; i < p->count; i++) {
+		if (is_of(&p->children[i], name))
+			free(p->children[i].log);
+		else
+			p->children[kept++] = p->children[i];
+	}
+	p->count = kept;
 }
 
 static void remove_dir(const char *path)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * processes.h - child processes of the demo, in a private directory; all gone when it is freed.
+ * processes.h - child processes of a command, in a private directory; all gone when it is freed.
  *
- * Each child runs this very program, in a process group of its own (Ctrl-C reaches the demo only) and
+ * Each child runs this very program, in a process group of its own (Ctrl-C reaches the command only) and
  * dies with its parent. What it prints goes to a log in the directory. Threads: one.
  */
 #ifndef TOOLS_PROCESSES_H
@@ -13,7 +13,7 @@
 
 #include <vferry/error.h>
 
-#define PROCESSES_MAX 16
+#define PROCESSES_MAX 24
 
 struct processes;
 
@@ -30,6 +30,8 @@ const char *processes_dir(const struct processes *p);
  */
 int processes_start(struct processes *p, const char *name, const char *const *argv, char *ret_line,
 		    size_t size, struct vferry_error *err);
+/* Ends the children whose names are @name, or begin with it and '-'; the youngest first. */
+void processes_end(struct processes *p, const char *name);
 /* The name of a child that is gone, or NULL. */
 const char *processes_dead(struct processes *p);
 /* Return: 0; -EINTR SIGINT or SIGTERM came (they must be blocked). */

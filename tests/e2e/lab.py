@@ -59,6 +59,18 @@ def run(*args, timeout=WAIT, **kwargs):
                           timeout=timeout, **kwargs)
 
 
+def why_no_kvm():
+    """What `vferry run` has against KVM here; None: nothing."""
+    if not VFERRY.exists():
+        return "build first"
+    # A file that is no saved machine: it ends either way, for want of KVM or of a machine.
+    with tempfile.NamedTemporaryFile() as rubbish:
+        rubbish.write(b"rubbish" * 1000)
+        rubbish.flush()
+        result = run("run", "--accel", "kvm", "--memory", "16M", "--incoming", f"file:{rubbish.name}")
+    return None if result.returncode == REFUSED else result.stderr.strip()
+
+
 class Process:
     """A sub-command that says `ready` and goes on."""
 

@@ -42,6 +42,8 @@ BAD = [
     ["demo", "--transport", "pigeon"], ["demo", "--accel", "xen"], ["run", "--irqchip", "none"],
     ["run", "--dirty", "maybe"], ["run", "--accel", "soft", "--irqchip", "kernel"],
     ["run", "--accel", "soft", "--dirty", "ring"], ["demo", "extra"],
+    ["soak", "--rounds", "0"], ["soak", "--devices", "9"], ["soak", "--accel", "xen"],
+    ["soak", "--dirty", "maybe"], ["soak", "--transport", "pigeon"], ["soak", "extra"],
 ]
 
 

@@ -1,29 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Machines under KVM: run, moved, saved, undone, with vfio-user devices, judged by the guest."""
 import subprocess
-import tempfile
 import time
 
 import pytest
 
 from lab import (CANCELLED, DONE, FAILED, REFUSED, USAGE, VFERRY, WAIT, Frame, QmpError, run,
-                 wait_for)
+                 wait_for, why_no_kvm)
 
 GUEST = "rate=20 working-set=8M"
 SLOWLY = ("--bandwidth", "6MB/s", "--max-downtime", "20", "--policy", "continue",
           "--pause-budget", "60000")
-
-
-def why_no_kvm():
-    """What `vferry run` has against KVM here; None: nothing."""
-    if not VFERRY.exists():
-        return "build first"
-    # A file that is no saved machine: it ends either way, for want of KVM or of a machine.
-    with tempfile.NamedTemporaryFile() as rubbish:
-        rubbish.write(b"rubbish" * 1000)
-        rubbish.flush()
-        result = run("run", "--accel", "kvm", "--memory", "16M", "--incoming", f"file:{rubbish.name}")
-    return None if result.returncode == REFUSED else result.stderr.strip()
 
 
 WHY_NOT = why_no_kvm()
