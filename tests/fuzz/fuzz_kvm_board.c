@@ -23,7 +23,7 @@ static void set_up(void)
 {
 	if (machine.console)
 		return;
-	if (kvm_console_new(&machine, &machine.console) < 0 ||
+	if (kvm_console_new(&machine, kvm_arch_serial_irq, &machine.console) < 0 ||
 	    kvm_components_new(&machine, &machine.components) < 0)
 		abort();
 }

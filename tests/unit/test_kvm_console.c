@@ -41,6 +41,12 @@ static void on_line(void *user, const char *line)
 	(void) strcat(strcat(b->lines, line), "|");
 }
 
+static void to_nobody(struct kvm_machine *m, bool level)
+{
+	(void) m;
+	(void) level;
+}
+
 static void up(struct bench *b)
 {
 	memset(b, 0, sizeof(*b));
@@ -48,7 +54,7 @@ static void up(struct bench *b)
 	b->machine.stop_timeout_ns = 20 * SECOND;
 	b->machine.callbacks.console = on_line;
 	b->machine.user = b;
-	assert_int_equal(kvm_console_new(&b->machine, &b->console), 0);
+	assert_int_equal(kvm_console_new(&b->machine, to_nobody, &b->console), 0);
 	kvm_console_starting(b->console);
 }
 

@@ -335,7 +335,7 @@ static int make(struct kvm_machine *m, const struct machine_options *options,
 	if (r == 0)
 		r = kvm_irq_new(m, &m->irq);
 	if (r == 0)
-		r = kvm_console_new(m, &m->console);
+		r = kvm_console_new(m, kvm_arch_serial_irq, &m->console);
 	if (r == 0)
 		r = make_vcpus(m, err);
 	if (r == 0)

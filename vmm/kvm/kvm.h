@@ -179,7 +179,10 @@ extern const struct pci_memory_ops kvm_slots_ops;	/* user: the machine */
 
 /* ---- the serial port (kvm_console.c) ---- */
 
-int kvm_console_new(struct kvm_machine *m, struct kvm_console **ret_console);
+/* Its interrupt's level, to whatever controller there is. */
+typedef void (*kvm_console_wire)(struct kvm_machine *m, bool level);
+
+int kvm_console_new(struct kvm_machine *m, kvm_console_wire wire, struct kvm_console **ret_console);
 struct kvm_console *kvm_console_free(struct kvm_console *console);
 uint8_t kvm_console_read(struct kvm_console *console, unsigned offset);
 void kvm_console_write(struct kvm_console *console, unsigned offset, uint8_t value);

@@ -33,6 +33,7 @@
 
 struct kvm_console {
 	struct kvm_machine *machine;
+	kvm_console_wire wire;
 	pthread_mutex_t command_lock;	/* one command at a time; before `lock` */
 	pthread_mutex_t lock;		/* protects all that follows */
 	pthread_cond_t changed;		/* an answer came, or none will */
@@ -56,7 +57,7 @@ static void update_irq_locked(struct kvm_console *c)
 	if (level == c->irq)
 		return;
 	c->irq = level;
-	kvm_arch_serial_irq(c->machine, level);
+	c->wire(c->machine, level);
 }
 
 /* A whole line is there. Return: true, it is for people. */
@@ -213,9 +214,9 @@ void kvm_console_starting(struct kvm_console *c)
 	pthread_mutex_lock(&c->lock);
 	c->listening = true;
 	c->irq = serial_irq(&c->serial);
-	kvm_arch_serial_irq(c->machine, false);
+	c->wire(c->machine, false);
 	if (c->irq)
-		kvm_arch_serial_irq(c->machine, true);
+		c->wire(c->machine, true);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -289,7 +290,7 @@ bad:
 
 /* ---- life ---- */
 
-int kvm_console_new(struct kvm_machine *m, struct kvm_console **ret_console)
+int kvm_console_new(struct kvm_machine *m, kvm_console_wire wire, struct kvm_console **ret_console)
 {
 	struct kvm_console *c = calloc(1, sizeof(*c));
 	pthread_condattr_t monotonic;
@@ -297,6 +298,7 @@ int kvm_console_new(struct kvm_machine *m, struct kvm_console **ret_console)
 	if (!c)
 		return -ENOMEM;
 	c->machine = m;
+	c->wire = wire;
 	(void) pthread_condattr_init(&monotonic);
 	(void) pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	(void) pthread_mutex_init(&c->command_lock, NULL);
