@@ -442,14 +442,16 @@ int vf_destination_receive(struct vf_destination_side *side)
 	struct vf_receiver *receiver;
 	int ret = vf_receiver_new(&options, &receiver, &err);
 
-	if (ret) {
-		vf_session_post_error(side->session, VF_DST_LOAD_FAILED, &err);
-		return ret;
+	if (!ret) {
+		/* First: all of the machine may be there, and its last check begin, before this returns. */
+		(void) pthread_mutex_lock(&side->lock);
+		side->receiver = receiver;
+		(void) pthread_mutex_unlock(&side->lock);
+		ret = vf_receiver_start(receiver, &err);
 	}
-	(void) pthread_mutex_lock(&side->lock);
-	side->receiver = receiver;
-	(void) pthread_mutex_unlock(&side->lock);
-	return 0;
+	if (ret)
+		vf_session_post_error(side->session, VF_DST_LOAD_FAILED, &err);
+	return ret;
 }
 
 /* A source that is bound, and then says nothing, would keep all others out. */

@@ -456,7 +456,19 @@ int vf_receiver_new(const struct vf_receiver_options *options, struct vf_receive
 		reader->channel = options->channels[i];
 		reader->index = i;
 	}
-	/* Only now: each reader looks at all of them when a round ends. */
+	if (ret) {
+		(void) vf_receiver_free(receiver);
+		return vferry_error_set(err, ret, "receiver", NULL, "cannot make a receiver: %s",
+					vferry_errno_name(ret));
+	}
+	*ret_receiver = receiver;
+	return 0;
+}
+
+int vf_receiver_start(struct vf_receiver *receiver, struct vferry_error *err)
+{
+	int ret = 0;
+
 	for (unsigned i = 0; !ret && i < receiver->count; i++) {
 		struct reader *reader = receiver->readers[i];
 
@@ -465,13 +477,8 @@ int vf_receiver_new(const struct vf_receiver_options *options, struct vf_receive
 				      reader_main, reader);
 		reader->started = !ret;
 	}
-	if (ret) {
-		(void) vf_receiver_free(receiver);
-		return vferry_error_set(err, ret, "receiver", NULL, "cannot start a receiver: %s",
-					vferry_errno_name(ret));
-	}
-	*ret_receiver = receiver;
-	return 0;
+	return ret ? vferry_error_set(err, ret, "receiver", NULL, "cannot start a receiver: %s",
+				      vferry_errno_name(ret)) : 0;
 }
 
 struct vf_receiver *vf_receiver_free(struct vf_receiver *receiver)

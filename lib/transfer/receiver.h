@@ -53,9 +53,11 @@ struct vf_receiver_options {
 	void *user;
 };
 
-/* Starts the threads. */
+/* Nothing is received before vf_receiver_start(), so that whoever is called then has the object. */
 int vf_receiver_new(const struct vf_receiver_options *options, struct vf_receiver **ret_receiver,
 		    struct vferry_error *err);
+/* Starts the threads. Once; if it fails the object can only be freed. */
+int vf_receiver_start(struct vf_receiver *receiver, struct vferry_error *err);
 /* Shuts the channels down, if threads are still reading, and joins. NULL allowed. */
 struct vf_receiver *vf_receiver_free(struct vf_receiver *receiver);
 

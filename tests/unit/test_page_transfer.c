@@ -131,6 +131,7 @@ static void pair_start(struct pair *p, enum vf_codec codec)
 	};
 
 	assert_int_equal(vf_receiver_new(&receiver, &p->receiver, NULL), 0);
+	assert_int_equal(vf_receiver_start(p->receiver, NULL), 0);
 	assert_int_equal(vf_page_sender_new(&sender, &p->sender, NULL), 0);
 }
 
