@@ -45,8 +45,8 @@ static const struct tool_usage usage = {
 
 struct soak {
 	struct side_options machine;
-	const char *more[5];
-	size_t more_count;
+	const char *dirty, *irqchip;	/* NULL: not said */
+	const char *more[5];		/* what these are to `vferry run` */
 	const char *more_guest_args;
 	char *guest_args;
 	uint64_t rounds, work_ms, devices, rate;
@@ -59,13 +59,6 @@ struct soak {
 	uint64_t *pause_ns;		/* of each round that was clean */
 	struct json_object *list;
 };
-
-static int take_more(struct soak *s, const char *name, const char *value)
-{
-	s->more[s->more_count++] = name;
-	s->more[s->more_count++] = value;
-	return 0;
-}
 
 static int one_of(const char *value, const char *const *words)
 {
@@ -104,9 +97,11 @@ static int take(void *user, int id, const char *value)
 	case OPT_WORK:
 		return tool_number(value, 0, 3600000, &s->work_ms);
 	case OPT_DIRTY:
-		return one_of(value, dirty) ? -EINVAL : take_more(s, "--dirty", value);
+		s->dirty = value;
+		return one_of(value, dirty);
 	case OPT_IRQCHIP:
-		return one_of(value, chips) ? -EINVAL : take_more(s, "--irqchip", value);
+		s->irqchip = value;
+		return one_of(value, chips);
 	case OPT_TRANSPORT:
 		s->machine.over_unix = !strcmp(value, "unix");
 		return s->machine.over_unix || !strcmp(value, "tcp") ? 0 : -EINVAL;
@@ -223,6 +218,21 @@ static int do_round(struct soak *s, uint64_t round)
 
 /* ---- all of them ---- */
 
+static void pass_on(struct soak *s)
+{
+	size_t n = 0;
+
+	if (s->dirty) {
+		s->more[n++] = "--dirty";
+		s->more[n++] = s->dirty;
+	}
+	if (s->irqchip) {
+		s->more[n++] = "--irqchip";
+		s->more[n++] = s->irqchip;
+	}
+	s->machine.more = s->more;
+}
+
 static int set_up(struct soak *s, struct vferry_error *err)
 {
 	int ret = processes_new(&s->processes, err);
@@ -235,7 +245,7 @@ static int set_up(struct soak *s, struct vferry_error *err)
 	}
 	s->machine.guest_args = s->guest_args;
 	s->machine.devices = (unsigned) s->devices;
-	s->machine.more = s->more;
+	pass_on(s);
 	s->list = json_object_new_array();
 	s->pause_ns = calloc(s->rounds, sizeof(*s->pause_ns));
 	if (!ret && !s->pause_ns)

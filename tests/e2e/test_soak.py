@@ -64,6 +64,13 @@ def test_kvm(row):
     assert report["clean"] == report["rounds"]
 
 
+@pytest.mark.skipif(why_no_kvm() is not None, reason=str(why_no_kvm()))
+def test_an_option_may_come_again():
+    """The last one counts, however many there are."""
+    options = ["--dirty", "ring", "--irqchip", "kernel"] * 8 + ["--dirty", "log"]
+    assert soak("--accel", "kvm", *options, rounds=1, timeout=4 * WAIT).returncode == DONE
+
+
 def children(pid):
     path = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
     return [int(child) for child in path.read_text().split()]
