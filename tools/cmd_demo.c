@@ -5,7 +5,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +49,7 @@ static int take(void *user, int id, const char *value)
 	switch (id) {
 	case OPT_ACCEL:
 		d->accel = value;
-		return strcmp(value, "auto") && strcmp(value, "kvm") && strcmp(value, "soft") ? -EINVAL : 0;
+		return tool_accel(value);
 	case OPT_MEMORY:
 		d->memory = value;
 		return tool_size(value, &bytes);
@@ -125,16 +124,6 @@ static int judge(struct demo *d, struct vferry_error *err)
 
 /* ---- the demo ---- */
 
-static int work(struct demo *d, unsigned ms, struct vferry_error *err)
-{
-	const char *dead;
-
-	if (processes_sleep(ms))
-		return vferry_error_set(err, -EINTR, "interrupted", NULL, "interrupted");
-	dead = processes_dead(d->processes);
-	return dead ? vferry_error_set(err, -ECHILD, "child-ended", dead, "the %s is gone", dead) : 0;
-}
-
 static void say(const struct demo *d, const char *text)
 {
 	if (!d->json) {
@@ -162,16 +151,10 @@ static int say_working(struct demo *d, struct vferry_error *err)
 /* Return: the exit code. */
 static int migrate(struct demo *d)
 {
-	const struct migration_request request = { .control = d->source.control, .uri = d->destination.uri };
-	struct vferry_error err = VFERRY_ERROR_INIT;
-	int code, ret = migration_start(d->source.qmp, &request, &err);
+	int code = side_migrate(&usage, &d->source, &d->destination, true, &d->migration);
 
-	if (ret)
-		return tool_fail(&usage, TOOL_FAILED, "%s", err.message);
-	code = migration_follow(&usage, d->source.qmp, true, &d->migration);
 	if (code)
-		return tool_fail(&usage, code, "the migration did not end well: %s",
-				 qmp_string(d->migration, "error-desc", "no reason was given"));
+		return code;
 	if (!d->json) {
 		migration_print_end(stdout, d->migration);
 		migration_report(stdout, d->migration);
@@ -182,7 +165,7 @@ static int migrate(struct demo *d)
 static int after(struct demo *d)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
-	int ret = work(d, AFTER_MS, &err);
+	int ret = processes_work(d->processes, AFTER_MS, &err);
 
 	/* Exactly one of the two runs it now. */
 	if (!ret)
@@ -208,7 +191,7 @@ static int run(struct demo *d)
 	if (!ret)
 		ret = say_working(d, &err);
 	if (!ret)
-		ret = work(d, WORK_MS, &err);
+		ret = processes_work(d->processes, WORK_MS, &err);
 	if (ret)
 		return tool_fail(&usage, ret == -EINTR ? TOOL_CANCELLED : TOOL_FAILED, "%s",
 				 err.code ? err.message : strerror(-ret));
@@ -234,15 +217,11 @@ static void print_json(struct demo *d)
 int cmd_demo(int argc, char **argv)
 {
 	struct demo d = { .memory = "256M", .accel = "auto" };
-	sigset_t signals;
 	int code = tool_parse(&usage, argc, argv, take, &d, NULL);
 
 	if (code >= 0)
 		return code;
-	(void) sigemptyset(&signals);
-	(void) sigaddset(&signals, SIGINT);
-	(void) sigaddset(&signals, SIGTERM);
-	(void) sigprocmask(SIG_BLOCK, &signals, NULL);
+	tool_block_end_signals(NULL);
 	code = run(&d);
 	if (d.json)
 		print_json(&d);

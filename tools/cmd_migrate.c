@@ -81,12 +81,11 @@ static int add_number(struct request *r, const char *name, const char *value, ui
 
 static int add_word(struct request *r, const char *name, const char *value, const char *const *words)
 {
-	for (size_t i = 0; words[i]; i++)
-		if (!strcmp(words[i], value)) {
-			json_object_object_add(r->parameters, name, json_object_new_string(value));
-			return 0;
-		}
-	return -EINVAL;
+	int ret = tool_word(value, words);
+
+	if (!ret)
+		json_object_object_add(r->parameters, name, json_object_new_string(value));
+	return ret;
 }
 
 static int add_rate(struct request *r, const char *value)

@@ -157,8 +157,7 @@ static int take_machine(struct machine_options *m, int id, const char *value)
 	switch (id) {
 	case OPT_ACCEL:
 		m->accel = value;
-		return strcmp(value, "auto") && strcmp(value, "kvm") && strcmp(value, "soft")
-			       ? -EINVAL : 0;
+		return tool_accel(value);
 	case OPT_CPUS:
 		return take_cpus(m, value);
 	case OPT_MEMORY:
@@ -538,10 +537,7 @@ static int block_signals(void)
 {
 	sigset_t signals;
 
-	(void) sigemptyset(&signals);
-	(void) sigaddset(&signals, SIGTERM);
-	(void) sigaddset(&signals, SIGINT);
-	(void) sigprocmask(SIG_BLOCK, &signals, NULL);
+	tool_block_end_signals(&signals);
 	return signalfd(-1, &signals, SFD_CLOEXEC);
 }
 

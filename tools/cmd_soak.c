@@ -8,7 +8,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,16 +59,8 @@ struct soak {
 	struct json_object *list;
 };
 
-static int one_of(const char *value, const char *const *words)
-{
-	while (*words && strcmp(value, *words))
-		words++;
-	return *words ? 0 : -EINVAL;
-}
-
 static int take(void *user, int id, const char *value)
 {
-	static const char *const accels[] = { "auto", "kvm", "soft", NULL };
 	static const char *const dirty[] = { "auto", "log", "ring", NULL };
 	static const char *const chips[] = { "kernel", "split", NULL };
 	struct soak *s = user;
@@ -78,7 +69,7 @@ static int take(void *user, int id, const char *value)
 	switch (id) {
 	case OPT_ACCEL:
 		s->machine.accel = value;
-		return one_of(value, accels);
+		return tool_accel(value);
 	case OPT_ROUNDS:
 		return tool_number(value, 1, ROUNDS_MAX, &s->rounds);
 	case OPT_CPUS:
@@ -98,10 +89,10 @@ static int take(void *user, int id, const char *value)
 		return tool_number(value, 0, 3600000, &s->work_ms);
 	case OPT_DIRTY:
 		s->dirty = value;
-		return one_of(value, dirty);
+		return tool_word(value, dirty);
 	case OPT_IRQCHIP:
 		s->irqchip = value;
-		return one_of(value, chips);
+		return tool_word(value, chips);
 	case OPT_TRANSPORT:
 		s->machine.over_unix = !strcmp(value, "unix");
 		return s->machine.over_unix || !strcmp(value, "tcp") ? 0 : -EINVAL;
@@ -112,32 +103,6 @@ static int take(void *user, int id, const char *value)
 }
 
 /* ---- a round ---- */
-
-static int work(struct soak *s, struct vferry_error *err)
-{
-	const char *dead;
-
-	if (processes_sleep((unsigned) s->work_ms))
-		return vferry_error_set(err, -EINTR, "interrupted", NULL, "interrupted");
-	dead = processes_dead(s->processes);
-	return dead ? vferry_error_set(err, -ECHILD, "child-ended", dead, "the %s is gone", dead) : 0;
-}
-
-/* Return: the exit code. */
-static int migrate(struct soak *s, const struct side *to, struct json_object **ret_state)
-{
-	const struct migration_request request = { .control = s->at.control, .uri = to->uri };
-	struct vferry_error err = VFERRY_ERROR_INIT;
-	int code;
-
-	if (migration_start(s->at.qmp, &request, &err))
-		return tool_fail(&usage, TOOL_FAILED, "%s", err.message);
-	code = migration_follow(&usage, s->at.qmp, false, ret_state);
-	if (code)
-		return tool_fail(&usage, code, "the migration did not end well: %s",
-				 qmp_string(*ret_state, "error-desc", "no reason was given"));
-	return TOOL_DONE;
-}
 
 static int judge(struct soak *s, struct json_object **ret_verdict, struct vferry_error *err)
 {
@@ -200,8 +165,8 @@ static int do_round(struct soak *s, uint64_t round)
 	(void) snprintf(name, sizeof(name), "machine-%llu", (unsigned long long) round);
 	ret = side_start(&to, s->processes, &s->machine, name, true, &err);
 	if (!ret)
-		ret = work(s, &err);
-	code = ret ? end_of(&err, ret) : migrate(s, &to, &state);
+		ret = processes_work(s->processes, (unsigned) s->work_ms, &err);
+	code = ret ? end_of(&err, ret) : side_migrate(&usage, &s->at, &to, false, &state);
 	if (code) {
 		(void) json_object_put(state);
 		side_end(&to, s->processes);
@@ -307,15 +272,11 @@ int cmd_soak(int argc, char **argv)
 			     .dirty_rate = "1M/s" },
 		.more_guest_args = "", .rounds = 10, .work_ms = 200, .devices = 2, .rate = 50,
 	};
-	sigset_t signals;
 	int code = tool_parse(&usage, argc, argv, take, &s, NULL);
 
 	if (code >= 0)
 		return code;
-	(void) sigemptyset(&signals);
-	(void) sigaddset(&signals, SIGINT);
-	(void) sigaddset(&signals, SIGTERM);
-	(void) sigprocmask(SIG_BLOCK, &signals, NULL);
+	tool_block_end_signals(NULL);
 	code = run(&s);
 	print_end(&s);
 	(void) qmp_close(s.at.qmp);

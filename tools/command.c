@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "vmm/machine.h"
+
 #define OPTIONS_MAX 40
 #define ID_HELP 10000
 
@@ -119,6 +121,37 @@ int tool_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 		return -ERANGE;
 	*ret = value;
 	return 0;
+}
+
+int tool_word(const char *text, const char *const *words)
+{
+	while (*words && strcmp(text, *words))
+		words++;
+	return *words ? 0 : -EINVAL;
+}
+
+int tool_accel(const char *text)
+{
+	const char *name;
+
+	if (!strcmp(text, "auto"))
+		return 0;
+	for (size_t i = 0; (name = machine_name_accel(i, NULL)) != NULL; i++)
+		if (!strcmp(text, name))
+			return 0;
+	return -EINVAL;
+}
+
+void tool_block_end_signals(sigset_t *ret)
+{
+	sigset_t signals;
+
+	(void) sigemptyset(&signals);
+	(void) sigaddset(&signals, SIGTERM);
+	(void) sigaddset(&signals, SIGINT);
+	(void) sigprocmask(SIG_BLOCK, &signals, NULL);
+	if (ret)
+		*ret = signals;
 }
 
 static int unit_factor(const char *unit, uint64_t *ret)

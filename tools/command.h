@@ -9,6 +9,7 @@
 #ifndef TOOLS_COMMAND_H
 #define TOOLS_COMMAND_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -61,6 +62,10 @@ int tool_fail(const struct tool_usage *usage, int code, const char *fmt, ...)
 int tool_size(const char *text, uint64_t *ret);
 int tool_rate(const char *text, uint64_t *ret);
 int tool_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
+/* Is it one of @words, which NULL ends? 0; -EINVAL. */
+int tool_word(const char *text, const char *const *words);
+/* "auto", or the name of an accelerator. 0; -EINVAL. */
+int tool_accel(const char *text);
 
 /* "1.5 GiB", "12 bytes" into @to. Return: @to. */
 const char *tool_bytes_text(uint64_t bytes, char to[32]);
@@ -75,6 +80,9 @@ char *tool_absolute_uri(const char *uri);
 
 /* tool_directory() - its absolute path, which the caller frees; NULL and errno: it is none. */
 char *tool_directory(const char *path);
+
+/* tool_block_end_signals() - SIGINT and SIGTERM, which are waited for from now on; @ret may be NULL */
+void tool_block_end_signals(sigset_t *ret);
 
 #define TOOL_COMMAND(name) int cmd_##name(int argc, char **argv)
 TOOL_COMMAND(run);

@@ -245,10 +245,7 @@ int migration_follow(const struct tool_usage *usage, struct qmp *qmp, bool progr
 	sigset_t signals;
 	int ret;
 
-	(void) sigemptyset(&signals);
-	(void) sigaddset(&signals, SIGTERM);
-	(void) sigaddset(&signals, SIGINT);
-	(void) sigprocmask(SIG_BLOCK, &signals, NULL);
+	tool_block_end_signals(&signals);
 	f.signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
 	qmp_set_events(qmp, on_event, &f);
 	ret = ask(&f, &err);

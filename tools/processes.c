@@ -85,6 +85,16 @@ const char *processes_dead(struct processes *p)
 	return NULL;
 }
 
+int processes_work(struct processes *p, unsigned ms, struct vferry_error *err)
+{
+	const char *dead;
+
+	if (processes_sleep(ms))
+		return vferry_error_set(err, -EINTR, "interrupted", NULL, "interrupted");
+	dead = processes_dead(p);
+	return dead ? vferry_error_set(err, -ECHILD, "child-ended", dead, "the %s is gone", dead) : 0;
+}
+
 static void pause_ms(unsigned ms)
 {
 	const struct timespec time = { .tv_nsec = ms * 1000000L };

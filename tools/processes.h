@@ -34,6 +34,8 @@ int processes_start(struct processes *p, const char *name, const char *const *ar
 void processes_end(struct processes *p, const char *name);
 /* The name of a child that is gone, or NULL. */
 const char *processes_dead(struct processes *p);
+/* Lets them work for so long. Return: 0; -EINTR as processes_sleep(); -ECHILD one of them ended. */
+int processes_work(struct processes *p, unsigned ms, struct vferry_error *err);
 /* Return: 0; -EINTR SIGINT or SIGTERM came (they must be blocked). */
 int processes_sleep(unsigned ms);
 

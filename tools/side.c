@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "migration.h"
+
 #define JUDGE_SECONDS 60
 #define ARGUMENTS 40
 
@@ -81,6 +83,22 @@ void side_end(struct side *side, struct processes *processes)
 	if (side->name[0])
 		processes_end(processes, side->name);
 	side->name[0] = '\0';
+}
+
+int side_migrate(const struct tool_usage *usage, struct side *from, const struct side *to,
+		 bool progress, struct json_object **ret_state)
+{
+	const struct migration_request request = { .control = from->control, .uri = to->uri };
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	int code;
+
+	if (migration_start(from->qmp, &request, &err))
+		return tool_fail(usage, TOOL_FAILED, "%s", err.message);
+	code = migration_follow(usage, from->qmp, progress, ret_state);
+	if (code)
+		return tool_fail(usage, code, "the migration did not end well: %s",
+				 qmp_string(*ret_state, "error-desc", "no reason was given"));
+	return TOOL_DONE;
 }
 
 int side_vectors(struct side *side, uint64_t *ret_count, struct vferry_error *err)

@@ -14,6 +14,7 @@
 
 #include <vferry/error.h>
 
+#include "command.h"
 #include "processes.h"
 #include "qmp.h"
 
@@ -46,6 +47,13 @@ int side_start(struct side *side, struct processes *processes, const struct side
 	       const char *name, bool incoming, struct vferry_error *err);
 /* Closes the connection, then ends the machine and its devices. A side that never was is fine. */
 void side_end(struct side *side, struct processes *processes);
+
+/**
+ * side_migrate() - moves @from's machine to @to, and says what went wrong if something did
+ * @ret_state: as migration_follow(). Return: the exit code.
+ */
+int side_migrate(const struct tool_usage *usage, struct side *from, const struct side *to,
+		 bool progress, struct json_object **ret_state);
 
 /* Vectors that are connected now: each may fire once too often when it is disconnected. */
 int side_vectors(struct side *side, uint64_t *ret_count, struct vferry_error *err);
