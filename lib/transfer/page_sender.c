@@ -589,12 +589,12 @@ int vf_page_sender_new(const struct vf_page_sender_options *options,
 	(void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	(void) pthread_cond_init(&sender->changed, &attr);
 	(void) pthread_condattr_destroy(&attr);
-	for (unsigned i = 0; i < sender->count; i++) {
-		int ret;
-
-		if (suits_reference(sender))
+	if (suits_reference(sender))
+		for (unsigned i = 0; i < sender->count; i++)
 			vf_channel_send_by_reference(options->channels[i]);
-		ret = worker_new(sender, options->channels[i], i, &sender->workers[i]);
+	for (unsigned i = 0; i < sender->count; i++) {
+		int ret = worker_new(sender, options->channels[i], i, &sender->workers[i]);
+
 		if (ret) {
 			(void) vf_page_sender_free(sender);
 			return vferry_error_set(err, ret, "sender-thread", "ram",
