@@ -10,10 +10,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "../timed.h"
 #include "kvm.h"
 
 #define STOP_DEFAULT_NS	10000000000ull
-#define SECOND_NS	1000000000ull
 
 void kvm_machine_log(struct kvm_machine *m, const char *format, ...)
 {
@@ -33,7 +33,7 @@ void kvm_machine_log(struct kvm_machine *m, const char *format, ...)
 static void tell_all_to_park(struct kvm_machine *m)
 {
 	for (unsigned i = 0; i < m->cpus; i++) {
-		atomic_store(&m->vcpu[i].stop, true);
+		atomic_store(&m->vcpu[i].parker.stop, true);
 		kvm_vcpu_kick(&m->vcpu[i]);
 	}
 	pci_host_wake(m->pci);
@@ -43,15 +43,17 @@ static void tell_all_to_park(struct kvm_machine *m)
 static void let_run(struct kvm_machine *m)
 {
 	for (unsigned i = 0; i < m->cpus; i++)
-		kvm_vcpu_let_run(&m->vcpu[i]);
+		parker_let_run(&m->vcpu[i].parker);
 	if (atomic_load(&m->wishes))
 		tell_all_to_park(m);
 }
 
-static int find_running(struct kvm_machine *m)
+static int find_running(void *user)
 {
+	struct kvm_machine *m = user;
+
 	for (unsigned i = 0; i < m->cpus; i++)
-		if (m->vcpu[i].started && !kvm_vcpu_is_parked(&m->vcpu[i]))
+		if (m->vcpu[i].started && !parker_is_parked(&m->vcpu[i].parker))
 			return (int) i;
 	return -1;
 }
@@ -73,18 +75,10 @@ static int does_not_stop(struct kvm_machine *m, int cpu, struct vferry_error *er
 /* Return: 0; -ETIMEDOUT, with all flags set still. */
 static int park_all(struct kvm_machine *m, struct vferry_error *err)
 {
-	uint64_t until = run_clock_now() + m->stop_timeout_ns;
-	struct timespec ts = { .tv_sec = (time_t) (until / SECOND_NS),
-			       .tv_nsec = (long) (until % SECOND_NS) };
 	int cpu;
 
 	tell_all_to_park(m);
-	pthread_mutex_lock(&m->parked_lock);
-	while ((cpu = find_running(m)) >= 0)
-		if (pthread_cond_timedwait(&m->parked, &m->parked_lock, &ts) == ETIMEDOUT)
-			break;
-	cpu = find_running(m);
-	pthread_mutex_unlock(&m->parked_lock);
+	cpu = parking_wait(&m->parking, m->stop_timeout_ns, find_running, m);
 	return cpu >= 0 ? does_not_stop(m, cpu, err) : 0;
 }
 
@@ -223,38 +217,27 @@ int kvm_machine_reset(struct kvm_machine *m, struct vferry_error *err)
 
 static void sync_init(struct kvm_machine *m)
 {
-	pthread_condattr_t monotonic;
-
-	(void) pthread_condattr_init(&monotonic);
-	(void) pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	(void) pthread_mutex_init(&m->lock, NULL);
-	(void) pthread_mutex_init(&m->parked_lock, NULL);
+	parking_init(&m->parking);
 	(void) pthread_mutex_init(&m->tick_lock, NULL);
-	(void) pthread_cond_init(&m->parked, &monotonic);
-	(void) pthread_cond_init(&m->tick, &monotonic);
+	timed_cond_init(&m->tick);
 	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++) {
 		struct kvm_vcpu *vcpu = &m->vcpu[i];
 
 		vcpu->machine = m;
 		vcpu->id = i;
 		vcpu->fd = -1;
-		atomic_store(&vcpu->stop, true);
-		(void) pthread_mutex_init(&vcpu->lock, NULL);
-		(void) pthread_cond_init(&vcpu->wake, &monotonic);
+		parker_init(&vcpu->parker, &m->parking);
 	}
-	(void) pthread_condattr_destroy(&monotonic);
 }
 
 static void sync_done(struct kvm_machine *m)
 {
-	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++) {
-		(void) pthread_cond_destroy(&m->vcpu[i].wake);
-		(void) pthread_mutex_destroy(&m->vcpu[i].lock);
-	}
+	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
+		parker_done(&m->vcpu[i].parker);
 	(void) pthread_cond_destroy(&m->tick);
-	(void) pthread_cond_destroy(&m->parked);
 	(void) pthread_mutex_destroy(&m->tick_lock);
-	(void) pthread_mutex_destroy(&m->parked_lock);
+	parking_done(&m->parking);
 	(void) pthread_mutex_destroy(&m->lock);
 }
 
@@ -387,7 +370,7 @@ struct kvm_machine *kvm_machine_free(struct kvm_machine *m)
 		return NULL;
 	kvm_throttle_free(m);
 	for (unsigned i = 0; i < m->cpus; i++)
-		atomic_store(&m->vcpu[i].exit, true);
+		atomic_store(&m->vcpu[i].parker.exit, true);
 	tell_all_to_park(m);
 	m->components = kvm_components_free(m->components);
 	m->x86 = vferry_kvm_x86_free(m->x86);

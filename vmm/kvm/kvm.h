@@ -20,8 +20,8 @@
  *   kvm_accel.c     the table of machine_accel.h
  *   serial.c, loader.c, x86/: a 16550; ELF into guest memory; what differs between architectures
  *
- * Threads and locks: machine->lock protects the run state and is taken first; each vCPU's lock
- * protects `parked` and its waiting, and is a leaf; the console's and the sink's stand alone. No
+ * Threads and locks: machine->lock protects the run state and is taken first; parking.h says which
+ * come with the vCPUs; the console's and the sink's stand alone. No
  * lock is held in KVM_RUN or while an exit is handled.
  */
 #ifndef VMM_KVM_KVM_H
@@ -42,6 +42,7 @@
 
 #include "../machine.h"
 #include "../machine_accel.h"
+#include "../parking.h"
 #include "../pci_host.h"
 #include "../run_clock.h"
 
@@ -65,12 +66,7 @@ struct kvm_vcpu {
 	pthread_t thread;
 	bool started;
 
-	pthread_mutex_t lock;	/* protects `parked` and the waiting on `wake` */
-	pthread_cond_t wake;
-	bool parked;
-
-	atomic_bool stop;	/* leave the run loop */
-	atomic_bool exit;	/* and the thread */
+	struct parker parker;
 	atomic_bool tick;	/* the throttle wants its share */
 	atomic_bool accessing;	/* `access` is under way, for messages */
 	atomic_uint_fast64_t access;	/* gpa, or port */
@@ -102,8 +98,7 @@ struct kvm_machine {
 	struct machine_callbacks callbacks;
 	void *user;
 
-	pthread_mutex_t parked_lock;	/* protects nothing but the wait for `parked` */
-	pthread_cond_t parked;		/* some vCPU parked */
+	struct parking parking;
 	pthread_mutex_t lock;		/* protects all that follows, but the atomic ones */
 	struct run_clock clock;
 	bool running;
@@ -144,8 +139,6 @@ int kvm_vcpu_start_thread(struct kvm_vcpu *vcpu, struct vferry_error *err);
 void kvm_vcpu_free(struct kvm_vcpu *vcpu);
 /* Takes it out of KVM_RUN, and out of any wait, so that it looks at its flags. From any thread. */
 void kvm_vcpu_kick(struct kvm_vcpu *vcpu);
-bool kvm_vcpu_is_parked(struct kvm_vcpu *vcpu);
-void kvm_vcpu_let_run(struct kvm_vcpu *vcpu);
 /* The signal that kicks. Once for the process; again does no harm. */
 int kvm_vcpu_set_up_kicks(struct vferry_error *err);
 int kvm_throttle_new(struct kvm_machine *m, struct vferry_error *err);
@@ -217,6 +210,8 @@ const char *kvm_guest_name(size_t index, const char **ret_summary);
 #define KVM_CONSOLE_SECTION	1u
 #define KVM_BOARD_SECTION	1u
 
+/* Before state is read or replaced. -EBUSY: the machine runs. */
+int kvm_must_be_stopped(struct kvm_machine *m, const char *object, struct vferry_error *err);
 /* Machine stopped. Loaded whole or not at all (-EPROTO), and in force when applied. */
 void kvm_board_save(struct kvm_machine *m, struct vferry_writer *w);
 int kvm_board_load(struct kvm_components *components, struct vferry_reader *r,

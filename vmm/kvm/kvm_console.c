@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../timed.h"
 #include "kvm.h"
 #include "serial.h"
 
@@ -29,7 +30,6 @@
 #define REPLY		"reply "
 #define ANSWER_BYTES	256u
 #define UNANSWERED_MAX	(1u << 20)
-#define SECOND_NS	1000000000ull
 
 struct kvm_console {
 	struct kvm_machine *machine;
@@ -121,15 +121,13 @@ void kvm_console_write(struct kvm_console *c, unsigned offset, uint8_t value)
 static int await_locked(struct kvm_console *c, uint64_t number)
 {
 	uint64_t until = run_clock_now() + c->machine->stop_timeout_ns;
-	struct timespec ts = { .tv_sec = (time_t) (until / SECOND_NS),
-			       .tv_nsec = (long) (until % SECOND_NS) };
 	uint64_t life = c->lives;
 
 	/* An answer counts even if the last thing that the guest did after it was to power off. */
 	while (c->last - c->unanswered < number) {
 		if (c->lives != life)
 			return -EAGAIN;
-		if (pthread_cond_timedwait(&c->changed, &c->lock, &ts) == ETIMEDOUT)
+		if (timed_cond_wait(&c->changed, &c->lock, until) == ETIMEDOUT)
 			return c->last - c->unanswered < number ? -ETIMEDOUT : 0;
 	}
 	return 0;
@@ -293,18 +291,14 @@ bad:
 int kvm_console_new(struct kvm_machine *m, kvm_console_wire wire, struct kvm_console **ret_console)
 {
 	struct kvm_console *c = calloc(1, sizeof(*c));
-	pthread_condattr_t monotonic;
 
 	if (!c)
 		return -ENOMEM;
 	c->machine = m;
 	c->wire = wire;
-	(void) pthread_condattr_init(&monotonic);
-	(void) pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	(void) pthread_mutex_init(&c->command_lock, NULL);
 	(void) pthread_mutex_init(&c->lock, NULL);
-	(void) pthread_cond_init(&c->changed, &monotonic);
-	(void) pthread_condattr_destroy(&monotonic);
+	timed_cond_init(&c->changed);
 	*ret_console = c;
 	return 0;
 }

@@ -9,7 +9,7 @@ static bool stopping(void *user)
 {
 	struct kvm_vcpu *vcpu = user;
 
-	return atomic_load(&vcpu->stop);
+	return atomic_load(&vcpu->parker.stop);
 }
 
 static void access_begins(struct kvm_vcpu *vcpu, uint64_t at)

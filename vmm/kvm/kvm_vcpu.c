@@ -19,9 +19,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../timed.h"
 #include "kvm.h"
 
-#define SECOND_NS	1000000000ull
 #define TICK_NS		10000000ull	/* a throttled vCPU runs for so long at most */
 #define THROTTLE_MIN_NS	1000000ull	/* shorter sleeps are saved up */
 
@@ -57,28 +57,8 @@ void kvm_vcpu_kick(struct kvm_vcpu *vcpu)
 	if (!vcpu->started)
 		return;
 	set_immediate_exit(vcpu, 1);
-	pthread_mutex_lock(&vcpu->lock);
-	pthread_cond_signal(&vcpu->wake);
-	pthread_mutex_unlock(&vcpu->lock);
+	parker_wake(&vcpu->parker);
 	(void) pthread_kill(vcpu->thread, kick_signal());
-}
-
-bool kvm_vcpu_is_parked(struct kvm_vcpu *vcpu)
-{
-	bool parked;
-
-	pthread_mutex_lock(&vcpu->lock);
-	parked = vcpu->parked;
-	pthread_mutex_unlock(&vcpu->lock);
-	return parked;
-}
-
-void kvm_vcpu_let_run(struct kvm_vcpu *vcpu)
-{
-	pthread_mutex_lock(&vcpu->lock);
-	atomic_store(&vcpu->stop, false);
-	pthread_cond_signal(&vcpu->wake);
-	pthread_mutex_unlock(&vcpu->lock);
 }
 
 /* ---- the thread ---- */
@@ -105,45 +85,17 @@ static void finish_access(struct kvm_vcpu *vcpu)
 	}
 }
 
-/* Return: false, the thread ends. */
-static bool park(struct kvm_vcpu *vcpu)
-{
-	struct kvm_machine *m = vcpu->machine;
-
-	/* Not holding the vCPU's lock: parked_lock comes before it. */
-	pthread_mutex_lock(&vcpu->lock);
-	vcpu->parked = true;
-	pthread_mutex_unlock(&vcpu->lock);
-	pthread_mutex_lock(&m->parked_lock);
-	pthread_cond_broadcast(&m->parked);
-	pthread_mutex_unlock(&m->parked_lock);
-	pthread_mutex_lock(&vcpu->lock);
-	while (atomic_load(&vcpu->stop) && !atomic_load(&vcpu->exit))
-		pthread_cond_wait(&vcpu->wake, &vcpu->lock);
-	vcpu->parked = false;
-	pthread_mutex_unlock(&vcpu->lock);
-	vcpu->throttle_due = 0;
-	return !atomic_load(&vcpu->exit);
-}
-
 /* At p percent, each n ns of running are followed by n * p / (100 - p) ns of sleep. */
 static void pay_throttle(struct kvm_vcpu *vcpu)
 {
 	unsigned percent = atomic_load(&vcpu->machine->throttle);
 	uint64_t due = percent ? vcpu->throttle_due * percent / (100 - percent) : 0;
-	uint64_t until = run_clock_now() + due;
-	struct timespec ts = { .tv_sec = (time_t) (until / SECOND_NS),
-			       .tv_nsec = (long) (until % SECOND_NS) };
 
 	if (percent && due < THROTTLE_MIN_NS)
 		return;
 	vcpu->throttle_due = 0;
-	if (!percent)
-		return;
-	pthread_mutex_lock(&vcpu->lock);
-	while (!atomic_load(&vcpu->stop) && run_clock_now() < until)
-		(void) pthread_cond_timedwait(&vcpu->wake, &vcpu->lock, &ts);
-	pthread_mutex_unlock(&vcpu->lock);
+	if (percent)
+		parker_sleep(&vcpu->parker, run_clock_now() + due);
 }
 
 static void *vcpu_main(void *user)
@@ -159,10 +111,11 @@ static void *vcpu_main(void *user)
 	(void) pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
 	for (;;) {
 		set_immediate_exit(vcpu, 0);
-		if (atomic_load(&vcpu->stop)) {
+		if (atomic_load(&vcpu->parker.stop)) {
 			finish_access(vcpu);
-			if (!park(vcpu))
+			if (!parker_park(&vcpu->parker))
 				return NULL;
+			vcpu->throttle_due = 0;
 			continue;
 		}
 		if (atomic_exchange(&vcpu->tick, false))
@@ -229,15 +182,11 @@ static void *ticker_main(void *user)
 
 	pthread_mutex_lock(&m->tick_lock);
 	while (!m->tick_quit) {
-		uint64_t until = run_clock_now() + TICK_NS;
-		struct timespec ts = { .tv_sec = (time_t) (until / SECOND_NS),
-				       .tv_nsec = (long) (until % SECOND_NS) };
-
 		if (atomic_load(&m->throttle) == 0) {
 			pthread_cond_wait(&m->tick, &m->tick_lock);
 			continue;
 		}
-		(void) pthread_cond_timedwait(&m->tick, &m->tick_lock, &ts);
+		(void) timed_cond_wait(&m->tick, &m->tick_lock, run_clock_now() + TICK_NS);
 		for (unsigned i = 0; i < m->cpus && !m->tick_quit; i++) {
 			atomic_store(&m->vcpu[i].tick, true);
 			kvm_vcpu_kick(&m->vcpu[i]);

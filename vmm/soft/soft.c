@@ -24,7 +24,6 @@
 #define BURST_NS	1000000ull
 #define STOP_DEFAULT_NS	10000000000ull
 #define WAIT_MAX_NS	100000000ull	/* a waiting vCPU looks again after this */
-#define SECOND_NS	1000000000ull
 #define ARGUMENT_REASON_MAX 640u	/* quotes an argument */
 
 static const struct guest_program *const programs[] = { &guest_worker, &guest_idle };
@@ -80,7 +79,7 @@ static enum guest_step burst(struct soft_vcpu *vcpu)
 		vcpu->bus_failed = false;
 		vcpu->wait_until = UINT64_MAX;
 		r = m->config.program->step(&vcpu->guest, vcpu->words);
-	} while (r == GUEST_STEP_GO && !atomic_load(&vcpu->stop) &&
+	} while (r == GUEST_STEP_GO && !atomic_load(&vcpu->parker.stop) &&
 		 run_clock_now() - began < BURST_NS);
 	soft_gic_vcpu_leave(m->gic, vcpu->guest.id);
 	vcpu->throttle_due += run_clock_now() - began;
@@ -89,19 +88,10 @@ static enum guest_step burst(struct soft_vcpu *vcpu)
 
 static void publish(struct soft_vcpu *vcpu)
 {
-	pthread_mutex_lock(&vcpu->lock);
+	pthread_mutex_lock(&vcpu->parker.lock);
 	memcpy(vcpu->published, vcpu->words,
 	       vcpu->machine->config.program->words * sizeof(uint64_t));
-	pthread_mutex_unlock(&vcpu->lock);
-}
-
-static void wait_locked(struct soft_vcpu *vcpu, uint64_t ns)
-{
-	uint64_t until = run_clock_now() + ns;
-	struct timespec ts = { .tv_sec = (time_t) (until / SECOND_NS),
-			       .tv_nsec = (long) (until % SECOND_NS) };
-
-	(void) pthread_cond_timedwait(&vcpu->wake, &vcpu->lock, &ts);
+	pthread_mutex_unlock(&vcpu->parker.lock);
 }
 
 /* Wait for interrupt: until kicked, stopped, or the time the program named. */
@@ -116,10 +106,10 @@ static void wait_for_interrupt(struct soft_vcpu *vcpu)
 		ns = vcpu->wait_until - now;
 	if (soft_gic_pending(vcpu->machine->gic, vcpu->guest.id))
 		atomic_store(&vcpu->kicked, true);
-	pthread_mutex_lock(&vcpu->lock);
-	if (!atomic_load(&vcpu->kicked) && !atomic_load(&vcpu->stop))
-		wait_locked(vcpu, ns);
-	pthread_mutex_unlock(&vcpu->lock);
+	pthread_mutex_lock(&vcpu->parker.lock);
+	if (!atomic_load(&vcpu->kicked) && !atomic_load(&vcpu->parker.stop))
+		parker_wait_locked(&vcpu->parker, run_clock_now() + ns);
+	pthread_mutex_unlock(&vcpu->parker.lock);
 }
 
 /* At p percent, each n ns of running are followed by n * p / (100 - p) ns of sleep. */
@@ -127,7 +117,6 @@ static void pay_throttle(struct soft_vcpu *vcpu)
 {
 	unsigned percent = atomic_load(&vcpu->machine->throttle);
 	uint64_t due = vcpu->throttle_due;
-	uint64_t until;
 
 	if (percent == 0) {
 		vcpu->throttle_due = 0;
@@ -137,34 +126,19 @@ static void pay_throttle(struct soft_vcpu *vcpu)
 	if (due < BURST_NS)
 		return;
 	vcpu->throttle_due = 0;
-	until = run_clock_now() + due;
-	pthread_mutex_lock(&vcpu->lock);
-	while (!atomic_load(&vcpu->stop) && run_clock_now() < until)
-		wait_locked(vcpu, until - run_clock_now());
-	pthread_mutex_unlock(&vcpu->lock);
+	parker_sleep(&vcpu->parker, run_clock_now() + due);
 }
 
 /* Return: false, the thread ends. */
 static bool park(struct soft_vcpu *vcpu)
 {
-	struct soft_machine *m = vcpu->machine;
-
 	/* Published after the last burst, or by who loaded it; not to be read here: a vCPU that never
-	 * ran counts as parked before its thread comes here. Not holding the vCPU's lock: machine->lock comes first. */
-	pthread_mutex_lock(&vcpu->lock);
-	vcpu->parked = true;
-	pthread_mutex_unlock(&vcpu->lock);
-	pthread_mutex_lock(&m->parked_lock);
-	pthread_cond_broadcast(&m->parked);
-	pthread_mutex_unlock(&m->parked_lock);
-	pthread_mutex_lock(&vcpu->lock);
-	while (atomic_load(&vcpu->stop) && !atomic_load(&vcpu->exit))
-		pthread_cond_wait(&vcpu->wake, &vcpu->lock);
-	vcpu->parked = false;
-	pthread_mutex_unlock(&vcpu->lock);
+	 * ran counts as parked before its thread comes here. */
+	bool goes_on = parker_park(&vcpu->parker);
+
 	/* What became deliverable meanwhile kicked nobody. */
 	atomic_store(&vcpu->kicked, true);
-	return !atomic_load(&vcpu->exit);
+	return goes_on;
 }
 
 static void power_off(struct soft_machine *m)
@@ -172,7 +146,7 @@ static void power_off(struct soft_machine *m)
 	if (atomic_exchange(&m->powered_off, true))
 		return;
 	for (unsigned i = 0; i < m->config.cpus; i++) {
-		atomic_store(&m->vcpu[i].stop, true);
+		atomic_store(&m->vcpu[i].parker.stop, true);
 		soft_vcpu_kick(&m->vcpu[i]);
 	}
 	if (m->config.power_off)
@@ -186,7 +160,7 @@ static void *vcpu_thread(void *user)
 	for (;;) {
 		enum guest_step r;
 
-		if (atomic_load(&vcpu->stop) && !park(vcpu))
+		if (atomic_load(&vcpu->parker.stop) && !park(vcpu))
 			return NULL;
 		r = burst(vcpu);
 		publish(vcpu);
@@ -201,39 +175,23 @@ static void *vcpu_thread(void *user)
 void soft_vcpu_kick(struct soft_vcpu *vcpu)
 {
 	atomic_store(&vcpu->kicked, true);
-	pthread_mutex_lock(&vcpu->lock);
-	pthread_cond_signal(&vcpu->wake);
-	pthread_mutex_unlock(&vcpu->lock);
+	parker_wake(&vcpu->parker);
 }
 
 /* ---- run and park ---- */
 
-static bool is_parked(struct soft_vcpu *vcpu)
-{
-	bool parked;
-
-	pthread_mutex_lock(&vcpu->lock);
-	parked = vcpu->parked;
-	pthread_mutex_unlock(&vcpu->lock);
-	return parked;
-}
-
 static void let_run(struct soft_machine *m)
 {
-	for (unsigned i = 0; i < m->config.cpus; i++) {
-		struct soft_vcpu *vcpu = &m->vcpu[i];
-
-		pthread_mutex_lock(&vcpu->lock);
-		atomic_store(&vcpu->stop, false);
-		pthread_cond_signal(&vcpu->wake);
-		pthread_mutex_unlock(&vcpu->lock);
-	}
+	for (unsigned i = 0; i < m->config.cpus; i++)
+		parker_let_run(&m->vcpu[i].parker);
 }
 
-static int find_running(struct soft_machine *m)
+static int find_running(void *user)
 {
+	struct soft_machine *m = user;
+
 	for (unsigned i = 0; i < m->config.cpus; i++)
-		if (!is_parked(&m->vcpu[i]))
+		if (!parker_is_parked(&m->vcpu[i].parker))
 			return (int) i;
 	return -1;
 }
@@ -241,22 +199,14 @@ static int find_running(struct soft_machine *m)
 /* Return: 0; -ETIMEDOUT, with all flags set still. */
 static int park_all(struct soft_machine *m, struct vferry_error *err)
 {
-	uint64_t until = run_clock_now() + m->config.stop_timeout_ns;
-	struct timespec ts = { .tv_sec = (time_t) (until / SECOND_NS),
-			       .tv_nsec = (long) (until % SECOND_NS) };
 	int cpu;
 
 	for (unsigned i = 0; i < m->config.cpus; i++) {
-		atomic_store(&m->vcpu[i].stop, true);
+		atomic_store(&m->vcpu[i].parker.stop, true);
 		soft_vcpu_kick(&m->vcpu[i]);
 	}
 	pci_host_wake(m->config.pci);
-	pthread_mutex_lock(&m->parked_lock);
-	while ((cpu = find_running(m)) >= 0)
-		if (pthread_cond_timedwait(&m->parked, &m->parked_lock, &ts) == ETIMEDOUT)
-			break;
-	cpu = find_running(m);
-	pthread_mutex_unlock(&m->parked_lock);
+	cpu = parking_wait(&m->parking, m->config.stop_timeout_ns, find_running, m);
 	if (cpu >= 0)
 		return vferry_error_set(err, -ETIMEDOUT, "vcpu-does-not-stop", "cpu",
 					"vCPU %d did not stop within %llu ms: it waits for an access to %#llx",
@@ -379,9 +329,9 @@ void soft_machine_verdict(struct soft_machine *m, struct machine_verdict *ret)
 	for (unsigned i = 0; i < m->config.cpus; i++) {
 		struct soft_vcpu *vcpu = &m->vcpu[i];
 
-		pthread_mutex_lock(&vcpu->lock);
+		pthread_mutex_lock(&vcpu->parker.lock);
 		memcpy(words, vcpu->published, program->words * sizeof(*words));
-		pthread_mutex_unlock(&vcpu->lock);
+		pthread_mutex_unlock(&vcpu->parker.lock);
 		worker_verdict_add(&m->platform, i, words, ret);
 	}
 	free(words);
@@ -496,23 +446,15 @@ static int vcpu_setup(struct soft_machine *m, unsigned id, struct vferry_error *
 
 static void sync_init(struct soft_machine *m)
 {
-	pthread_condattr_t monotonic;
-
-	(void) pthread_condattr_init(&monotonic);
-	(void) pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	(void) pthread_mutex_init(&m->lock, NULL);
-	(void) pthread_mutex_init(&m->parked_lock, NULL);
-	(void) pthread_cond_init(&m->parked, &monotonic);
+	parking_init(&m->parking);
 	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++) {
 		struct soft_vcpu *vcpu = &m->vcpu[i];
 
 		vcpu->machine = m;
 		vcpu->guest = (struct guest_vcpu) { .id = i, .platform = &m->platform };
-		atomic_store(&vcpu->stop, true);
-		(void) pthread_mutex_init(&vcpu->lock, NULL);
-		(void) pthread_cond_init(&vcpu->wake, &monotonic);
+		parker_init(&vcpu->parker, &m->parking);
 	}
-	(void) pthread_condattr_destroy(&monotonic);
 }
 
 static struct guest_platform platform_of(const struct soft_config *config,
@@ -590,8 +532,8 @@ struct soft_machine *soft_machine_free(struct soft_machine *m)
 	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++) {
 		struct soft_vcpu *vcpu = &m->vcpu[i];
 
-		atomic_store(&vcpu->exit, true);
-		atomic_store(&vcpu->stop, true);
+		atomic_store(&vcpu->parker.exit, true);
+		atomic_store(&vcpu->parker.stop, true);
 		soft_vcpu_kick(vcpu);
 	}
 	pci_host_wake(m->config.pci);
@@ -608,11 +550,9 @@ struct soft_machine *soft_machine_free(struct soft_machine *m)
 
 		free(vcpu->words);
 		free(vcpu->published);
-		(void) pthread_cond_destroy(&vcpu->wake);
-		(void) pthread_mutex_destroy(&vcpu->lock);
+		parker_done(&vcpu->parker);
 	}
-	(void) pthread_cond_destroy(&m->parked);
-	(void) pthread_mutex_destroy(&m->parked_lock);
+	parking_done(&m->parking);
 	(void) pthread_mutex_destroy(&m->lock);
 	free(m->args);
 	free(m);

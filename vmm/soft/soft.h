@@ -32,6 +32,7 @@
 
 #include "guest/bus.h"
 #include "../machine.h"
+#include "../parking.h"
 #include "../pci_host.h"
 #include "../run_clock.h"
 #include "gic.h"
@@ -98,13 +99,9 @@ struct soft_vcpu {
 	bool started;
 	uint64_t *words;
 
-	pthread_mutex_t lock;	/* protects `parked`, `published` and the waiting on `wake` */
-	pthread_cond_t wake;
-	bool parked;
+	struct parker parker;	/* its lock protects `published`, too */
 	uint64_t *published;	/* words as of the last burst */
 
-	atomic_bool stop;	/* leave the run loop */
-	atomic_bool exit;	/* and the thread */
 	atomic_bool kicked;	/* an interrupt may be there */
 	atomic_uint_fast64_t waiting_gpa;	/* access under way, for messages; 0 = none */
 
@@ -123,8 +120,7 @@ struct soft_machine {
 	struct soft_irq *irq;
 	char *args;
 
-	pthread_mutex_t parked_lock;	/* protects nothing but the wait for `parked` */
-	pthread_cond_t parked;	/* some vCPU parked */
+	struct parking parking;
 	pthread_mutex_t lock;	/* protects all that follows, but the atomic ones */
 	struct run_clock clock;
 	bool running;

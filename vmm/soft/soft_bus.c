@@ -24,7 +24,7 @@ static bool stopping(void *user)
 {
 	struct soft_vcpu *vcpu = user;
 
-	return atomic_load(&vcpu->stop);
+	return atomic_load(&vcpu->parker.stop);
 }
 
 /* Interrupt controller, then PCI, then nobody. */

@@ -124,9 +124,9 @@ int soft_cpu_load(struct soft_machine *m, unsigned cpu, struct vferry_reader *r,
 		ret = soft_gic_vcpu_enter(m->gic, cpu, false);
 	if (ret == 0) {
 		memcpy(vcpu->words, words, program->words * sizeof(*words));
-		pthread_mutex_lock(&vcpu->lock);
+		pthread_mutex_lock(&vcpu->parker.lock);
 		memcpy(vcpu->published, words, program->words * sizeof(*words));
-		pthread_mutex_unlock(&vcpu->lock);
+		pthread_mutex_unlock(&vcpu->parker.lock);
 		soft_gic_vcpu_leave(m->gic, cpu);
 		m->loaded_cpus |= 1u << cpu;
 	}
