@@ -28,6 +28,9 @@
 #define GUEST_TABLES_GPA	0x700000u	/* page tables, up to 0x800000 */
 #define GUEST_CPUS_MAX		8u
 
+/* Of one device, a multiple of what MSI can ask for: a local APIC has no more for eight of them. */
+#define GUEST_X86_VECTORS	12u
+
 #define GUEST_BOOT_MAGIC	0x6775657374626f6full
 #define GUEST_BOOT_VERSION	1u
 

@@ -2,7 +2,7 @@
 /*
  * irqchip.c - local APIC and IOAPIC, and from vectors to the program's interrupt numbers.
  *
- * Each vCPU has its own devices, and for each of those MESSAGES vectors from VECTOR_MESSAGE on.
+ * Each vCPU has its own devices, and for each of those GUEST_X86_VECTORS vectors from VECTOR_MESSAGE on.
  * INTx pins are levels and have vectors of the lowest class: while one is being dealt with, none of
  * its likes comes, and messages do.
  *
@@ -13,7 +13,6 @@
  */
 #include "cpu.h"
 
-#define MESSAGES	12u	/* of a device; a multiple of what MSI can ask for */
 #define MESSAGE_ADDRESS	0xfee00000ull
 #define MESSAGE_END	0xf0u	/* the vector behind the last */
 
@@ -122,7 +121,7 @@ struct worker_message worker_message(struct guest_vcpu *vcpu, unsigned device, u
 	(void) vcpu;
 	return (struct worker_message) {
 		.address = MESSAGE_ADDRESS | device % platform.cpus << 12,
-		.data = VECTOR_MESSAGE + device / platform.cpus * MESSAGES + vector,
+		.data = VECTOR_MESSAGE + device / platform.cpus * GUEST_X86_VECTORS + vector,
 	};
 }
 
@@ -131,13 +130,13 @@ struct worker_message worker_message(struct guest_vcpu *vcpu, unsigned device, u
 static uint32_t number_of(const struct cpu *cpu, uint32_t vector)
 {
 	uint32_t message = vector - VECTOR_MESSAGE;
-	uint32_t device = message / MESSAGES * platform.cpus + cpu->guest.id;
+	uint32_t device = message / GUEST_X86_VECTORS * platform.cpus + cpu->guest.id;
 
 	if (vector < VECTOR_MESSAGE)
 		return WORKER_PIN_FIRST + vector - VECTOR_LEVEL;
 	if (vector >= MESSAGE_END)
 		return vector;
-	return WORKER_MSI_FIRST + device * WORKER_SLOTS + message % MESSAGES;
+	return WORKER_MSI_FIRST + device * WORKER_SLOTS + message % GUEST_X86_VECTORS;
 }
 
 static uint32_t devices_of(const struct cpu *cpu, uint32_t pin)

@@ -3,7 +3,6 @@
 #include "cpu.h"
 
 #define INTX_PINS_MAX	15u
-#define MESSAGES	12u
 #define SERIAL_DEFAULT	0x3f8u
 
 struct guest_boot boot;
@@ -52,7 +51,7 @@ static void boot_machine(void)
 		.window32 = range_of(&boot.window32),
 		.window64 = range_of(&boot.window64),
 		.intx_pins = boot.intx_pins,
-		.vectors = MESSAGES,
+		.vectors = GUEST_X86_VECTORS,
 	};
 	paging_boot();
 	irqchip_boot();

@@ -75,6 +75,12 @@ struct vferry_kvm_x86_config {
 };
 
 /**
+ * vferry_kvm_x86_probe() - can this host's KVM save and load x86-64 machines? @kvm: /dev/kvm
+ * Return: 0; -ENOTSUP and what it lacks. vferry_kvm_x86_new() asks for the same, and more.
+ */
+int vferry_kvm_x86_probe(int kvm, struct vferry_error *err);
+
+/**
  * vferry_kvm_x86_new() - after each vCPU got its CPUID, before the first KVM_RUN
  *
  * Reads what the other side must match (CPUID, which MSRs there are, sizes, TSC frequency), since

@@ -19,7 +19,6 @@
 #include "loader.h"
 
 #define WORDS (WORKER_WORDS + WORKER_WATCH_WORDS)
-#define VECTORS_MAX 12u	/* of one device: guest/x86 has no more to give */
 
 static const char worker_name[] = "worker";
 
@@ -44,7 +43,7 @@ static struct guest_platform describe_platform(unsigned cpus, uint64_t memory_by
 		.window32 = { layout->pci.window32, layout->pci.window32_bytes },
 		.window64 = { layout->pci.window64, layout->pci.window64_bytes },
 		.intx_pins = layout->intx_pins,
-		.vectors = VECTORS_MAX,
+		.vectors = GUEST_X86_VECTORS,
 	};
 
 	for (unsigned i = 0; i < MACHINE_RAM_RANGES && memory_bytes > 0; i++) {
@@ -124,16 +123,6 @@ static int make_boot(struct kvm_machine *m, struct guest_boot *boot, struct vfer
 	return 0;
 }
 
-static int clear(struct kvm_machine *m, uint64_t gpa, uint64_t bytes)
-{
-	static const uint8_t zeros[4096];
-	int r = 0;
-
-	for (uint64_t at = 0; at < bytes && r == 0; at += sizeof(zeros))
-		r = vferry_ram_write(m->ram, gpa + at, zeros, sizeof(zeros));
-	return r;
-}
-
 int kvm_guest_load(struct kvm_machine *m, struct vferry_error *err)
 {
 	struct guest_boot *boot = malloc(sizeof(*boot));
@@ -141,9 +130,9 @@ int kvm_guest_load(struct kvm_machine *m, struct vferry_error *err)
 		     : vferry_error_set(err, -ENOMEM, "no-memory", worker_name, "no memory");
 
 	if (r == 0)
-		r = clear(m, 0, 4096);
+		r = loader_zero(m->ram, 0, WORKER_PAGE);
 	if (r == 0)
-		r = clear(m, GUEST_WORDS_GPA, (uint64_t) m->cpus * GUEST_WORDS_BYTES);
+		r = loader_zero(m->ram, GUEST_WORDS_GPA, (uint64_t) m->cpus * GUEST_WORDS_BYTES);
 	if (r == 0)
 		r = loader_elf64(m->ram, guest_image_x86, guest_image_x86_bytes, err);
 	if (r == 0)

@@ -31,7 +31,7 @@ struct kvm_components {
 	struct run_clock clock;
 };
 
-static int must_be_stopped(struct kvm_machine *m, const char *object, struct vferry_error *err)
+int kvm_must_be_stopped(struct kvm_machine *m, const char *object, struct vferry_error *err)
 {
 	if (!kvm_machine_is_running(m))
 		return 0;
@@ -56,7 +56,7 @@ void kvm_board_save(struct kvm_machine *m, struct vferry_writer *w)
 static int save_board(void *user, struct vferry_step *step, struct vferry_error *err)
 {
 	struct kvm_machine *m = ((struct kvm_components *) user)->machine;
-	int r = must_be_stopped(m, "board", err);
+	int r = kvm_must_be_stopped(m, "board", err);
 
 	if (r == 0)
 		kvm_board_save(m, vferry_step_writer(step));
@@ -90,7 +90,7 @@ int kvm_board_load(struct kvm_components *c, struct vferry_reader *r, struct vfe
 static int load_board(void *user, struct vferry_step *step, struct vferry_error *err)
 {
 	struct kvm_components *c = user;
-	int r = must_be_stopped(c->machine, "board", err);
+	int r = kvm_must_be_stopped(c->machine, "board", err);
 
 	return r == 0 ? kvm_board_load(c, vferry_step_reader(step), err) : r;
 }
@@ -124,7 +124,7 @@ static int set_board(void *user, struct vferry_step *step, struct vferry_error *
 static int save_serial(void *user, struct vferry_step *step, struct vferry_error *err)
 {
 	struct kvm_machine *m = ((struct kvm_components *) user)->machine;
-	int r = must_be_stopped(m, "serial/0", err);
+	int r = kvm_must_be_stopped(m, "serial/0", err);
 
 	if (r == 0)
 		kvm_console_save(m->console, vferry_step_writer(step));
@@ -134,7 +134,7 @@ static int save_serial(void *user, struct vferry_step *step, struct vferry_error
 static int load_serial(void *user, struct vferry_step *step, struct vferry_error *err)
 {
 	struct kvm_machine *m = ((struct kvm_components *) user)->machine;
-	int r = must_be_stopped(m, "serial/0", err);
+	int r = kvm_must_be_stopped(m, "serial/0", err);
 
 	return r == 0 ? kvm_console_load(m->console, vferry_step_reader(step), err) : r;
 }

@@ -24,7 +24,7 @@ static int check_header(const Elf64_Ehdr *h, size_t bytes, struct vferry_error *
 	return 0;
 }
 
-static int zero(struct vferry_ram *ram, uint64_t gpa, uint64_t bytes)
+int loader_zero(struct vferry_ram *ram, uint64_t gpa, uint64_t bytes)
 {
 	static const uint8_t zeros[4096];
 	int r = 0;
@@ -55,7 +55,7 @@ static int load_segment(struct vferry_ram *ram, const Elf64_Phdr *p, const uint8
 	if (p->p_filesz > 0)
 		r = vferry_ram_write(ram, p->p_paddr, image + p->p_offset, p->p_filesz);
 	if (r == 0)
-		r = zero(ram, p->p_paddr + p->p_filesz, p->p_memsz - p->p_filesz);
+		r = loader_zero(ram, p->p_paddr + p->p_filesz, p->p_memsz - p->p_filesz);
 	return r;
 }
 

@@ -18,4 +18,7 @@
  */
 int loader_elf64(struct vferry_ram *ram, const void *image, size_t bytes, struct vferry_error *err);
 
+/* Zeroes RAM. Return: 0; -EFAULT. */
+int loader_zero(struct vferry_ram *ram, uint64_t gpa, uint64_t bytes);
+
 #endif

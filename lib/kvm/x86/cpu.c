@@ -36,39 +36,6 @@ static bool same_frequency(uint32_t a, uint32_t b)
 	return apart * 1000000 <= (uint64_t) b * TSC_TOLERANCE_PPM;
 }
 
-static int get_cpuid(int vcpu, struct kvm_cpuid_entry2 *entries, uint32_t *ret_count)
-{
-	struct kvm_cpuid2 *table = calloc(1, sizeof(*table) + VF_X86_CPUID_MAX * sizeof(*entries));
-	int code;
-
-	if (!table)
-		return -ENOMEM;
-	table->nent = VF_X86_CPUID_MAX;
-	code = vf_kvm_call(vcpu, KVM_GET_CPUID2, table);
-	if (!code && table->nent > VF_X86_CPUID_MAX)
-		code = -E2BIG;
-	if (!code) {
-		memcpy(entries, table->entries, table->nent * sizeof(*entries));
-		*ret_count = table->nent;
-	}
-	free(table);
-	return code;
-}
-
-static int set_cpuid(int vcpu, const struct kvm_cpuid_entry2 *entries, uint32_t count)
-{
-	struct kvm_cpuid2 *table = calloc(1, sizeof(*table) + VF_X86_CPUID_MAX * sizeof(*entries));
-	int code;
-
-	if (!table)
-		return -ENOMEM;
-	table->nent = count;
-	memcpy(table->entries, entries, count * sizeof(*entries));
-	code = vf_kvm_call(vcpu, KVM_SET_CPUID2, table);
-	free(table);
-	return code;
-}
-
 /* ---- saving ---- */
 
 /* One KVM_GET of a whole structure. */
@@ -110,7 +77,7 @@ static int save_image(const struct vf_x86_cpu *cpu, struct vf_x86_cpu_image *ima
 		return code;
 	image->tsc_khz = cpu->tsc_khz;
 	image->mcg_cap = cpu->mcg_cap;
-	code = get_cpuid(cpu->fd, image->cpuid, &image->cpuid_count);
+	code = vf_x86_cpuid_get(cpu->fd, KVM_GET_CPUID2, image->cpuid, &image->cpuid_count);
 	return code ? vf_kvm_failed(err, cpu->name, "KVM_GET_CPUID2", code) : 0;
 }
 
@@ -159,11 +126,11 @@ static int load_frequency(struct vf_x86_cpu *cpu, uint32_t khz, struct vferry_er
 static int load_image_id(struct vf_x86_cpu *cpu, const struct vf_x86_cpu_image *image,
 			 struct vferry_error *err)
 {
-	int code = set_cpuid(cpu->fd, image->cpuid, image->cpuid_count);
+	int code = vf_x86_cpuid_set(cpu->fd, image->cpuid, image->cpuid_count);
 
 	if (code)
 		return vf_kvm_failed(err, cpu->name, "KVM_SET_CPUID2", code);
-	code = get_cpuid(cpu->fd, cpu->cpuid, &cpu->cpuid_count);
+	code = vf_x86_cpuid_get(cpu->fd, KVM_GET_CPUID2, cpu->cpuid, &cpu->cpuid_count);
 	if (code)
 		return vf_kvm_failed(err, cpu->name, "KVM_GET_CPUID2", code);
 	if (image->mcg_cap != cpu->mcg_cap)
@@ -375,7 +342,7 @@ int vf_x86_cpu_probe(struct vf_x86_cpu *cpu, struct vferry_error *err)
 	cpu->cpuid = calloc(VF_X86_CPUID_MAX, sizeof(*cpu->cpuid));
 	if (!cpu->cpuid)
 		return no_memory(cpu, err);
-	code = get_cpuid(cpu->fd, cpu->cpuid, &cpu->cpuid_count);
+	code = vf_x86_cpuid_get(cpu->fd, KVM_GET_CPUID2, cpu->cpuid, &cpu->cpuid_count);
 	if (code)
 		return vf_kvm_failed(err, cpu->name, "KVM_GET_CPUID2", code);
 	if (!cpu->cpuid_count)

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* cpuid.c - see cpuid.h. */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/checked.h"
+#include "kvm/call.h"
+#include "kvm/x86/cpu_image.h"
 #include "kvm/x86/cpuid.h"
 
 enum cpuid_register { EAX, EBX, ECX, EDX };
@@ -44,6 +49,40 @@ static const struct feature_word {
 };
 
 #define CPUID_ADDRESS_BITS	0x80000008u
+
+int vf_x86_cpuid_get(int fd, unsigned long request, struct kvm_cpuid_entry2 *entries,
+		     uint32_t *ret_count)
+{
+	struct kvm_cpuid2 *table = calloc(1, sizeof(*table) + VF_X86_CPUID_MAX * sizeof(*entries));
+	int code;
+
+	if (!table)
+		return -ENOMEM;
+	table->nent = VF_X86_CPUID_MAX;
+	code = vf_kvm_call(fd, request, table);
+	if (!code && table->nent > VF_X86_CPUID_MAX)
+		code = -E2BIG;
+	if (!code) {
+		memcpy(entries, table->entries, table->nent * sizeof(*entries));
+		*ret_count = table->nent;
+	}
+	free(table);
+	return code;
+}
+
+int vf_x86_cpuid_set(int vcpu, const struct kvm_cpuid_entry2 *entries, uint32_t count)
+{
+	struct kvm_cpuid2 *table = calloc(1, sizeof(*table) + VF_X86_CPUID_MAX * sizeof(*entries));
+	int code;
+
+	if (!table)
+		return -ENOMEM;
+	table->nent = count;
+	memcpy(table->entries, entries, count * sizeof(*entries));
+	code = vf_kvm_call(vcpu, KVM_SET_CPUID2, table);
+	free(table);
+	return code;
+}
 
 const struct kvm_cpuid_entry2 *vf_x86_cpuid_find(const struct vf_x86_cpuid *cpuid,
 						 uint32_t function, uint32_t index)

@@ -21,6 +21,11 @@ struct vf_x86_cpuid {
 	uint32_t count;
 };
 
+/* @entries: VF_X86_CPUID_MAX (cpu_image.h). @request: KVM_GET_CPUID2, KVM_GET_SUPPORTED_CPUID. */
+int vf_x86_cpuid_get(int fd, unsigned long request, struct kvm_cpuid_entry2 *entries,
+		     uint32_t *ret_count);
+int vf_x86_cpuid_set(int vcpu, const struct kvm_cpuid_entry2 *entries, uint32_t count);
+
 const struct kvm_cpuid_entry2 *vf_x86_cpuid_find(const struct vf_x86_cpuid *cpuid,
 						 uint32_t function, uint32_t index);
 /* VMX or SVM: a guest that may run guests of its own. */

@@ -5,13 +5,19 @@
 
 #include <vferry/kvm.h>
 
+int vferry_kvm_x86_probe(int kvm, struct vferry_error *err)
+{
+	(void) kvm;
+	return vferry_error_set(err, -ENOTSUP, "kvm-config", "kvm",
+				"this library was not built for an x86-64 host");
+}
+
 int vferry_kvm_x86_new(const struct vferry_kvm_x86_config *config, struct vferry_kvm_x86 **ret_x86,
 		       struct vferry_error *err)
 {
 	(void) config;
 	(void) ret_x86;
-	return vferry_error_set(err, -ENOTSUP, "kvm-config", "kvm",
-				"this library was not built for an x86-64 host");
+	return vferry_kvm_x86_probe(-1, err);
 }
 
 struct vferry_kvm_x86 *vferry_kvm_x86_free(struct vferry_kvm_x86 *x86)

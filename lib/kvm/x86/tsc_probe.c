@@ -105,17 +105,13 @@ static int make_vm(struct probe *p, int kvm)
 
 static int set_cpuid(const struct probe *p, int kvm)
 {
-	struct kvm_cpuid2 *table = calloc(1, sizeof(*table) + VF_X86_CPUID_MAX *
-					  sizeof(table->entries[0]));
-	int ret;
+	struct kvm_cpuid_entry2 *entries = calloc(VF_X86_CPUID_MAX, sizeof(*entries));
+	uint32_t count;
+	int ret = entries ? vf_x86_cpuid_get(kvm, KVM_GET_SUPPORTED_CPUID, entries, &count) : -ENOMEM;
 
-	if (!table)
-		return -ENOMEM;
-	table->nent = VF_X86_CPUID_MAX;
-	ret = vf_kvm_call(kvm, KVM_GET_SUPPORTED_CPUID, table);
 	if (!ret)
-		ret = vf_kvm_call(p->vcpu, KVM_SET_CPUID2, table);
-	free(table);
+		ret = vf_x86_cpuid_set(p->vcpu, entries, count);
+	free(entries);
 	return ret;
 }
 

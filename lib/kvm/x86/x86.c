@@ -34,7 +34,7 @@ static int no_memory(struct vferry_error *err)
 
 /* ---- the host ---- */
 
-static int check_capabilities(const struct vferry_kvm_x86 *x86, struct vferry_error *err)
+int vferry_kvm_x86_probe(int kvm, struct vferry_error *err)
 {
 	static const struct {
 		int number;
@@ -47,7 +47,7 @@ static int check_capabilities(const struct vferry_kvm_x86 *x86, struct vferry_er
 	};
 
 	for (size_t i = 0; i < VF_ARRAY_COUNT(needed); i++)
-		if (!vf_kvm_has(x86->vm, needed[i].number))
+		if (!vf_kvm_has(kvm, needed[i].number))
 			return vferry_error_set(err, -ENOTSUP, "kvm-capability", "kvm",
 						"this host's KVM has no KVM_CAP_%s, without which "
 						"a vCPU can't be saved: Linux 5.17 or later has it",
@@ -59,22 +59,13 @@ static int read_supported_cpuid(struct vferry_kvm_x86 *x86, struct vferry_error 
 {
 	struct vf_x86_cpuid supported;
 	const struct kvm_cpuid_entry2 *vendor;
-	struct kvm_cpuid2 *table = calloc(1, sizeof(*table) + VF_X86_CPUID_MAX *
-					  sizeof(table->entries[0]));
 	int code;
 
 	x86->supported = calloc(VF_X86_CPUID_MAX, sizeof(*x86->supported));
-	if (!table || !x86->supported) {
-		free(table);
+	if (!x86->supported)
 		return no_memory(err);
-	}
-	table->nent = VF_X86_CPUID_MAX;
-	code = vf_kvm_call(x86->kvm, KVM_GET_SUPPORTED_CPUID, table);
-	if (!code) {
-		x86->supported_count = table->nent;
-		memcpy(x86->supported, table->entries, table->nent * sizeof(*x86->supported));
-	}
-	free(table);
+	code = vf_x86_cpuid_get(x86->kvm, KVM_GET_SUPPORTED_CPUID, x86->supported,
+				&x86->supported_count);
 	if (code)
 		return vf_kvm_failed(err, "kvm", "KVM_GET_SUPPORTED_CPUID", code);
 	supported = (struct vf_x86_cpuid) { x86->supported, x86->supported_count };
@@ -101,7 +92,7 @@ static void read_boot_id(struct vferry_kvm_x86 *x86)
 
 static int probe_host(struct vferry_kvm_x86 *x86, struct vferry_error *err)
 {
-	int code = check_capabilities(x86, err);
+	int code = vferry_kvm_x86_probe(x86->kvm, err);
 
 	if (code)
 		return code;

@@ -71,14 +71,6 @@ bool kvm_arch_mmio(struct kvm_machine *m, uint64_t gpa, unsigned size, bool writ
 
 /* ---- its component ---- */
 
-static int must_be_stopped(struct kvm_machine *m, struct vferry_error *err)
-{
-	if (!kvm_machine_is_running(m))
-		return 0;
-	return vferry_error_set(err, -EBUSY, "machine-runs", "ioapic",
-				"state of a running machine cannot be read or replaced");
-}
-
 static bool has_bit(const struct kvm_lapic_state *lapic, unsigned base, uint8_t vector)
 {
 	return (uint8_t) lapic->regs[base + vector / 32 * 16 + vector % 32 / 8] >> vector % 8 & 1;
@@ -100,7 +92,7 @@ static bool in_service(void *user, uint8_t vector)
 static int save(void *user, struct vferry_step *step, struct vferry_error *err)
 {
 	struct kvm_machine *m = user;
-	int r = must_be_stopped(m, err);
+	int r = kvm_must_be_stopped(m, "ioapic", err);
 
 	if (r == 0)
 		ioapic_save(m->arch->ioapic, vferry_step_writer(step));
@@ -110,7 +102,7 @@ static int save(void *user, struct vferry_step *step, struct vferry_error *err)
 static int load(void *user, struct vferry_step *step, struct vferry_error *err)
 {
 	struct kvm_machine *m = user;
-	int r = must_be_stopped(m, err);
+	int r = kvm_must_be_stopped(m, "ioapic", err);
 
 	return r == 0 ? ioapic_load(m->arch->ioapic, vferry_step_reader(step), in_service, err) : r;
 }

@@ -48,19 +48,16 @@ int kvm_arch_probe(int kvm, struct vferry_error *err)
 	} needed[] = {
 		{ KVM_CAP_USER_MEMORY, "USER_MEMORY" }, { KVM_CAP_IRQCHIP, "IRQCHIP" },
 		{ KVM_CAP_PIT2, "PIT2" }, { KVM_CAP_SET_TSS_ADDR, "SET_TSS_ADDR" },
-		{ KVM_CAP_EXT_CPUID, "EXT_CPUID" }, { KVM_CAP_MP_STATE, "MP_STATE" },
-		{ KVM_CAP_VCPU_EVENTS, "VCPU_EVENTS" }, { KVM_CAP_DEBUGREGS, "DEBUGREGS" },
-		{ KVM_CAP_XSAVE, "XSAVE" }, { KVM_CAP_XCRS, "XCRS" },
-		{ KVM_CAP_IRQ_ROUTING, "IRQ_ROUTING" }, { KVM_CAP_IRQFD, "IRQFD" },
-		{ KVM_CAP_IRQFD_RESAMPLE, "IRQFD_RESAMPLE" }, { KVM_CAP_SIGNAL_MSI, "SIGNAL_MSI" },
-		{ KVM_CAP_GET_TSC_KHZ, "GET_TSC_KHZ" }, { KVM_CAP_IMMEDIATE_EXIT, "IMMEDIATE_EXIT" },
+		{ KVM_CAP_EXT_CPUID, "EXT_CPUID" }, { KVM_CAP_IRQ_ROUTING, "IRQ_ROUTING" },
+		{ KVM_CAP_IRQFD, "IRQFD" }, { KVM_CAP_IRQFD_RESAMPLE, "IRQFD_RESAMPLE" },
+		{ KVM_CAP_SIGNAL_MSI, "SIGNAL_MSI" }, { KVM_CAP_IMMEDIATE_EXIT, "IMMEDIATE_EXIT" },
 	};
 
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
 		if (ioctl(kvm, KVM_CHECK_EXTENSION, needed[i].number) <= 0)
 			return vferry_error_set(err, -ENOTSUP, "kvm-capability", "kvm",
 						"this KVM lacks KVM_CAP_%s", needed[i].name);
-	return 0;
+	return vferry_kvm_x86_probe(kvm, err);
 }
 
 static int failed(struct vferry_error *err, const char *what)
