@@ -1,22 +1,11 @@
 # SPDX-License-Identifier: MIT
 """What the tests of faults share: how a migration is brought to a moment, and what must hold after it."""
 import concurrent.futures
-import subprocess
 
-from lab import SANITIZED, WAIT, Frame, wait_for
+from lab import SANITIZED, Frame, finish, wait_for
 
 # Long enough for whatever a test does while the machine is stopped.
 PATIENT = ("--pause-budget", 10000000)
-
-
-def finish(process):
-    """Its exit code, and what it printed."""
-    try:
-        out, err = process.communicate(timeout=WAIT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    return process.returncode, out + err
 
 
 def check_goes_on(lab, source, migrate=True, migrations=2):

@@ -59,6 +59,16 @@ def run(*args, timeout=WAIT, **kwargs):
                           timeout=timeout, **kwargs)
 
 
+def finish(process):
+    """Its exit code, and what it printed."""
+    try:
+        out, err = process.communicate(timeout=WAIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, out + err
+
+
 def why_no_kvm():
     """What `vferry run` has against KVM here; None: nothing."""
     if not VFERRY.exists():

@@ -1,22 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Cancel in every phase: the source runs on as it was, and can be moved at once."""
 import signal
-import subprocess
 import time
 
 import pytest
 
-from lab import CANCELLED, DONE, WAIT, Frame, run, wait_for
-
-
-def finish(process):
-    """Its exit code, and what it printed."""
-    try:
-        out, err = process.communicate(timeout=WAIT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    return process.returncode, out + err
+from lab import CANCELLED, DONE, Frame, finish, run, wait_for
 
 
 def check_goes_on(lab, source, migrate=True):

@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from faults import (BEFORE_COMMIT, MOMENTS, PATIENT, Moment, check_goes_on, finish,
+from faults import (BEFORE_COMMIT, MOMENTS, PATIENT, Moment, check_goes_on,
                     hold_before_switchover, tells_of_a_closed_link, together, wait_told,
                     wait_told_of_a_closed_link)
-from lab import DONE, FAILED, UNKNOWN, Frame, Lab, run, wait_for
+from lab import DONE, FAILED, UNKNOWN, Frame, Lab, finish, run, wait_for
 
 STALL = ("--stall-timeout", 1)
 

@@ -5,8 +5,8 @@ import contextlib
 import pytest
 
 import lab as e2e
-from faults import PATIENT, check_goes_on, finish, wait_told
-from lab import DONE, FAILED, IRQCHIP_STEP, UNKNOWN, Frame, run
+from faults import PATIENT, check_goes_on, wait_told
+from lab import DONE, FAILED, IRQCHIP_STEP, UNKNOWN, Frame, finish, run
 
 KILLED = -9
 

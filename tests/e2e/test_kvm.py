@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Machines under KVM: run, moved, saved, undone, with vfio-user devices, judged by the guest."""
-import subprocess
 import time
 
 import pytest
 
-from lab import (CANCELLED, DONE, FAILED, REFUSED, USAGE, VFERRY, WAIT, Frame, QmpError, run,
-                 wait_for, why_no_kvm)
+from lab import (CANCELLED, DONE, FAILED, REFUSED, USAGE, VFERRY, WAIT, Frame, QmpError,
+                 finish, run, wait_for, why_no_kvm)
 
 GUEST = "rate=20 working-set=8M"
 SLOWLY = ("--bandwidth", "6MB/s", "--max-downtime", "20", "--policy", "continue",
           "--pause-budget", "60000")
-
 
 WHY_NOT = why_no_kvm()
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
@@ -26,15 +24,6 @@ def check_moved(source, destination, migrations=1):
     assert source.status() == "postmigrate"
     assert destination.wait_status("running")
     return destination.judge(migrations)
-
-
-def finish(process):
-    try:
-        out, err = process.communicate(timeout=WAIT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    return process.returncode, out + err
 
 
 def check_goes_on(lab, source, *args):

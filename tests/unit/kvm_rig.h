@@ -25,6 +25,8 @@
 
 #include <vferry/kvm.h>
 
+#include "fake_step.h"
+
 #define RIG_CPUS	2u
 #define RIG_RAM		0x200000u
 #define RIG_SKIP	77	/* Meson: the test was skipped */
@@ -202,26 +204,11 @@ static inline void rig_complete(struct kvm_rig *rig, unsigned n)
 
 /* ---- the session's side, as far as a component sees it ---- */
 
-struct vferry_step {
-	struct vferry_writer *writer;
-	struct vferry_reader *reader;
-};
-
 struct vferry_reasons {
 	unsigned count;
 	char ids[1024];		/* each followed by a space */
 	char last[256];		/* the last one's sentence */
 };
-
-struct vferry_writer *vferry_step_writer(struct vferry_step *step)
-{
-	return step->writer;
-}
-
-struct vferry_reader *vferry_step_reader(struct vferry_step *step)
-{
-	return step->reader;
-}
 
 void vferry_reasons_add(struct vferry_reasons *reasons, const char *id, const char *object,
 			const char *fmt, ...)

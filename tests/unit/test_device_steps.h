@@ -8,26 +8,12 @@
 
 #include "test_device.h"
 
-struct vferry_step {
-	struct vferry_writer *writer;
-	struct vferry_reader *reader;
-	uint32_t section;
-};
+#include "fake_step.h"
 
 struct vferry_reasons {
 	unsigned int count;
 	char ids[32][48];
 };
-
-struct vferry_writer *vferry_step_writer(struct vferry_step *step)
-{
-	return step->writer;
-}
-
-struct vferry_reader *vferry_step_reader(struct vferry_step *step)
-{
-	return step->reader;
-}
 
 uint16_t vferry_step_section_version(const struct vferry_step *step)
 {

@@ -9,28 +9,14 @@
 
 #include <vferry/irqchip.h>
 
+#include "fake_step.h"
 #include "gic_machine.h"
 
-/* The session's side of a step and of a list of reasons, as far as a component sees it. */
-struct vferry_step {
-	struct vferry_writer *writer;
-	struct vferry_reader *reader;
-};
-
+/* The session's side of a list of reasons, as far as a component sees it. */
 struct vferry_reasons {
 	unsigned int count;
 	char last[48];
 };
-
-struct vferry_writer *vferry_step_writer(struct vferry_step *step)
-{
-	return step->writer;
-}
-
-struct vferry_reader *vferry_step_reader(struct vferry_step *step)
-{
-	return step->reader;
-}
 
 void vferry_reasons_add(struct vferry_reasons *reasons, const char *id, const char *object,
 			const char *fmt, ...)

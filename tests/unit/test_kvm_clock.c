@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "fake_step.h"
 #include "kvm/call.h"
 #include "kvm/x86/x86_internal.h"
 
@@ -151,22 +152,7 @@ int vf_kvm_failed(struct vferry_error *err, const char *object, const char *call
 	return vferry_error_set(err, code, "kvm-call", object, "%s", call);
 }
 
-/* ---- machines on them, and the session's side of a step ---- */
-
-struct vferry_step {
-	struct vferry_writer *writer;
-	struct vferry_reader *reader;
-};
-
-struct vferry_writer *vferry_step_writer(struct vferry_step *step)
-{
-	return step->writer;
-}
-
-struct vferry_reader *vferry_step_reader(struct vferry_step *step)
-{
-	return step->reader;
-}
+/* ---- machines on them ---- */
 
 void vferry_reasons_add(struct vferry_reasons *reasons, const char *id, const char *object,
 			const char *fmt, ...)

@@ -6,12 +6,10 @@
  */
 #include <sys/ioctl.h>
 
+#include "drills.h"
 #include "guest/boot.h"
-#include "guest/worker.h"
-#include "soft_rig.h"
 #include "vmm/kvm/kvm.h"
 
-#define SKIPPED		77
 #define MESSAGE		0x30u		/* vector of device 0's first message */
 #define MESSAGES	12u		/* of a device */
 #define MESSAGE_GPA	0xfee00000ull
@@ -19,45 +17,10 @@
 #define MSR_DEADLINE	0x6e0u
 #define MSR_KERNEL_GS	0xc0000102u
 #define LAPIC_REQUESTS	0x200u		/* 32 vectors in each 16 bytes */
-#define TRIES		200u
 
 static struct kvm_machine *kvm_of(struct rig *rig)
 {
 	return rig->m->accel_data;
-}
-
-static void *at_gpa(struct rig *rig, uint64_t gpa, uint64_t bytes)
-{
-	void *at = vferry_ram_host(machine_ram(rig->m), gpa, bytes);
-
-	assert_non_null(at);
-	return at;
-}
-
-static struct worker *worker_of(struct rig *rig)
-{
-	return at_gpa(rig, GUEST_WORDS_GPA, sizeof(struct worker));
-}
-
-static void stop(struct rig *rig)
-{
-	struct vferry_error err = VFERRY_ERROR_INIT;
-
-	if (machine_stop(rig->m, &err) < 0)
-		fail_msg("%s", err.message);
-}
-
-static void look(struct rig *rig)
-{
-	assert_int_equal(machine_get_verdict(rig->m, &rig->v), 0);
-}
-
-static void command(struct rig *rig, const char *text)
-{
-	struct vferry_error err = VFERRY_ERROR_INIT;
-
-	if (machine_guest_command(rig->m, text, NULL, 0, &err) < 0)
-		fail_msg("%s", err.message);
 }
 
 static void up(struct rig *rig, unsigned devices, const char *args)
@@ -68,43 +31,21 @@ static void up(struct rig *rig, unsigned devices, const char *args)
 	o.guest_args = args;
 	rig_up(rig, devices, NULL, o);
 	start(rig);
-	do {
-		sleep_ms(5);
-		look(rig);
-	} while (!rig->v.booted);
+	wait_booted(rig);
 }
 
-/* Stopped, with a job under way in every slot that is done by now. */
+static struct drill drill_of(struct rig *rig)
+{
+	return (struct drill) { .worker = drill_at(rig, GUEST_WORDS_GPA, sizeof(struct worker)) };
+}
+
 static void drill_up(struct rig *rig)
 {
-	up(rig, 1, "working-set=1M notice-ms=200 lost-ms=300");
-	for (;;) {
-		const struct worker_device *dev = &worker_of(rig)->device[0];
-		unsigned in_flight = 0;
+	struct drill drill;
 
-		start(rig);
-		sleep_ms(20);
-		stop(rig);
-		for (unsigned s = 0; s < dev->slots; s++)
-			in_flight += dev->slot[s].in_flight != 0;
-		sleep_ms(30);
-		if (dev->phase == WORKER_DEVICE_RUN && in_flight == dev->slots)
-			return;
-	}
-}
-
-/* Clean until now; then not any more. */
-static void expect_complaint(struct rig *rig)
-{
-	look(rig);
-	assert_true(machine_verdict_clean(&rig->v, 0));
-	start(rig);
-	for (unsigned i = 0; i < TRIES && machine_verdict_clean(&rig->v, 0); i++) {
-		sleep_ms(20);
-		look(rig);
-	}
-	judge(rig);
-	assert_false(machine_verdict_clean(&rig->v, 0));
+	up(rig, 1, DRILL_ARGS);
+	drill = drill_of(rig);
+	drill_stop_with_jobs_done(rig, &drill);
 }
 
 /* ---- registers of a stopped vCPU ---- */
@@ -162,9 +103,7 @@ static void test_lost_interrupt(void **state)
 	drill_up(&rig);
 	assert_true(drop_interrupt(&rig, MESSAGE, MESSAGE + MESSAGES - 1));
 	expect_complaint(&rig);
-	assert_int_equal(rig.v.unnoticed_jobs, 1);
-	assert_int_equal(rig.v.spurious, 0);
-	assert_string_equal(rig.v.first_fault + 15, ": job done, no interrupt came");
+	expect_unnoticed_job(&rig);
 	rig_down(&rig);
 }
 
@@ -184,7 +123,7 @@ static void test_doubled_interrupt(void **state)
 	command(&rig, "jobs off");
 	judge(&rig);
 	assert_true(sink.signal_msi(sink.user, &route, NULL) >= 0);
-	for (unsigned i = 0; i < TRIES && rig.v.spurious == 0; i++) {
+	for (unsigned i = 0; i < DRILL_TRIES && rig.v.spurious == 0; i++) {
 		sleep_ms(5);
 		look(&rig);
 	}
@@ -195,7 +134,7 @@ static void test_doubled_interrupt(void **state)
 	/* A vector that the guest gave to nobody. */
 	route.data = MESSAGE + MESSAGES;
 	assert_true(sink.signal_msi(sink.user, &route, NULL) >= 0);
-	for (unsigned i = 0; i < TRIES && rig.v.unknown_interrupts == 0; i++) {
+	for (unsigned i = 0; i < DRILL_TRIES && rig.v.unknown_interrupts == 0; i++) {
 		sleep_ms(5);
 		look(&rig);
 	}
@@ -223,7 +162,7 @@ static void test_pending_when_connected(void **state)
 		assert_int_equal(sink.connect(sink.user, route.gsi, fd, -1, NULL), 0);
 		assert_int_equal(read(fd, &count, sizeof(count)), -1);
 		assert_int_equal(sink.flush(sink.user, NULL), 0);
-		for (unsigned t = 0; t < TRIES && rig.v.unknown_interrupts < i; t++) {
+		for (unsigned t = 0; t < DRILL_TRIES && rig.v.unknown_interrupts < i; t++) {
 			sleep_ms(5);
 			look(&rig);
 		}
@@ -236,48 +175,27 @@ static void test_pending_when_connected(void **state)
 	rig_down(&rig);
 }
 
-static struct accel_descriptor *descriptor_of(struct rig *rig, unsigned s)
-{
-	uint64_t index = worker_of(rig)->device[0].slot[s].descriptor;
-
-	return at_gpa(rig, WORKER_DEVICE_AREA + index * sizeof(struct accel_descriptor),
-		      sizeof(struct accel_descriptor));
-}
-
 static void test_lost_job(void **state)
 {
-	struct accel_descriptor *d;
+	struct drill drill;
 	struct rig rig;
 
 	(void) state;
 	drill_up(&rig);
-	d = descriptor_of(&rig, 2);
-	assert_int_equal(d->status, ACCEL_JOB_OK);
-	d->status = ACCEL_JOB_PENDING;
-	expect_complaint(&rig);
-	assert_int_equal(rig.v.lost_jobs, 1);
-	assert_int_equal(rig.v.spurious, 1);
+	drill = drill_of(&rig);
+	drill_lose_job(&rig, &drill);
 	rig_down(&rig);
 }
 
 static void test_corrupt_dma(void **state)
 {
+	struct drill drill;
 	struct rig rig;
 
 	(void) state;
 	drill_up(&rig);
-	for (unsigned s = 0; s < 4; s++) {
-		uint8_t *last = at_gpa(&rig, WORKER_DEVICE_AREA + WORKER_BUFFERS +
-				       (2 * s + 1) * WORKER_PAGE + 2047, 1);
-
-		/* Whatever the job was: the last byte that it wrote, its result, or its echo. */
-		*last ^= 0x10;
-		descriptor_of(&rig, s)->result ^= 1;
-		if (worker_of(&rig)->device[0].slot[s].op == ACCEL_OP_STORE)
-			descriptor_of(&rig, s)->cookie_echo ^= 1;
-	}
-	expect_complaint(&rig);
-	assert_int_equal(rig.v.corrupt_jobs, 4);
+	drill = drill_of(&rig);
+	drill_corrupt_results(&rig, &drill);
 	rig_down(&rig);
 }
 
@@ -298,7 +216,7 @@ static void test_bit_flip(void **state)
 		judge(&rig);
 		assert_int_equal(rig.v.corrupt_pages, 0);
 		stop(&rig);
-		word = at_gpa(&rig, gpa, sizeof(*word));
+		word = drill_at(&rig, gpa, sizeof(*word));
 		*word ^= 1ull << 40;
 		start(&rig);
 		judge(&rig);
@@ -322,7 +240,7 @@ static void test_stale_page(void **state)
 	(void) state;
 	up(&rig, 0, "working-set=1M rate=max");
 	stop(&rig);
-	page = at_gpa(&rig, WORKER_DATA + 55 * WORKER_PAGE, WORKER_PAGE);
+	page = drill_at(&rig, WORKER_DATA + 55 * WORKER_PAGE, WORKER_PAGE);
 	memcpy(old, page, sizeof(old));
 	look(&rig);
 	dirtied = rig.v.dirtied_pages;
@@ -398,7 +316,7 @@ static void test_lost_timer(void **state)
 	(void) state;
 	up(&rig, 1, "working-set=1M rate=0 notice-ms=200");
 	/* Until it is stopped with a timer set that has not come. */
-	for (unsigned i = 0; i < TRIES && !taken; i++) {
+	for (unsigned i = 0; i < DRILL_TRIES && !taken; i++) {
 		start(&rig);
 		sleep_ms(3);
 		stop(&rig);
@@ -407,7 +325,7 @@ static void test_lost_timer(void **state)
 	}
 	assert_true(taken);
 	start(&rig);
-	for (unsigned i = 0; i < TRIES && rig.v.lost_timers == 0; i++) {
+	for (unsigned i = 0; i < DRILL_TRIES && rig.v.lost_timers == 0; i++) {
 		sleep_ms(20);
 		look(&rig);
 	}
@@ -450,7 +368,7 @@ static void test_exception(void **state)
 	regs.rip = 0x7000000000;	/* mapped nowhere */
 	call(&rig, KVM_SET_REGS, &regs);
 	start(&rig);
-	for (unsigned i = 0; i < TRIES && !machine_is_powered_off(rig.m); i++)
+	for (unsigned i = 0; i < DRILL_TRIES && !machine_is_powered_off(rig.m); i++)
 		sleep_ms(20);
 	assert_true(machine_is_powered_off(rig.m));
 	look(&rig);
@@ -465,7 +383,7 @@ static void test_pause_is_no_fault(void **state)
 	struct rig rig;
 
 	(void) state;
-	up(&rig, 1, "working-set=1M notice-ms=200 lost-ms=300");
+	up(&rig, 1, DRILL_ARGS);
 	for (unsigned i = 0; i < 3; i++) {
 		stop(&rig);
 		sleep_ms(700);
@@ -477,19 +395,6 @@ static void test_pause_is_no_fault(void **state)
 		fail_msg("%s", rig.v.first_fault);
 	assert_true(rig.v.longest_gap_ns > SECOND / 2);
 	rig_down(&rig);
-}
-
-static int why_not(struct vferry_error *err)
-{
-	struct machine_options o = MACHINE_OPTIONS_INIT;
-	struct machine *m;
-	int r;
-
-	o.accel = "kvm";
-	r = machine_new(&o, &m, err);
-	if (r == 0)
-		(void) machine_free(m);
-	return r;
 }
 
 int main(void)
@@ -510,11 +415,6 @@ int main(void)
 		cmocka_unit_test(test_exception),
 		cmocka_unit_test(test_pause_is_no_fault),
 	};
-	struct vferry_error err = VFERRY_ERROR_INIT;
 
-	if (why_not(&err) < 0) {
-		printf("no machine under KVM: %s\n", err.message);
-		return SKIPPED;
-	}
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return rig_lacks_kvm() ? RIG_SKIPPED : cmocka_run_group_tests(tests, NULL, NULL);
 }

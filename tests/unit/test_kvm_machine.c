@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_kvm_machine.c - a KVM machine's life: stopped in any state, slowed, reset, switched off. */
-#include "soft_rig.h"
-
-#define SKIPPED 77
+#include "machine_rig.h"
 
 static unsigned offs, resets;	/* told by the machine under test; under news_lock */
 static pthread_mutex_t news_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -54,41 +52,10 @@ static void up_with(struct rig *rig, unsigned devices, struct machine_options o,
 	up(rig, devices, NULL, o);
 }
 
-static void look(struct rig *rig)
-{
-	assert_int_equal(machine_get_verdict(rig->m, &rig->v), 0);
-}
-
-static void wait_booted(struct rig *rig)
-{
-	for (unsigned i = 0; i < 2000; i++) {
-		look(rig);
-		if (rig->v.booted)
-			return;
-		sleep_ms(5);
-	}
-	fail_msg("the guest does not come up: %s", rig->v.first_fault);
-}
-
-static void stop(struct rig *rig)
-{
-	struct vferry_error err = VFERRY_ERROR_INIT;
-
-	if (machine_stop(rig->m, &err) < 0)
-		fail_msg("%s", err.message);
-}
-
 /* It takes no part in what is tested whether the guest answers: a reset is no answer. */
-static void command(struct rig *rig, const char *text)
+static void tell(struct rig *rig, const char *text)
 {
 	(void) machine_guest_command(rig->m, text, NULL, 0, NULL);
-}
-
-static void expect_clean(struct rig *rig)
-{
-	judge(rig);
-	if (!machine_verdict_clean(&rig->v, 0))
-		fail_msg("%s", rig->v.first_fault);
 }
 
 /* At any moment of booting and working, and no step is made while it is stopped. */
@@ -237,7 +204,7 @@ static void test_guest_asks_for_a_reset(void **state)
 	start(&rig);
 	for (unsigned i = 0; i < 2; i++) {
 		wait_booted(&rig);
-		command(&rig, commands[i]);
+		tell(&rig, commands[i]);
 		wait_news(&resets, 2 * i + 1);
 		/* Until somebody does it, it is wanted, over a stop and a start, and nothing runs. */
 		stop(&rig);
@@ -270,7 +237,7 @@ static void test_power_off(void **state)
 	up_with(&rig, 0, o, &news);
 	start(&rig);
 	wait_booted(&rig);
-	command(&rig, "poweroff");
+	tell(&rig, "poweroff");
 	wait_news(&offs, 1);
 	assert_true(machine_is_powered_off(rig.m));
 	assert_false(machine_is_running(rig.m));
@@ -301,19 +268,6 @@ static void test_incoming_does_not_run(void **state)
 	rig_down(&rig);
 }
 
-static int why_not(struct vferry_error *err)
-{
-	struct machine_options o = MACHINE_OPTIONS_INIT;
-	struct machine *m;
-	int r;
-
-	o.accel = "kvm";
-	r = machine_new(&o, &m, err);
-	if (r == 0)
-		(void) machine_free(m);
-	return r;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -325,11 +279,6 @@ int main(void)
 		cmocka_unit_test(test_power_off),
 		cmocka_unit_test(test_incoming_does_not_run),
 	};
-	struct vferry_error err = VFERRY_ERROR_INIT;
 
-	if (why_not(&err) < 0) {
-		printf("no machine under KVM: %s\n", err.message);
-		return SKIPPED;
-	}
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return rig_lacks_kvm() ? RIG_SKIPPED : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,69 +3,29 @@
  * test_soft_drills.c - the judge is worth something: one lost or doubled interrupt, one lost job, one
  * wrong byte makes it complain. And a device that hangs does not hold up a stop.
  */
-#include "soft_rig.h"
-#include "guest/worker.h"
+#include "drills.h"
 #include "vmm/soft/soft.h"
-
-static void command(struct rig *rig, const char *text)
-{
-	struct vferry_error err = VFERRY_ERROR_INIT;
-
-	if (machine_guest_command(rig->m, text, NULL, 0, &err) < 0)
-		fail_msg("%s", err.message);
-}
 
 static struct soft_machine *soft_of(struct rig *rig)
 {
 	return soft_machine_of(rig->m);
 }
 
-static struct worker *worker_of(struct rig *rig)
+static struct drill drill_of(struct rig *rig)
 {
-	return (struct worker *) soft_of(rig)->vcpu[0].words;
-}
-
-static void stop(struct rig *rig)
-{
-	struct vferry_error err = VFERRY_ERROR_INIT;
-
-	if (machine_stop(rig->m, &err) < 0)
-		fail_msg("%s", err.message);
-}
-
-/* Stopped, with a job under way in every slot that is done by now. */
-static void stop_with_jobs_done(struct rig *rig)
-{
-	for (;;) {
-		const struct worker_device *dev = &worker_of(rig)->device[0];
-		unsigned in_flight = 0;
-
-		start(rig);
-		sleep_ms(20);
-		stop(rig);
-		for (unsigned s = 0; s < dev->slots; s++)
-			in_flight += dev->slot[s].in_flight != 0;
-		sleep_ms(30);
-		if (dev->phase == WORKER_DEVICE_RUN && in_flight == dev->slots)
-			return;
-	}
+	return (struct drill) { .worker = (struct worker *) soft_of(rig)->vcpu[0].words,
+				.ram_gpa = SOFT_RAM_BASE };
 }
 
 static void drill_up(struct rig *rig)
 {
 	struct machine_options o = MACHINE_OPTIONS_INIT;
+	struct drill drill;
 
-	o.guest_args = "working-set=1M notice-ms=200 lost-ms=300";
+	o.guest_args = DRILL_ARGS;
 	rig_up(rig, 1, NULL, o);
-	stop_with_jobs_done(rig);
-}
-
-static void expect_complaint(struct rig *rig)
-{
-	start(rig);
-	sleep_ms(700);
-	judge(rig);
-	assert_false(machine_verdict_clean(&rig->v, 0));
+	drill = drill_of(rig);
+	drill_stop_with_jobs_done(rig, &drill);
 }
 
 static void test_lost_interrupt(void **state)
@@ -79,9 +39,7 @@ static void test_lost_interrupt(void **state)
 	assert_true(intid >= WORKER_MSI_FIRST);
 	soft_gic_eoi(soft_of(&rig)->gic, 0, intid);
 	expect_complaint(&rig);
-	assert_int_equal(rig.v.unnoticed_jobs, 1);
-	assert_int_equal(rig.v.spurious, 0);
-	assert_string_equal(rig.v.first_fault + 15, ": job done, no interrupt came");
+	expect_unnoticed_job(&rig);
 	rig_down(&rig);
 }
 
@@ -115,49 +73,27 @@ static void test_doubled_interrupt(void **state)
 	rig_down(&rig);
 }
 
-static struct accel_descriptor *descriptor_of(struct rig *rig, unsigned s)
-{
-	uint64_t at = SOFT_RAM_BASE + WORKER_DEVICE_AREA;
-
-	at += worker_of(rig)->device[0].slot[s].descriptor * sizeof(struct accel_descriptor);
-	return vferry_ram_host(machine_ram(rig->m), at, sizeof(struct accel_descriptor));
-}
-
 static void test_lost_job(void **state)
 {
-	struct accel_descriptor *d;
+	struct drill drill;
 	struct rig rig;
 
 	(void) state;
 	drill_up(&rig);
-	d = descriptor_of(&rig, 2);
-	assert_int_equal(d->status, ACCEL_JOB_OK);
-	d->status = ACCEL_JOB_PENDING;
-	expect_complaint(&rig);
-	assert_int_equal(rig.v.lost_jobs, 1);
-	assert_int_equal(rig.v.spurious, 1);
+	drill = drill_of(&rig);
+	drill_lose_job(&rig, &drill);
 	rig_down(&rig);
 }
 
 static void test_corrupt_dma(void **state)
 {
+	struct drill drill;
 	struct rig rig;
 
 	(void) state;
 	drill_up(&rig);
-	for (unsigned s = 0; s < 4; s++) {
-		uint64_t at = SOFT_RAM_BASE + WORKER_DEVICE_AREA + WORKER_BUFFERS +
-			      (2 * s + 1) * WORKER_PAGE + 2047;
-		uint8_t *last = vferry_ram_host(machine_ram(rig.m), at, 1);
-
-		/* Whatever the job was: the last byte that it wrote, its result, or its echo. */
-		*last ^= 0x10;
-		descriptor_of(&rig, s)->result ^= 1;
-		if (worker_of(&rig)->device[0].slot[s].op == ACCEL_OP_STORE)
-			descriptor_of(&rig, s)->cookie_echo ^= 1;
-	}
-	expect_complaint(&rig);
-	assert_int_equal(rig.v.corrupt_jobs, 4);
+	drill = drill_of(&rig);
+	drill_corrupt_results(&rig, &drill);
 	rig_down(&rig);
 }
 

@@ -3,24 +3,7 @@
  * test_soft_machine.c - whole soft machines with accel devices over vfio-user run clean, in every
  * interrupt mode, through resets and whatever else a guest does to its devices.
  */
-#include "soft_rig.h"
-
-static void command(struct rig *rig, const char *text)
-{
-	struct vferry_error err = VFERRY_ERROR_INIT;
-
-	if (machine_guest_command(rig->m, text, NULL, 0, &err) < 0)
-		fail_msg("%s", err.message);
-}
-
-static void expect_clean(struct rig *rig)
-{
-	judge(rig);
-	if (!machine_verdict_clean(&rig->v, 0)) {
-		print(rig);
-		fail_msg("not clean: %s", rig->v.first_fault);
-	}
-}
+#include "machine_rig.h"
 
 static void test_msix(void **state)
 {

@@ -3,7 +3,7 @@
  * test_soft_migrate.c - a soft machine with its device moves to another one in the same process,
  * and back; the guest judges. The whole library is under it; processes come in tests/e2e.
  */
-#include "soft_rig.h"
+#include "machine_rig.h"
 
 static void session_new(struct rig *rig, struct vferry_session **ret)
 {

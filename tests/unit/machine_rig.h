@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* soft_rig.h - a machine, soft if not told otherwise, with accel devices, each served by a thread of the test. */
-#ifndef SOFT_RIG_H
-#define SOFT_RIG_H
+/* machine_rig.h - a machine, soft if not told otherwise, with accel devices, each served by a thread of the test. */
+#ifndef MACHINE_RIG_H
+#define MACHINE_RIG_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -144,16 +144,38 @@ static inline void start(struct rig *rig)
 		fail_msg("%s", err.message);
 }
 
+static inline void stop(struct rig *rig)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	if (machine_stop(rig->m, &err) < 0)
+		fail_msg("%s", err.message);
+}
+
+static inline void command(struct rig *rig, const char *text)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	if (machine_guest_command(rig->m, text, NULL, 0, &err) < 0)
+		fail_msg("%s", err.message);
+}
+
+/* What the guest saw until now. */
+static inline void look(struct rig *rig)
+{
+	assert_int_equal(machine_get_verdict(rig->m, &rig->v), 0);
+}
+
 /* Build hosts are busy: what takes time is waited for, not slept for. */
 static inline void wait_for_jobs(struct rig *rig, uint64_t more)
 {
 	uint64_t before;
 
-	assert_int_equal(machine_get_verdict(rig->m, &rig->v), 0);
+	look(rig);
 	before = rig->v.verified_jobs;
 	for (unsigned i = 0; i < 6000 && rig->v.verified_jobs < before + more; i++) {
 		sleep_ms(5);
-		assert_int_equal(machine_get_verdict(rig->m, &rig->v), 0);
+		look(rig);
 	}
 	assert_true(rig->v.verified_jobs >= before + more);
 }
@@ -173,6 +195,44 @@ static inline void print(const struct rig *rig)
 	assert_int_equal(machine_figures(rig->m, &json), 0);
 	print_message("%s\n", json);
 	free(json);
+}
+
+static inline void expect_clean(struct rig *rig)
+{
+	judge(rig);
+	if (!machine_verdict_clean(&rig->v, 0)) {
+		print(rig);
+		fail_msg("not clean: %s", rig->v.first_fault);
+	}
+}
+
+static inline void wait_booted(struct rig *rig)
+{
+	for (unsigned i = 0; i < 2000; i++) {
+		look(rig);
+		if (rig->v.booted)
+			return;
+		sleep_ms(5);
+	}
+	fail_msg("the guest does not come up: %s", rig->v.first_fault);
+}
+
+#define RIG_SKIPPED	77
+
+/* For main(): says why there can be no machine under KVM here, if so. */
+static inline bool rig_lacks_kvm(void)
+{
+	struct machine_options o = MACHINE_OPTIONS_INIT;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct machine *m;
+
+	o.accel = "kvm";
+	if (machine_new(&o, &m, &err) < 0) {
+		printf("no machine under KVM: %s\n", err.message);
+		return true;
+	}
+	(void) machine_free(m);
+	return false;
 }
 
 #endif
