@@ -39,6 +39,80 @@
 #define VF_VFIO_DEVICE_DETACH_IOMMUFD_PT VF_VFIO_IO(120)
 #define VF_VFIO_MIG_GET_PRECOPY_INFO	VF_VFIO_IO(121)	/* on a migration data fd, 6.2 */
 
+/* Capability chains of information structs: 4.6. */
+struct vf_vfio_cap_header {
+	uint16_t id;
+	uint16_t version;
+	uint32_t next;		/* from the start of the info struct, 0 = last */
+};
+
+/* --- group and container: 3.6; what is told of the IOMMU 3.6, its capability chain 5.4 --- */
+#define VF_VFIO_API_VERSION		0
+#define VF_VFIO_TYPE1V2_IOMMU		3u	/* CHECK_EXTENSION, SET_IOMMU; 3.18 */
+
+#define VF_VFIO_GROUP_FLAGS_VIABLE	(1u << 0)
+#define VF_VFIO_GROUP_FLAGS_CONTAINER_SET (1u << 1)
+
+struct vf_vfio_group_status {
+	uint32_t argsz;
+	uint32_t flags;
+};
+
+#define VF_VFIO_DMA_MAP_FLAG_READ	(1u << 0)
+#define VF_VFIO_DMA_MAP_FLAG_WRITE	(1u << 1)
+
+struct vf_vfio_dma_map {
+	uint32_t argsz;
+	uint32_t flags;
+	uint64_t vaddr;
+	uint64_t iova;
+	uint64_t size;
+};
+
+struct vf_vfio_dma_unmap {
+	uint32_t argsz;
+	uint32_t flags;
+	uint64_t iova;
+	uint64_t size;		/* out: how much was unmapped */
+};
+
+#define VF_VFIO_IOMMU_INFO_CAPS		(1u << 1)
+#define VF_VFIO_IOMMU_CAP_IOVA_RANGE	1u
+
+struct vf_vfio_iommu_info {
+	uint32_t argsz;
+	uint32_t flags;
+	uint64_t iova_pgsizes;
+	uint32_t cap_offset;	/* from the start of this struct */
+	uint32_t reserved;
+};
+
+struct vf_vfio_iova_range {
+	uint64_t start;
+	uint64_t end;		/* the last address */
+};
+
+struct vf_vfio_iova_ranges {
+	struct vf_vfio_cap_header header;
+	uint32_t nr_iovas;
+	uint32_t reserved;
+	/* struct vf_vfio_iova_range ranges[nr_iovas] */
+};
+
+/* --- cdev: 6.6 --- */
+struct vf_vfio_bind_iommufd {
+	uint32_t argsz;
+	uint32_t flags;
+	int32_t iommufd;
+	uint32_t out_devid;
+};
+
+struct vf_vfio_attach_iommufd_pt {
+	uint32_t argsz;
+	uint32_t flags;
+	uint32_t pt_id;		/* of an IOAS or a HWPT */
+};
+
 /* --- device, region and interrupt information: 3.6; capability chains 4.6 --- */
 #define VF_VFIO_DEVICE_FLAGS_RESET	(1u << 0)
 #define VF_VFIO_DEVICE_FLAGS_PCI	(1u << 1)
@@ -68,12 +142,6 @@ struct vf_vfio_region_info {
 #define VF_VFIO_REGION_CAP_SPARSE_MMAP	1u
 #define VF_VFIO_REGION_CAP_TYPE		2u
 #define VF_VFIO_REGION_CAP_MSIX_MAPPABLE 3u
-
-struct vf_vfio_cap_header {
-	uint16_t id;
-	uint16_t version;
-	uint32_t next;		/* from the start of the info struct, 0 = last */
-};
 
 struct vf_vfio_sparse_area {
 	uint64_t offset;

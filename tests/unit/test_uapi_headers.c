@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Our VFIO numbers and layouts against the build host's <linux/vfio.h>, wherever it knows them. */
+/* Our VFIO and iommufd numbers and layouts against the build host's headers, wherever they know them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +7,11 @@
 #include <cmocka.h>
 
 #include <linux/vfio.h>
+#if __has_include(<linux/iommufd.h>)
+#include <linux/iommufd.h>
+#endif
 
+#include "vferry_iommufd.h"
 #include "vferry_vfio.h"
 #include "vfio-user/client.h"
 #include "vfio-user/server.h"
@@ -35,6 +39,28 @@ SAME(VF_VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_MAP_DMA);
 SAME(VF_VFIO_IOMMU_UNMAP_DMA, VFIO_IOMMU_UNMAP_DMA);
 SAME(VF_VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_DIRTY_PAGES);
 SAME(VF_VFIO_DEVICE_FEATURE, VFIO_DEVICE_FEATURE);
+
+SAME(VF_VFIO_API_VERSION, VFIO_API_VERSION);
+SAME(VF_VFIO_TYPE1V2_IOMMU, VFIO_TYPE1v2_IOMMU);
+SAME(VF_VFIO_GROUP_FLAGS_VIABLE, VFIO_GROUP_FLAGS_VIABLE);
+SAME(VF_VFIO_GROUP_FLAGS_CONTAINER_SET, VFIO_GROUP_FLAGS_CONTAINER_SET);
+SAME(sizeof(struct vf_vfio_group_status), sizeof(struct vfio_group_status));
+SAME(VF_VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_READ);
+SAME(VF_VFIO_DMA_MAP_FLAG_WRITE, VFIO_DMA_MAP_FLAG_WRITE);
+SAME(sizeof(struct vf_vfio_dma_map), sizeof(struct vfio_iommu_type1_dma_map));
+SAME_FIELD(vf_vfio_dma_map, vfio_iommu_type1_dma_map, vaddr);
+SAME_FIELD(vf_vfio_dma_map, vfio_iommu_type1_dma_map, iova);
+SAME_FIELD(vf_vfio_dma_map, vfio_iommu_type1_dma_map, size);
+SAME(sizeof(struct vf_vfio_dma_unmap), offsetof(struct vfio_iommu_type1_dma_unmap, data));
+SAME_FIELD(vf_vfio_dma_unmap, vfio_iommu_type1_dma_unmap, size);
+SAME(VF_VFIO_IOMMU_INFO_CAPS, VFIO_IOMMU_INFO_CAPS);
+SAME_FIELD(vf_vfio_iommu_info, vfio_iommu_type1_info, cap_offset);
+SAME(VF_VFIO_IOMMU_CAP_IOVA_RANGE, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE);
+SAME(sizeof(struct vf_vfio_iova_ranges),
+     offsetof(struct vfio_iommu_type1_info_cap_iova_range, iova_ranges));
+SAME_FIELD(vf_vfio_iova_ranges, vfio_iommu_type1_info_cap_iova_range, nr_iovas);
+SAME(sizeof(struct vf_vfio_iova_range), sizeof(struct vfio_iova_range));
+SAME_FIELD(vf_vfio_iova_range, vfio_iova_range, end);
 
 SAME(VF_VFIO_DEVICE_FLAGS_RESET, VFIO_DEVICE_FLAGS_RESET);
 SAME(VF_VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_PCI);
@@ -131,6 +157,53 @@ SAME_FIELD(vf_vfio_precopy_info, vfio_precopy_info, dirty_bytes);
 SAME(VF_VFIO_DEVICE_BIND_IOMMUFD, VFIO_DEVICE_BIND_IOMMUFD);
 SAME(VF_VFIO_DEVICE_ATTACH_IOMMUFD_PT, VFIO_DEVICE_ATTACH_IOMMUFD_PT);
 SAME(VF_VFIO_DEVICE_DETACH_IOMMUFD_PT, VFIO_DEVICE_DETACH_IOMMUFD_PT);
+SAME(sizeof(struct vf_vfio_bind_iommufd), sizeof(struct vfio_device_bind_iommufd));
+SAME_FIELD(vf_vfio_bind_iommufd, vfio_device_bind_iommufd, out_devid);
+SAME_FIELD(vf_vfio_attach_iommufd_pt, vfio_device_attach_iommufd_pt, pt_id);
+#endif
+
+#ifdef IOMMU_IOAS_ALLOC			/* 6.2 */
+SAME(VF_IOMMU_DESTROY, IOMMU_DESTROY);
+SAME(sizeof(struct vf_iommu_destroy), sizeof(struct iommu_destroy));
+SAME(VF_IOMMU_IOAS_ALLOC, IOMMU_IOAS_ALLOC);
+SAME(sizeof(struct vf_iommu_ioas_alloc), sizeof(struct iommu_ioas_alloc));
+SAME_FIELD(vf_iommu_ioas_alloc, iommu_ioas_alloc, out_ioas_id);
+SAME(VF_IOMMU_IOAS_IOVA_RANGES, IOMMU_IOAS_IOVA_RANGES);
+SAME(sizeof(struct vf_iommu_ioas_iova_ranges), sizeof(struct iommu_ioas_iova_ranges));
+SAME_FIELD(vf_iommu_ioas_iova_ranges, iommu_ioas_iova_ranges, num_iovas);
+SAME_FIELD(vf_iommu_ioas_iova_ranges, iommu_ioas_iova_ranges, allowed_iovas);
+SAME_FIELD(vf_iommu_iova_range, iommu_iova_range, last);
+SAME(VF_IOMMU_IOAS_MAP, IOMMU_IOAS_MAP);
+SAME(VF_IOMMU_IOAS_MAP_FIXED_IOVA, IOMMU_IOAS_MAP_FIXED_IOVA);
+SAME(VF_IOMMU_IOAS_MAP_WRITEABLE, IOMMU_IOAS_MAP_WRITEABLE);
+SAME(VF_IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_READABLE);
+SAME(sizeof(struct vf_iommu_ioas_map), sizeof(struct iommu_ioas_map));
+SAME_FIELD(vf_iommu_ioas_map, iommu_ioas_map, user_va);
+SAME_FIELD(vf_iommu_ioas_map, iommu_ioas_map, iova);
+SAME(VF_IOMMU_IOAS_UNMAP, IOMMU_IOAS_UNMAP);
+SAME(sizeof(struct vf_iommu_ioas_unmap), sizeof(struct iommu_ioas_unmap));
+SAME_FIELD(vf_iommu_ioas_unmap, iommu_ioas_unmap, length);
+#endif
+#ifdef IOMMU_HWPT_ALLOC			/* 6.6, 6.7 */
+SAME(VF_IOMMU_HWPT_ALLOC, IOMMU_HWPT_ALLOC);
+SAME_FIELD(vf_iommu_hwpt_alloc, iommu_hwpt_alloc, out_hwpt_id);
+SAME(VF_IOMMU_GET_HW_INFO, IOMMU_GET_HW_INFO);
+SAME_FIELD(vf_iommu_hw_info, iommu_hw_info, data_uptr);
+#endif
+#ifdef IOMMU_HWPT_GET_DIRTY_BITMAP	/* 6.7 */
+SAME(VF_IOMMU_HWPT_ALLOC_DIRTY_TRACKING, IOMMU_HWPT_ALLOC_DIRTY_TRACKING);
+SAME_FIELD(vf_iommu_hwpt_alloc, iommu_hwpt_alloc, data_uptr);
+SAME_FIELD(vf_iommu_hw_info, iommu_hw_info, out_capabilities);
+SAME(VF_IOMMU_HW_CAP_DIRTY_TRACKING, IOMMU_HW_CAP_DIRTY_TRACKING);
+SAME(VF_IOMMU_HWPT_SET_DIRTY_TRACKING, IOMMU_HWPT_SET_DIRTY_TRACKING);
+SAME(sizeof(struct vf_iommu_hwpt_set_dirty_tracking),
+     sizeof(struct iommu_hwpt_set_dirty_tracking));
+SAME_FIELD(vf_iommu_hwpt_set_dirty_tracking, iommu_hwpt_set_dirty_tracking, hwpt_id);
+SAME(VF_IOMMU_HWPT_DIRTY_TRACKING_ENABLE, IOMMU_HWPT_DIRTY_TRACKING_ENABLE);
+SAME(VF_IOMMU_HWPT_GET_DIRTY_BITMAP, IOMMU_HWPT_GET_DIRTY_BITMAP);
+SAME(sizeof(struct vf_iommu_hwpt_get_dirty_bitmap), sizeof(struct iommu_hwpt_get_dirty_bitmap));
+SAME_FIELD(vf_iommu_hwpt_get_dirty_bitmap, iommu_hwpt_get_dirty_bitmap, page_size);
+SAME_FIELD(vf_iommu_hwpt_get_dirty_bitmap, iommu_hwpt_get_dirty_bitmap, data);
 #endif
 
 /* The newer ones, which the host may not have: the numbers as the kernel gave them out. */
@@ -139,6 +212,14 @@ SAME(VF_VFIO_FEATURE_MIG_PRECOPY_INFOV2, 12);
 SAME(VF_VFIO_STATE_PRE_COPY_P2P, 7);
 SAME(sizeof(struct vf_vfio_precopy_info), 24);
 SAME(sizeof(struct vf_vfio_feature_mig_data_size), 8);
+SAME(sizeof(struct vf_vfio_bind_iommufd), 16);
+SAME(sizeof(struct vf_vfio_attach_iommufd_pt), 12);
+SAME(VF_IOMMU_HWPT_GET_DIRTY_BITMAP, 0x3b8c);
+SAME(sizeof(struct vf_iommu_ioas_map), 40);
+SAME(sizeof(struct vf_iommu_ioas_unmap), 24);
+SAME(sizeof(struct vf_iommu_hwpt_alloc), 40);
+SAME(sizeof(struct vf_iommu_hw_info), 40);
+SAME(sizeof(struct vf_iommu_hwpt_get_dirty_bitmap), 48);
 
 static void layouts_agree(void **state)
 {
