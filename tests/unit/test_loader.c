@@ -49,7 +49,7 @@ static void test_loads(void **state)
 
 	(void) state;
 	memset(vferry_ram_host(ram, 0, RAM_BYTES), 0xee, RAM_BYTES);
-	assert_int_equal(loader_elf64(ram, &good, sizeof(good), NULL), 0);
+	assert_int_equal(loader_elf64(ram, EM_X86_64, &good, sizeof(good), NULL), 0);
 	assert_memory_equal(host + 0x8000, good.data, 16);
 	for (unsigned i = 16; i < 0x3000; i++)
 		assert_int_equal(host[0x8000 + i], 0);
@@ -63,7 +63,7 @@ static void refuse(const struct image *image, size_t bytes, int error)
 	struct vferry_ram *ram = make_ram();
 	struct vferry_error err = VFERRY_ERROR_INIT;
 
-	assert_int_equal(loader_elf64(ram, image, bytes, &err), error);
+	assert_int_equal(loader_elf64(ram, EM_X86_64, image, bytes, &err), error);
 	assert_string_equal(err.id, "bad-image");
 	(void) vferry_ram_free(ram);
 }

@@ -102,13 +102,6 @@ static int stop_locked(struct kvm_machine *m, struct vferry_error *err)
 	return 0;
 }
 
-/* A guest that looks for it finds out that it was paused, and does not take that for a hang. */
-static void tell_paused(struct kvm_machine *m)
-{
-	for (unsigned i = 0; i < m->cpus; i++)
-		(void) ioctl(m->vcpu[i].fd, KVM_KVMCLOCK_CTRL, 0);
-}
-
 static void tell_wish(struct kvm_machine *m, enum kvm_wish wish)
 {
 	void (*told)(void *user) = wish == KVM_WISH_RESET ? m->callbacks.reset
@@ -128,8 +121,7 @@ static int start_locked(struct kvm_machine *m, struct vferry_error *err)
 	if (!m->loaded)
 		return vferry_error_set(err, -EPERM, "not-loaded", "machine",
 					"this machine waits for an incoming migration");
-	if (m->clock.since_ns || m->clock.stopped_real_ns)
-		tell_paused(m);
+	kvm_arch_starting(m, m->clock.since_ns || m->clock.stopped_real_ns);
 	kvm_console_starting(m->console);
 	run_clock_start(&m->clock);
 	m->running = true;
@@ -251,7 +243,7 @@ static int open_vm(struct kvm_machine *m, const struct machine_options *options,
 		return vferry_error_set(err, -errno, "no-kvm", "kvm", "/dev/kvm cannot be opened (%s)",
 					vferry_errno_name(errno));
 	run_bytes = ioctl(m->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	m->vm = run_bytes < 0 ? -1 : ioctl(m->kvm, KVM_CREATE_VM, 0);
+	m->vm = run_bytes < 0 ? -1 : ioctl(m->kvm, KVM_CREATE_VM, kvm_arch_vm_type(m->kvm));
 	if (m->vm < 0)
 		return vferry_error_set(err, -errno, "no-vm", "kvm", "KVM makes no virtual machine (%s)",
 					vferry_errno_name(errno));
@@ -268,22 +260,6 @@ static int make_memory(struct kvm_machine *m, enum machine_dirty dirty, struct v
 	};
 
 	return vferry_kvm_memory_new(&config, &m->memory, err);
-}
-
-static int make_x86(struct kvm_machine *m, enum machine_guest_time time, struct vferry_error *err)
-{
-	int vcpu[MACHINE_CPUS_MAX];
-	struct vferry_kvm_x86_config config = {
-		.size = sizeof(config), .kvm = m->kvm, .vm = m->vm, .vcpu = vcpu,
-		.cpu_count = m->cpus, .pit = !m->split,
-		.irqchip = m->split ? VFERRY_KVM_IRQCHIP_SPLIT : VFERRY_KVM_IRQCHIP_KERNEL,
-		.time = time == MACHINE_GUEST_TIME_PAUSED ? VFERRY_KVM_TIME_PAUSED
-							  : VFERRY_KVM_TIME_RUNNING,
-	};
-
-	for (unsigned i = 0; i < m->cpus; i++)
-		vcpu[i] = m->vcpu[i].fd;
-	return vferry_kvm_x86_new(&config, &m->x86, err);
 }
 
 static int make_vcpus(struct kvm_machine *m, struct vferry_error *err)
@@ -312,7 +288,7 @@ static int make(struct kvm_machine *m, const struct machine_options *options,
 	int r = open_vm(m, options, err);
 
 	if (r == 0)
-		r = kvm_arch_new(m, err);
+		r = kvm_arch_new(m, options, err);
 	if (r == 0)
 		r = make_memory(m, options->dirty, err);
 	if (r == 0)
@@ -322,7 +298,7 @@ static int make(struct kvm_machine *m, const struct machine_options *options,
 	if (r == 0)
 		r = make_vcpus(m, err);
 	if (r == 0)
-		r = make_x86(m, options->guest_time, err);
+		r = kvm_arch_state_new(m, options->guest_time, err);
 	if (r == 0)
 		r = kvm_components_new(m, &m->components);
 	/* An incoming machine's memory and registers come with it. */
@@ -343,7 +319,6 @@ int kvm_machine_new(struct machine *machine, const struct machine_options *optio
 		return -ENOMEM;
 	m->machine = machine;
 	m->cpus = options->cpus;
-	m->split = options->irqchip == MACHINE_IRQCHIP_SPLIT;
 	m->kvm = m->vm = -1;
 	m->ram = machine->ram;
 	m->pci = machine->pci;
@@ -373,7 +348,7 @@ struct kvm_machine *kvm_machine_free(struct kvm_machine *m)
 		atomic_store(&m->vcpu[i].parker.exit, true);
 	tell_all_to_park(m);
 	m->components = kvm_components_free(m->components);
-	m->x86 = vferry_kvm_x86_free(m->x86);
+	kvm_arch_state_free(m);
 	for (unsigned i = 0; i < m->cpus; i++)
 		kvm_vcpu_free(&m->vcpu[i]);
 	m->console = kvm_console_free(m->console);

@@ -10,15 +10,16 @@
  *
  *   kvm.c           a machine's life: made, started, stopped, reset
  *   kvm_vcpu.c      vCPU threads: run, park, throttle
- *   kvm_exit.c      exits: MMIO, power, failures
+ *   kvm_exit.c      exits: MMIO, failures
  *   kvm_irq.c       from devices' eventfds to KVM's interrupt controllers (struct vferry_irq_sink)
- *   kvm_pins.c      the same for pins, with a split irqchip
  *   kvm_slots.c     memory of BARs as memory slots
  *   kvm_console.c   the serial port: lines for people, commands for the guest
  *   kvm_guest.c     the guest program: put into memory, asked what it saw
  *   kvm_state.c     what the components of <vferry/kvm.h> do not cover: sections and components
  *   kvm_accel.c     the table of machine_accel.h
- *   serial.c, loader.c, x86/: a 16550; ELF into guest memory; what differs between architectures
+ *   serial.c        a 16550
+ *   loader.c        ELF into guest memory
+ *   arch.h          what differs between architectures: x86/, arm64/
  *
  * Threads and locks: machine->lock protects the run state and is taken first; parking.h says which
  * come with the vCPUs; the console's and the sink's stand alone. No
@@ -45,6 +46,7 @@
 #include "../parking.h"
 #include "../pci_host.h"
 #include "../run_clock.h"
+#include "arch.h"
 
 /* Numbers of memory slots: blocks of RAM, then areas of BARs. */
 #define KVM_SLOT_RAM	0u
@@ -55,7 +57,6 @@ struct kvm_irq;
 struct kvm_console;
 struct kvm_components;
 struct kvm_arch;
-struct guest_boot;
 
 struct kvm_vcpu {
 	struct kvm_machine *machine;
@@ -82,14 +83,12 @@ enum kvm_wish { KVM_WISH_POWER_OFF = 1u << 0, KVM_WISH_RESET = 1u << 1 };
 struct kvm_machine {
 	struct machine *machine;	/* what this runs */
 	unsigned cpus;
-	bool split;			/* LAPICs are KVM's, the IOAPIC is ours */
 	int kvm, vm;			/* owned */
 	size_t run_bytes;
 	struct vferry_ram *ram;		/* borrowed */
 	struct pci_host *pci;		/* borrowed */
 	struct vferry_kvm_memory *memory;
-	struct vferry_kvm_x86 *x86;
-	struct kvm_arch *arch;
+	struct kvm_arch *arch;		/* arch.h */
 	struct kvm_irq *irq;
 	struct kvm_console *console;
 	struct kvm_components *components;
@@ -149,9 +148,13 @@ void kvm_throttle_free(struct kvm_machine *m);
 
 /* Does what vcpu->run asks for after KVM_RUN returned 0. */
 void kvm_exit_handle(struct kvm_vcpu *vcpu);
+/* A triple fault, or what is its like elsewhere: the machine is reset, as a processor does. */
+void kvm_exit_triple_fault(struct kvm_vcpu *vcpu);
+/* The machine can't go on, and is switched off. */
+void kvm_exit_give_up(struct kvm_vcpu *vcpu);
 /* KVM_RUN failed with @error: the machine can't go on. */
 void kvm_exit_failed(struct kvm_vcpu *vcpu, int error);
-/* Guest physical memory that is no RAM. */
+/* Guest physical memory that is PCI's. */
 uint64_t kvm_mmio_read(struct kvm_vcpu *vcpu, uint64_t gpa, unsigned size);
 void kvm_mmio_write(struct kvm_vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t value);
 
@@ -162,9 +165,8 @@ struct kvm_irq *kvm_irq_free(struct kvm_irq *irq);
 /* For vferry_irq_plan_new(). */
 void kvm_irq_get_sink(struct kvm_irq *irq, struct vferry_irq_sink *ret_sink);
 int kvm_irq_flush(struct kvm_irq *irq, struct vferry_error *err);
-/* Split irqchip: the message of a pin changed; the interrupt of a pin is over. */
+/* The routes of pins changed. */
 int kvm_irq_refresh(struct kvm_irq *irq);
-void kvm_irq_pin_ended(struct kvm_irq *irq, unsigned pin);
 
 /* ---- memory of BARs (kvm_slots.c) ---- */
 
@@ -221,38 +223,5 @@ int kvm_components_new(struct kvm_machine *m, struct kvm_components **ret);
 struct kvm_components *kvm_components_free(struct kvm_components *components);
 const struct vferry_component *kvm_components_get(const struct kvm_components *components,
 						  size_t index);
-
-/* ---- what differs between architectures (x86/) ---- */
-
-extern const struct machine_layout kvm_arch_layout;
-
-/* Does this KVM have what the machine needs? */
-int kvm_arch_probe(int kvm, struct vferry_error *err);
-/* Interrupt controllers and what else is made before vCPUs. Sets m->arch. */
-int kvm_arch_new(struct kvm_machine *m, struct vferry_error *err);
-void kvm_arch_free(struct kvm_machine *m);
-/* What the vCPU is to the guest. */
-int kvm_arch_vcpu(struct kvm_vcpu *vcpu, struct vferry_error *err);
-/* Every vCPU exists, none ran: remembers what power-on looks like. */
-int kvm_arch_complete(struct kvm_machine *m, struct vferry_error *err);
-/* vCPUs and interrupt controllers as after power-on, the first vCPU at the guest's entry. */
-int kvm_arch_power_on(struct kvm_machine *m, struct vferry_error *err);
-/* An exit that is of this architecture only. false: not known here either. */
-bool kvm_arch_exit(struct kvm_vcpu *vcpu);
-/* An access to the interrupt controller's own registers. false: nothing of it is there. */
-bool kvm_arch_mmio(struct kvm_machine *m, uint64_t gpa, unsigned size, bool write, uint64_t *value);
-/* Split irqchip: what a pin sends (false: nothing), and its level. */
-bool kvm_arch_pin_message(struct kvm_machine *m, unsigned pin, uint64_t *ret_address,
-			  uint32_t *ret_data);
-void kvm_arch_set_pin(struct kvm_machine *m, unsigned pin, bool level);
-/* Components of this architecture's; NULL: no more. */
-const struct vferry_component *kvm_arch_component(struct kvm_machine *m, size_t index);
-/* The serial port's interrupt. */
-void kvm_arch_serial_irq(struct kvm_machine *m, bool level);
-/* What a guest program is told of this architecture: timers, serial port. */
-int kvm_arch_describe(struct kvm_machine *m, struct guest_boot *boot);
-/* Registers that belong to the board (struct kvm_arch). */
-void kvm_arch_save(struct kvm_machine *m, struct vferry_writer *w);
-bool kvm_arch_load(struct kvm_machine *m, struct vferry_reader *r);	/* false: can't be */
 
 #endif

@@ -35,7 +35,7 @@ static int try_out(int kvm, struct vferry_error *err)
 	if (ioctl(kvm, KVM_GET_API_VERSION, 0) != API_VERSION)
 		return vferry_error_set(err, -ENOTSUP, "no-kvm", "kvm", "/dev/kvm is not KVM's API %d",
 					API_VERSION);
-	vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	vm = ioctl(kvm, KVM_CREATE_VM, kvm_arch_vm_type(kvm));
 	if (vm < 0)
 		return vferry_error_set(err, -errno, "no-vm", "kvm", "KVM makes no virtual machine (%s)",
 					vferry_errno_name(errno));
@@ -55,10 +55,12 @@ static int probe(const struct machine_options *options, struct vferry_error *err
 
 static int check_options(const struct machine_options *options, struct vferry_error *err)
 {
+	int r = kvm_arch_check(options, err);
+
 	if (options->gic != MACHINE_GIC_DEFAULT)
 		return vferry_error_set(err, -EINVAL, "soft-only", "machine",
 					"--gic is the soft machine's: with --accel soft");
-	return kvm_guest_check(options, err);
+	return r == 0 ? kvm_guest_check(options, err) : r;
 }
 
 /* ---- the table ---- */
@@ -85,8 +87,8 @@ static void describe(const struct machine *machine, char *to, size_t size)
 {
 	const struct kvm_machine *m = machine->accel_data;
 
-	(void) snprintf(to, size, "kvm-x86-64-v1 cpus=%u irqchip=%s", machine->cpus,
-			m && m->split ? "split" : "kernel");
+	(void) snprintf(to, size, "%s cpus=%u irqchip=%s", kvm_arch_facts.name, machine->cpus,
+			kvm_arch_irqchip(m));
 }
 
 static void get_sink(struct machine *machine, struct vferry_irq_sink *ret_sink)
@@ -142,14 +144,6 @@ static void verdict(struct machine *machine, struct machine_verdict *ret_verdict
 	kvm_guest_verdict(kvm_of(machine), ret_verdict);
 }
 
-/* The guest's clock as KVM has it, which goes over with a migration. */
-static uint64_t counter_ns(const struct kvm_machine *m)
-{
-	struct kvm_clock_data clock = { 0 };
-
-	return ioctl(m->vm, KVM_GET_CLOCK, &clock) < 0 ? 0 : clock.clock;
-}
-
 static void get_info(struct machine *machine, struct machine_info *ret_info)
 {
 	struct kvm_machine *m = kvm_of(machine);
@@ -157,13 +151,13 @@ static void get_info(struct machine *machine, struct machine_info *ret_info)
 
 	ret_info->guest = kvm_guest_name(0, NULL);
 	ret_info->gic = MACHINE_GIC_OFF;
-	ret_info->irqchip = m->split ? "split" : "kernel";
+	ret_info->irqchip = kvm_arch_irqchip(m);
 	ret_info->dirty = vferry_kvm_memory_dirty(m->memory) == VFERRY_KVM_DIRTY_RING ? "kvm-ring"
 										    : "kvm-log";
 	ret_info->powered_off = wishes & KVM_WISH_POWER_OFF;
 	ret_info->reset_wanted = wishes & KVM_WISH_RESET;
 	ret_info->throttle_percent = atomic_load(&m->throttle);
-	ret_info->counter_ns = counter_ns(m);
+	ret_info->counter_ns = kvm_arch_counter_ns(m);
 	pthread_mutex_lock(&m->lock);
 	ret_info->running = m->running && !ret_info->powered_off;
 	ret_info->last_stop_ns = m->last_stop_ns;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* kvm_exit.c - what a vCPU's exits ask for; ports and the like are in x86/. See kvm.h. */
+/* kvm_exit.c - what a vCPU's exits ask for; what only one architecture has is in its folder. See kvm.h. */
 #include <errno.h>
 #include <string.h>
 
@@ -73,14 +73,14 @@ static void handle_mmio(struct kvm_vcpu *vcpu)
 }
 
 /* As a processor does: the machine starts anew. That it happened is remembered, and is a fault. */
-static void triple_fault(struct kvm_vcpu *vcpu)
+void kvm_exit_triple_fault(struct kvm_vcpu *vcpu)
 {
 	atomic_fetch_add(&vcpu->machine->triple_faults, 1);
 	kvm_machine_log(vcpu->machine, "vCPU %u took a triple fault: the machine is reset", vcpu->id);
 	kvm_machine_wish(vcpu->machine, KVM_WISH_RESET);
 }
 
-static void give_up(struct kvm_vcpu *vcpu)
+void kvm_exit_give_up(struct kvm_vcpu *vcpu)
 {
 	kvm_machine_wish(vcpu->machine, KVM_WISH_POWER_OFF);
 }
@@ -93,14 +93,14 @@ static void internal_error(struct kvm_vcpu *vcpu)
 	kvm_machine_log(vcpu->machine, "vCPU %u: KVM cannot go on (internal error %u, %u words of data: "
 			"%#llx ...): the machine is switched off", vcpu->id, run->internal.suberror,
 			run->internal.ndata, known ? (unsigned long long) run->internal.data[0] : 0);
-	give_up(vcpu);
+	kvm_exit_give_up(vcpu);
 }
 
 void kvm_exit_failed(struct kvm_vcpu *vcpu, int error)
 {
 	kvm_machine_log(vcpu->machine, "vCPU %u: KVM_RUN failed (%s): the machine is switched off",
 			vcpu->id, vferry_errno_name(error));
-	give_up(vcpu);
+	kvm_exit_give_up(vcpu);
 }
 
 static void ring_full(struct kvm_vcpu *vcpu)
@@ -111,7 +111,7 @@ static void ring_full(struct kvm_vcpu *vcpu)
 		return;
 	kvm_machine_log(vcpu->machine, "vCPU %u: %s: the machine is switched off", vcpu->id,
 			err.message);
-	give_up(vcpu);
+	kvm_exit_give_up(vcpu);
 }
 
 void kvm_exit_handle(struct kvm_vcpu *vcpu)
@@ -123,13 +123,9 @@ void kvm_exit_handle(struct kvm_vcpu *vcpu)
 		handle_mmio(vcpu);
 		break;
 	case KVM_EXIT_INTR:
-	case KVM_EXIT_IRQ_WINDOW_OPEN:
 		break;
 	case KVM_EXIT_DIRTY_RING_FULL:
 		ring_full(vcpu);
-		break;
-	case KVM_EXIT_SHUTDOWN:
-		triple_fault(vcpu);
 		break;
 	case KVM_EXIT_INTERNAL_ERROR:
 		internal_error(vcpu);
@@ -138,14 +134,14 @@ void kvm_exit_handle(struct kvm_vcpu *vcpu)
 		kvm_machine_log(vcpu->machine, "vCPU %u: the processor refused to enter the guest "
 				"(%#llx): the machine is switched off", vcpu->id, (unsigned long long)
 				run->fail_entry.hardware_entry_failure_reason);
-		give_up(vcpu);
+		kvm_exit_give_up(vcpu);
 		break;
 	default:
 		if (kvm_arch_exit(vcpu))
 			break;
 		kvm_machine_log(vcpu->machine, "vCPU %u: exit %u is not known here: the machine is "
 				"switched off", vcpu->id, run->exit_reason);
-		give_up(vcpu);
+		kvm_exit_give_up(vcpu);
 		break;
 	}
 }

@@ -11,7 +11,6 @@
 
 #include "guest/boot.h"
 #include "guest/bus.h"
-#include "guest/image.h"
 #include "guest/worker.h"
 
 #include "../worker_verdict.h"
@@ -38,12 +37,10 @@ static struct guest_platform describe_platform(unsigned cpus, uint64_t memory_by
 	struct guest_platform platform = {
 		.cpus = cpus,
 		.bare = true,
-		.irqchip = GUEST_IRQCHIP_APIC,
 		.ecam_gpa = layout->pci.ecam,
 		.window32 = { layout->pci.window32, layout->pci.window32_bytes },
 		.window64 = { layout->pci.window64, layout->pci.window64_bytes },
 		.intx_pins = layout->intx_pins,
-		.vectors = GUEST_X86_VECTORS,
 	};
 
 	for (unsigned i = 0; i < MACHINE_RAM_RANGES && memory_bytes > 0; i++) {
@@ -53,6 +50,7 @@ static struct guest_platform describe_platform(unsigned cpus, uint64_t memory_by
 		platform.ram[i].bytes = memory_bytes < max ? memory_bytes : max;
 		memory_bytes -= platform.ram[i].bytes;
 	}
+	kvm_arch_platform(&platform);
 	return platform;
 }
 
@@ -125,18 +123,21 @@ static int make_boot(struct kvm_machine *m, struct guest_boot *boot, struct vfer
 
 int kvm_guest_load(struct kvm_machine *m, struct vferry_error *err)
 {
+	const uint64_t ram = kvm_arch_layout.ram[0].gpa;
+	size_t bytes;
+	const void *image = kvm_arch_guest_image(&bytes);
 	struct guest_boot *boot = malloc(sizeof(*boot));
 	int r = boot ? make_boot(m, boot, err)
 		     : vferry_error_set(err, -ENOMEM, "no-memory", worker_name, "no memory");
 
 	if (r == 0)
-		r = loader_zero(m->ram, 0, WORKER_PAGE);
+		r = loader_zero(m->ram, ram, WORKER_PAGE);
 	if (r == 0)
-		r = loader_zero(m->ram, GUEST_WORDS_GPA, (uint64_t) m->cpus * GUEST_WORDS_BYTES);
+		r = loader_zero(m->ram, ram + GUEST_WORDS_GPA, (uint64_t) m->cpus * GUEST_WORDS_BYTES);
 	if (r == 0)
-		r = loader_elf64(m->ram, guest_image_x86, guest_image_x86_bytes, err);
+		r = loader_elf64(m->ram, kvm_arch_facts.elf_machine, image, bytes, err);
 	if (r == 0)
-		r = vferry_ram_write(m->ram, GUEST_BOOT_GPA, boot, sizeof(*boot));
+		r = vferry_ram_write(m->ram, ram + GUEST_BOOT_GPA, boot, sizeof(*boot));
 	free(boot);
 	if (r < 0)
 		return vferry_error_set(err, r, "guest-load", worker_name,
@@ -160,7 +161,7 @@ static void add_triple_faults(const struct kvm_machine *m, struct machine_verdic
 static void add_vcpu(const struct kvm_machine *m, const struct guest_platform *platform,
 		     unsigned cpu, uint64_t *words, struct machine_verdict *verdict)
 {
-	uint64_t gpa = GUEST_WORDS_GPA + (uint64_t) cpu * GUEST_WORDS_BYTES;
+	uint64_t gpa = kvm_arch_layout.ram[0].gpa + GUEST_WORDS_GPA + (uint64_t) cpu * GUEST_WORDS_BYTES;
 	size_t bytes = WORDS * sizeof(*words);
 
 	if (vferry_ram_read(m->ram, gpa, words, bytes) == 0)

@@ -2,19 +2,18 @@
 /*
  * kvm_irq.c - from the eventfds of devices to KVM's interrupt controllers: struct vferry_irq_sink.
  *
- * Routes. GSIs 0 to 23 are the pins of the PICs and the IOAPIC, as KVM wires them by itself; the
- * plan's GSIs follow, one for each message. KVM takes the table as a whole, so both go in together.
- * A pin of the plan has no route of its own: KVM reports an end of interrupt to one GSI of a pin
- * only, so it is connected by the pin's GSI. With a split irqchip the IOAPIC is ours, the first GSIs
- * have the messages of its pins, and devices' pins are kvm_pins.c's.
+ * Routes. The first GSIs are the pins of KVM's interrupt controllers, as it wires them by itself;
+ * the plan's GSIs follow, one for each message. KVM takes the table as a whole, so both go in
+ * together. A pin of the plan has no route of its own: KVM reports an end of interrupt to one GSI of
+ * a pin only, so it is connected by the pin's GSI. Pins of a controller that is not KVM's are
+ * connected by whoever has it (struct kvm_arch_pins).
  *
- * Flush. A device's write to an eventfd runs KVM's irqfd code before it returns, and a message to
- * one processor, or to a set of them, is delivered there and then (arch/x86/kvm/irq.c,
- * kvm_arch_set_irq_inatomic). What is not is a message to all, and an event that was pending when
- * its eventfd was connected, which a work queue delivers; and pins. The work of one irqfd is waited
- * for by taking the irqfd away (virt/kvm/eventfd.c, irqfd_shutdown), so a flush reconnects those
- * that may have used it. A pin needs none: its device asserts it for as long as there is a cause,
- * and is asked for that when it is connected again.
+ * Flush. A device's write to an eventfd runs KVM's irqfd code before it returns, and most messages
+ * are delivered there and then. Those that are not (kvm_arch_is_queued()), and an event that was
+ * pending when its eventfd was connected, are delivered by a work queue. The work of one irqfd is
+ * waited for by taking the irqfd away (virt/kvm/eventfd.c, irqfd_shutdown), so a flush reconnects
+ * those that may have used it. A pin of KVM's needs none: its device asserts it for as long as there
+ * is a cause, and is asked for that when it is connected again.
  *
  * Threads: any; one lock.
  */
@@ -27,15 +26,8 @@
 #include <unistd.h>
 
 #include "kvm.h"
-#include "kvm_pins.h"
 
-#define PINS		24u	/* of the IOAPIC: GSIs 0..23 */
-#define PIC_PINS	16u
-#define GSIS		4096u	/* KVM_MAX_IRQ_ROUTES */
-#define DEFAULT_ROUTES	(PINS + PIC_PINS)
-
-#define MSI_DESTINATION(address) ((uint32_t) ((address) >> 12 & 0xff))
-#define MSI_TO_ALL		0xffu
+#define GSIS 4096u	/* KVM_MAX_IRQ_ROUTES */
 
 struct connection {
 	uint32_t gsi;		/* KVM's: a pin's own for a pin, else the plan's */
@@ -49,7 +41,7 @@ struct connection {
 struct kvm_irq {
 	int vm;			/* borrowed */
 	struct kvm_machine *machine;
-	struct kvm_pins *pins;	/* NULL: pins are KVM's */
+	const struct kvm_arch_pins *pins;	/* NULL: pins are KVM's */
 	pthread_mutex_t lock;	/* protects all that follows */
 	struct vferry_irq_route *routes;	/* the plan's, as set last */
 	size_t route_count;
@@ -58,55 +50,32 @@ struct kvm_irq {
 
 /* ---- routes ---- */
 
-static void add_pin(struct kvm_irq_routing *table, uint32_t gsi, uint32_t chip, uint32_t pin)
+static uint32_t messages_max(void)
 {
-	table->entries[table->nr++] = (struct kvm_irq_routing_entry) {
-		.gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP,
-		.u.irqchip = { .irqchip = chip, .pin = pin },
-	};
+	return GSIS - kvm_arch_facts.pin_routes;
 }
 
 static void add_message(struct kvm_irq_routing *table, const struct vferry_irq_route *route)
 {
 	table->entries[table->nr++] = (struct kvm_irq_routing_entry) {
 		.gsi = route->gsi, .type = KVM_IRQ_ROUTING_MSI,
+		.flags = kvm_arch_facts.device_ids ? KVM_MSI_VALID_DEVID : 0,
 		.u.msi = { .address_lo = (uint32_t) route->address,
-			   .address_hi = (uint32_t) (route->address >> 32), .data = route->data },
+			   .address_hi = (uint32_t) (route->address >> 32), .data = route->data,
+			   .devid = kvm_arch_facts.device_ids ? route->requester_id : 0 },
 	};
-}
-
-static void add_pins(struct kvm_irq_routing *table)
-{
-	for (uint32_t pin = 0; pin < PINS; pin++) {
-		if (pin < PIC_PINS)
-			add_pin(table, pin, pin < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
-				pin % 8);
-		add_pin(table, pin, KVM_IRQCHIP_IOAPIC, pin);
-	}
-}
-
-static void add_pin_messages(struct kvm_irq_routing *table, struct kvm_machine *m)
-{
-	for (uint32_t pin = 0; pin < PINS; pin++) {
-		struct vferry_irq_route route = { .gsi = pin };
-
-		if (kvm_arch_pin_message(m, pin, &route.address, &route.data))
-			add_message(table, &route);
-	}
 }
 
 static struct kvm_irq_routing *make_table(const struct kvm_irq *irq,
 					  const struct vferry_irq_route *routes, size_t count)
 {
-	struct kvm_irq_routing *table = calloc(1, sizeof(*table) + (DEFAULT_ROUTES + count) *
+	struct kvm_irq_routing *table = calloc(1, sizeof(*table) +
+					       (kvm_arch_facts.pin_routes + count) *
 					       sizeof(table->entries[0]));
 
 	if (!table)
 		return NULL;
-	if (irq->pins)
-		add_pin_messages(table, irq->machine);
-	else
-		add_pins(table);
+	kvm_arch_add_routes(irq->machine, table);
 	for (size_t i = 0; i < count; i++)
 		if (routes[i].kind == VFERRY_IRQ_MSI)
 			add_message(table, &routes[i]);
@@ -121,10 +90,10 @@ static int set_routes(void *user, const struct vferry_irq_route *routes, size_t 
 	struct kvm_irq_routing *table;
 	int r = -ENOMEM;
 
-	if (count > GSIS - DEFAULT_ROUTES)
+	if (count > messages_max())
 		return vferry_error_set(err, -E2BIG, "too-many-routes", "irq",
 					"%zu interrupt routes, at most %u fit", count,
-					GSIS - DEFAULT_ROUTES);
+					messages_max());
 	kept = calloc(count + 1, sizeof(*kept));
 	pthread_mutex_lock(&irq->lock);
 	table = make_table(irq, routes, count);
@@ -160,12 +129,6 @@ int kvm_irq_refresh(struct kvm_irq *irq)
 	pthread_mutex_unlock(&irq->lock);
 	free(table);
 	return r;
-}
-
-void kvm_irq_pin_ended(struct kvm_irq *irq, unsigned pin)
-{
-	if (irq->pins)
-		kvm_pins_ended(irq->pins, pin);
 }
 
 static const struct vferry_irq_route *find_route(const struct kvm_irq *irq, uint32_t gsi)
@@ -210,8 +173,8 @@ static int irqfd(struct kvm_irq *irq, struct connection *c, bool assign)
 
 	if (c->pin && irq->pins) {
 		if (assign)
-			return kvm_pins_connect(irq->pins, c->gsi, c->eventfd, c->resample);
-		kvm_pins_disconnect(irq->pins, c->eventfd);
+			return irq->pins->connect(irq->machine, c->gsi, c->eventfd, c->resample);
+		irq->pins->disconnect(irq->machine, c->eventfd);
 		return 0;
 	}
 	if (assign && c->pin && c->resample >= 0) {
@@ -230,7 +193,7 @@ static struct connection describe(const struct vferry_irq_route *route, uint32_t
 	if (route && route->kind == VFERRY_IRQ_PIN)
 		return (struct connection) { .gsi = route->pin, .pin = true };
 	return (struct connection) {
-		.gsi = gsi, .queued = route && MSI_DESTINATION(route->address) == MSI_TO_ALL,
+		.gsi = gsi, .queued = route && kvm_arch_is_queued(route),
 	};
 }
 
@@ -291,7 +254,9 @@ static int sink_signal_msi(void *user, const struct vferry_irq_route *route,
 {
 	struct kvm_irq *irq = user;
 	struct kvm_msi msi = { .address_lo = (uint32_t) route->address,
-			       .address_hi = (uint32_t) (route->address >> 32), .data = route->data };
+			       .address_hi = (uint32_t) (route->address >> 32), .data = route->data,
+			       .flags = kvm_arch_facts.device_ids ? KVM_MSI_VALID_DEVID : 0,
+			       .devid = kvm_arch_facts.device_ids ? route->requester_id : 0 };
 
 	if (ioctl(irq->vm, KVM_SIGNAL_MSI, &msi) < 0)
 		return vferry_error_set(err, -errno, "irq-signal", "irq",
@@ -300,21 +265,23 @@ static int sink_signal_msi(void *user, const struct vferry_irq_route *route,
 	return 0;
 }
 
-/* Whether a message goes straight into a running vCPU is between KVM and the device's driver. */
 static enum vferry_forwarded sink_forwarded(void *user, uint32_t gsi, char *reason, size_t size)
 {
 	struct kvm_irq *irq = user;
-	const struct vferry_irq_route *route;
-	bool pin;
+	const struct vferry_irq_route *found;
+	struct vferry_irq_route route = { .kind = VFERRY_IRQ_PIN };
 
 	pthread_mutex_lock(&irq->lock);
-	route = find_route(irq, gsi);
-	pin = route && route->kind == VFERRY_IRQ_PIN;
+	found = find_route(irq, gsi);
+	if (found)
+		route = *found;
 	pthread_mutex_unlock(&irq->lock);
+	if (route.kind != VFERRY_IRQ_PIN)
+		return kvm_arch_forwarded(irq->machine, &route, reason, size);
 	if (reason && size > 0)
-		(void) snprintf(reason, size, "%s", pin ? "a pin is never forwarded"
-							: "KVM does not tell on x86");
-	return pin ? VFERRY_FORWARDED_NO : VFERRY_FORWARDED_UNKNOWN;
+		(void) snprintf(reason, size, "%s", found ? "a pin is never forwarded"
+							  : "it has no route");
+	return VFERRY_FORWARDED_NO;
 }
 
 /* Between taking it away and giving it back nothing is lost: an eventfd keeps its count. */
@@ -330,7 +297,7 @@ int kvm_irq_flush(struct kvm_irq *irq, struct vferry_error *err)
 	int r = 0;
 
 	if (irq->pins)
-		kvm_pins_flush(irq->pins);
+		irq->pins->flush(irq->machine);
 	pthread_mutex_lock(&irq->lock);
 	for (struct connection *c = irq->connections; c && r == 0; c = c->next)
 		if (c->queued)
@@ -353,8 +320,8 @@ void kvm_irq_get_sink(struct kvm_irq *irq, struct vferry_irq_sink *ret_sink)
 	*ret_sink = (struct vferry_irq_sink) {
 		.size = sizeof(*ret_sink),
 		.user = irq,
-		.gsi_first = PINS,
-		.gsi_count = GSIS - DEFAULT_ROUTES,
+		.gsi_first = kvm_arch_facts.pins,
+		.gsi_count = messages_max(),
 		.set_routes = set_routes,
 		.connect = sink_connect,
 		.disconnect = sink_disconnect,
@@ -369,18 +336,13 @@ void kvm_irq_get_sink(struct kvm_irq *irq, struct vferry_irq_sink *ret_sink)
 int kvm_irq_new(struct kvm_machine *m, struct kvm_irq **ret_irq)
 {
 	struct kvm_irq *irq = calloc(1, sizeof(*irq));
-	int r;
 
 	if (!irq)
 		return -ENOMEM;
 	irq->vm = m->vm;
 	irq->machine = m;
 	(void) pthread_mutex_init(&irq->lock, NULL);
-	r = m->split ? kvm_pins_new(m, &irq->pins) : 0;
-	if (r < 0) {
-		(void) kvm_irq_free(irq);
-		return r;
-	}
+	irq->pins = kvm_arch_pins(m);
 	*ret_irq = irq;
 	return 0;
 }
@@ -389,7 +351,6 @@ struct kvm_irq *kvm_irq_free(struct kvm_irq *irq)
 {
 	if (!irq)
 		return NULL;
-	irq->pins = kvm_pins_free(irq->pins);
 	while (irq->connections) {
 		struct connection *c = irq->connections;
 

@@ -9,7 +9,7 @@
  *   u64     running time, ns
  *   u64     paused time, ns
  *   u64     CLOCK_REALTIME of the stop, ns
- *   u32     the address at port 0xcf8
+ *   u32     x86-64: the address at port 0xcf8
  *
  * Section 1 of serial/0 is kvm_console.c's, that of ioapic (split irqchip) x86/ioapic.h's.
  */
@@ -206,11 +206,7 @@ struct kvm_components *kvm_components_free(struct kvm_components *components)
 
 const struct vferry_component *kvm_components_get(const struct kvm_components *c, size_t index)
 {
-	size_t count = vferry_kvm_x86_component_count(c->machine->x86);
-
 	if (index < OWN_COMPONENTS)
 		return &c->own[index];
-	index -= OWN_COMPONENTS;
-	return index < count ? vferry_kvm_x86_component(c->machine->x86, index)
-			     : kvm_arch_component(c->machine, index - count);
+	return kvm_arch_component(c->machine, index - OWN_COMPONENTS);
 }

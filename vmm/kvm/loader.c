@@ -13,11 +13,12 @@ static int bad_image(struct vferry_error *err, const char *what)
 	return vferry_error_set(err, -ENOEXEC, "bad-image", "guest", "the guest's image: %s", what);
 }
 
-static int check_header(const Elf64_Ehdr *h, size_t bytes, struct vferry_error *err)
+static int check_header(const Elf64_Ehdr *h, uint16_t machine, size_t bytes,
+			struct vferry_error *err)
 {
 	if (memcmp(h->e_ident, ELFMAG, SELFMAG) != 0 || h->e_ident[EI_CLASS] != ELFCLASS64 ||
-	    h->e_ident[EI_DATA] != ELFDATA2LSB || h->e_machine != EM_X86_64)
-		return bad_image(err, "not ELF for x86-64");
+	    h->e_ident[EI_DATA] != ELFDATA2LSB || h->e_machine != machine)
+		return bad_image(err, "not ELF for this architecture");
 	if (h->e_phentsize != sizeof(Elf64_Phdr) || h->e_phnum > SEGMENTS_MAX ||
 	    h->e_phoff > bytes || h->e_phnum > (bytes - h->e_phoff) / sizeof(Elf64_Phdr))
 		return bad_image(err, "its table of segments lies outside of it");
@@ -59,7 +60,8 @@ static int load_segment(struct vferry_ram *ram, const Elf64_Phdr *p, const uint8
 	return r;
 }
 
-int loader_elf64(struct vferry_ram *ram, const void *image, size_t bytes, struct vferry_error *err)
+int loader_elf64(struct vferry_ram *ram, uint16_t machine, const void *image, size_t bytes,
+		 struct vferry_error *err)
 {
 	Elf64_Ehdr header;
 	int r;
@@ -67,7 +69,7 @@ int loader_elf64(struct vferry_ram *ram, const void *image, size_t bytes, struct
 	if (bytes < sizeof(header))
 		return bad_image(err, "too short");
 	memcpy(&header, image, sizeof(header));
-	r = check_header(&header, bytes, err);
+	r = check_header(&header, machine, bytes, err);
 	for (unsigned i = 0; r == 0 && i < header.e_phnum; i++) {
 		Elf64_Phdr segment;
 

@@ -179,7 +179,7 @@ int x86_power_on_remember(struct kvm_machine *m, struct x86_power_on **ret, stru
 	p->xsave_bytes = p->xsave2 ? (size_t) xsave_bytes : sizeof(struct kvm_xsave);
 	for (unsigned i = 0; i < m->cpus && r == 0; i++)
 		r = remember_vcpu(p, &m->vcpu[i], err);
-	if (m->split && r == 0) {	/* the others are not KVM's */
+	if (m->arch->split && r == 0) {	/* the others are not KVM's */
 		*ret = p;
 		return 0;
 	}
@@ -220,10 +220,10 @@ int x86_power_on_apply(struct kvm_machine *m, const struct x86_power_on *p, stru
 		if (r == 0)
 			r = apply_msrs(&m->vcpu[i], &p->vcpu[i], err);
 	}
-	for (unsigned i = 0; i < IRQCHIPS && r == 0 && !m->split; i++)
+	for (unsigned i = 0; i < IRQCHIPS && r == 0 && !m->arch->split; i++)
 		if (ioctl(m->vm, KVM_SET_IRQCHIP, &p->chips[i]) < 0)
 			r = failed(err, "KVM_SET_IRQCHIP");
-	if (r == 0 && !m->split && ioctl(m->vm, KVM_SET_PIT2, &p->pit) < 0)
+	if (r == 0 && !m->arch->split && ioctl(m->vm, KVM_SET_PIT2, &p->pit) < 0)
 		r = failed(err, "KVM_SET_PIT2");
 	return r == 0 ? enter_program(&m->vcpu[0], &p->vcpu[0], err) : r;
 }

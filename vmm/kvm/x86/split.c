@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "pins.h"
 #include "x86.h"
 
 #define SECTION_STATE	1u
@@ -36,24 +37,44 @@ static void ended(void *user, unsigned pin)
 {
 	struct kvm_machine *m = user;
 
-	kvm_irq_pin_ended(m->irq, pin);
+	x86_pins_ended(m->arch->pins, pin);
 }
 
-bool kvm_arch_pin_message(struct kvm_machine *m, unsigned pin, uint64_t *ret_address,
-			  uint32_t *ret_data)
+void x86_split_add_routes(struct kvm_machine *m, struct kvm_irq_routing *table)
 {
 	struct ioapic_message message;
 
-	if (!m->arch->ioapic || !ioapic_get_message(m->arch->ioapic, pin, &message))
-		return false;
-	*ret_address = message.address;
-	*ret_data = message.data;
-	return true;
+	for (uint32_t pin = 0; pin < IOAPIC_PINS; pin++)
+		if (ioapic_get_message(m->arch->ioapic, pin, &message))
+			table->entries[table->nr++] = (struct kvm_irq_routing_entry) {
+				.gsi = pin, .type = KVM_IRQ_ROUTING_MSI,
+				.u.msi = { .address_lo = (uint32_t) message.address,
+					   .address_hi = (uint32_t) (message.address >> 32),
+					   .data = message.data },
+			};
 }
 
-void kvm_arch_set_pin(struct kvm_machine *m, unsigned pin, bool level)
+static int pin_connect(struct kvm_machine *m, unsigned pin, int eventfd, int resample)
 {
-	ioapic_set_line(m->arch->ioapic, pin, level);
+	return x86_pins_connect(m->arch->pins, pin, eventfd, resample);
+}
+
+static void pin_disconnect(struct kvm_machine *m, int eventfd)
+{
+	x86_pins_disconnect(m->arch->pins, eventfd);
+}
+
+static void pins_flush(struct kvm_machine *m)
+{
+	x86_pins_flush(m->arch->pins);
+}
+
+const struct kvm_arch_pins *kvm_arch_pins(const struct kvm_machine *m)
+{
+	static const struct kvm_arch_pins ops = { .connect = pin_connect,
+		.disconnect = pin_disconnect, .flush = pins_flush };
+
+	return m->arch->split ? &ops : NULL;
 }
 
 bool kvm_arch_mmio(struct kvm_machine *m, uint64_t gpa, unsigned size, bool write, uint64_t *value)
@@ -119,17 +140,13 @@ static const struct vferry_step_desc steps[] = {
 	  .section = SECTION_STATE, .run = load },
 };
 
-const struct vferry_component *kvm_arch_component(struct kvm_machine *m, size_t index)
-{
-	return m->arch->ioapic && index == 0 ? &m->arch->ioapic_component : NULL;
-}
-
 /* ---- life ---- */
 
 int x86_split_new(struct kvm_machine *m, struct vferry_error *err)
 {
 	static const struct ioapic_ops ops = { .send = send, .rerouted = rerouted, .ended = ended };
 	struct kvm_enable_cap cap = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args = { IOAPIC_PINS } };
+	int r;
 
 	if (ioctl(m->vm, KVM_ENABLE_CAP, &cap) < 0)
 		return vferry_error_set(err, -errno, "no-split-irqchip", "kvm",
@@ -137,10 +154,12 @@ int x86_split_new(struct kvm_machine *m, struct vferry_error *err)
 	m->arch->ioapic_component = (struct vferry_component) {
 		.size = sizeof(struct vferry_component), .name = "ioapic", .user = m,
 		.sections = sections, .section_count = 1, .steps = steps, .step_count = 2 };
-	return ioapic_new(&ops, m, &m->arch->ioapic);
+	r = ioapic_new(&ops, m, &m->arch->ioapic);
+	return r == 0 ? x86_pins_new(m, &m->arch->pins) : r;
 }
 
 void x86_split_free(struct kvm_arch *arch)
 {
+	arch->pins = x86_pins_free(arch->pins);
 	arch->ioapic = ioapic_free(arch->ioapic);
 }

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * x86.c - a PC as far as a guest needs one: address map, interrupt controllers, ports.
+ * x86.c - a PC as far as a guest needs one: address map, what it is made of, ports.
  *
  *   0x3f8-0x3ff   a 16550, interrupt 4
  *   0xcf8, 0xcfc  configuration space of bus 0, beside ECAM
  *   0xcf9         reset: bits 1 and 2
  *   0x600         sleep control: bit 13 with type 5 is power off (as an ACPI PM1a control register)
  */
+#include <elf.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "guest/boot.h"
+#include "guest/bus.h"
+#include "guest/image.h"
 
 #include "x86.h"
 
@@ -27,6 +30,13 @@
 #define SLEEP_MASK		0x3c00u		/* enable, and the type */
 #define CONFIG_ENABLE		0x80000000u
 #define CONFIG_BITS		(CONFIG_ENABLE | 0x00fffffcu)	/* bus, slot, function, register */
+
+const struct kvm_arch_facts kvm_arch_facts = {
+	.name = "kvm-x86-64-v1",
+	.elf_machine = EM_X86_64,
+	.pins = IOAPIC_PINS,
+	.pin_routes = IOAPIC_PINS + 16,	/* and those of the PICs */
+};
 
 const struct machine_layout kvm_arch_layout = {
 	.ram = { { .gpa = 0, .bytes_max = X86_RAM_LOW_BYTES },
@@ -67,7 +77,21 @@ static int failed(struct vferry_error *err, const char *what)
 	return vferry_error_set(err, r, "kvm-setup", "kvm", "%s failed (%s)", what, vferry_errno_name(r));
 }
 
-int kvm_arch_new(struct kvm_machine *m, struct vferry_error *err)
+int kvm_arch_check(const struct machine_options *options, struct vferry_error *err)
+{
+	(void) options;
+	(void) err;
+	return 0;
+}
+
+unsigned long kvm_arch_vm_type(int kvm)
+{
+	(void) kvm;
+	return 0;
+}
+
+int kvm_arch_new(struct kvm_machine *m, const struct machine_options *options,
+		 struct vferry_error *err)
 {
 	uint64_t identity_map = X86_IDENTITY_MAP;
 	struct kvm_pit_config pit = { 0 };
@@ -76,11 +100,12 @@ int kvm_arch_new(struct kvm_machine *m, struct vferry_error *err)
 	if (!m->arch)
 		return -ENOMEM;
 	(void) pthread_mutex_init(&m->arch->config_lock, NULL);
+	m->arch->split = options->irqchip == MACHINE_IRQCHIP_SPLIT;
 	if (ioctl(m->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0)
 		return failed(err, "KVM_SET_IDENTITY_MAP_ADDR");
 	if (ioctl(m->vm, KVM_SET_TSS_ADDR, X86_TSS) < 0)
 		return failed(err, "KVM_SET_TSS_ADDR");
-	if (m->split)
+	if (m->arch->split)
 		return x86_split_new(m, err);
 	if (ioctl(m->vm, KVM_CREATE_IRQCHIP, 0) < 0)
 		return failed(err, "KVM_CREATE_IRQCHIP");
@@ -110,12 +135,57 @@ int kvm_arch_complete(struct kvm_machine *m, struct vferry_error *err)
 	return x86_power_on_remember(m, &m->arch->power_on, err);
 }
 
+int kvm_arch_state_new(struct kvm_machine *m, enum machine_guest_time time,
+		       struct vferry_error *err)
+{
+	bool split = m->arch->split;
+	int vcpu[MACHINE_CPUS_MAX];
+	struct vferry_kvm_x86_config config = {
+		.size = sizeof(config), .kvm = m->kvm, .vm = m->vm, .vcpu = vcpu,
+		.cpu_count = m->cpus, .pit = !split,
+		.irqchip = split ? VFERRY_KVM_IRQCHIP_SPLIT : VFERRY_KVM_IRQCHIP_KERNEL,
+		.time = time == MACHINE_GUEST_TIME_PAUSED ? VFERRY_KVM_TIME_PAUSED
+							  : VFERRY_KVM_TIME_RUNNING,
+	};
+
+	for (unsigned i = 0; i < m->cpus; i++)
+		vcpu[i] = m->vcpu[i].fd;
+	return vferry_kvm_x86_new(&config, &m->arch->state, err);
+}
+
+void kvm_arch_state_free(struct kvm_machine *m)
+{
+	if (m->arch)
+		m->arch->state = vferry_kvm_x86_free(m->arch->state);
+}
+
+const struct vferry_component *kvm_arch_component(struct kvm_machine *m, size_t index)
+{
+	size_t count = vferry_kvm_x86_component_count(m->arch->state);
+
+	if (index < count)
+		return vferry_kvm_x86_component(m->arch->state, index);
+	return m->arch->split && index == count ? &m->arch->ioapic_component : NULL;
+}
+
 int kvm_arch_power_on(struct kvm_machine *m, struct vferry_error *err)
 {
 	m->arch->config_address = 0;
 	if (m->arch->ioapic)
 		ioapic_reset(m->arch->ioapic);
 	return x86_power_on_apply(m, m->arch->power_on, err);
+}
+
+const void *kvm_arch_guest_image(size_t *ret_bytes)
+{
+	*ret_bytes = guest_image_x86_bytes;
+	return guest_image_x86;
+}
+
+void kvm_arch_platform(struct guest_platform *platform)
+{
+	platform->irqchip = GUEST_IRQCHIP_APIC;
+	platform->vectors = GUEST_X86_VECTORS;
 }
 
 int kvm_arch_describe(struct kvm_machine *m, struct guest_boot *boot)
@@ -131,14 +201,19 @@ int kvm_arch_describe(struct kvm_machine *m, struct guest_boot *boot)
 	return 0;
 }
 
-void kvm_arch_serial_irq(struct kvm_machine *m, bool level)
+/* A guest that looks for it finds out that it was paused, and does not take that for a hang. */
+void kvm_arch_starting(struct kvm_machine *m, bool paused)
 {
-	struct kvm_irq_level line = { .irq = X86_SERIAL_IRQ, .level = level };
+	for (unsigned i = 0; i < m->cpus && paused; i++)
+		(void) ioctl(m->vcpu[i].fd, KVM_KVMCLOCK_CTRL, 0);
+}
 
-	if (m->arch->ioapic)
-		ioapic_set_line(m->arch->ioapic, X86_SERIAL_IRQ, level);
-	else
-		(void) ioctl(m->vm, KVM_IRQ_LINE, &line);
+/* The guest's clock as KVM has it, which goes over with a migration. */
+uint64_t kvm_arch_counter_ns(struct kvm_machine *m)
+{
+	struct kvm_clock_data clock = { 0 };
+
+	return ioctl(m->vm, KVM_GET_CLOCK, &clock) < 0 ? 0 : clock.clock;
 }
 
 /* ---- configuration space by ports ---- */
@@ -247,6 +322,11 @@ bool kvm_arch_exit(struct kvm_vcpu *vcpu)
 	switch (vcpu->run->exit_reason) {
 	case KVM_EXIT_IO:
 		handle_io(vcpu);
+		return true;
+	case KVM_EXIT_IRQ_WINDOW_OPEN:
+		return true;
+	case KVM_EXIT_SHUTDOWN:
+		kvm_exit_triple_fault(vcpu);
 		return true;
 	case KVM_EXIT_IOAPIC_EOI:
 		if (!vcpu->machine->arch->ioapic)

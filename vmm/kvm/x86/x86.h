@@ -5,7 +5,8 @@
  *   x86.c       the address map; what is made before vCPUs; ports and other exits
  *   cpuid.c     what the vCPUs say of themselves
  *   power_on.c  registers and interrupt controllers as after power-on
- *   ioapic.c    the IOAPIC of a split irqchip; split.c: what it is connected to
+ *   irq.c       routes of pins, and where messages go
+ *   split.c     a split irqchip: ioapic.c, an IOAPIC, and pins.c, from eventfds to its pins
  */
 #ifndef VMM_KVM_X86_X86_H
 #define VMM_KVM_X86_X86_H
@@ -34,9 +35,13 @@
 #define X86_IOAPIC		0xfec00000ull
 
 struct x86_power_on;
+struct x86_pins;
 
 struct kvm_arch {
+	struct vferry_kvm_x86 *state;
+	bool split;			/* LAPICs are KVM's, the IOAPIC is ours */
 	struct ioapic *ioapic;		/* split irqchip, else NULL */
+	struct x86_pins *pins;		/* split irqchip, else NULL */
 	struct vferry_component ioapic_component;
 	uint32_t config_address;	/* port 0xcf8; of the vCPUs' threads while they run */
 	pthread_mutex_t config_lock;	/* protects config_address */
@@ -49,7 +54,9 @@ int x86_cpuid_set(struct kvm_vcpu *vcpu, struct vferry_error *err);
 
 /* ---- split.c ---- */
 
-/* KVM_CAP_SPLIT_IRQCHIP, an IOAPIC, and its component. */
+/* The messages of the IOAPIC's pins. */
+void x86_split_add_routes(struct kvm_machine *m, struct kvm_irq_routing *table);
+/* KVM_CAP_SPLIT_IRQCHIP, an IOAPIC, its pins and its component. */
 int x86_split_new(struct kvm_machine *m, struct vferry_error *err);
 void x86_split_free(struct kvm_arch *arch);
 

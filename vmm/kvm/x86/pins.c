@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * kvm_pins.c - see kvm_pins.h.
+ * pins.c - see pins.h.
  *
  * Threads: one of its own, which polls. An event is read, and its pin asserted, under one lock: so
  * whoever holds it knows that what is not in an eventfd any more is in the IOAPIC. The lock comes
@@ -14,7 +14,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "kvm_pins.h"
+#include "pins.h"
+#include "x86.h"
 
 #define CONNECTIONS_MAX	(2 * MACHINE_DEVICES_MAX)
 
@@ -24,7 +25,7 @@ struct pin_connection {
 	bool asserted;
 };
 
-struct kvm_pins {
+struct x86_pins {
 	struct kvm_machine *machine;
 	pthread_t thread;
 	bool started;
@@ -35,7 +36,7 @@ struct kvm_pins {
 	unsigned count;
 };
 
-static void wake(struct kvm_pins *pins)
+static void wake(struct x86_pins *pins)
 {
 	(void) eventfd_write(pins->wake, 1);
 }
@@ -49,7 +50,7 @@ static bool take(int eventfd)
 	return poll(&one, 1, 0) == 1 && one.revents & POLLIN && eventfd_read(eventfd, &events) == 0;
 }
 
-static void take_events(struct kvm_pins *pins)
+static void take_events(struct x86_pins *pins)
 {
 	pthread_mutex_lock(&pins->lock);
 	for (unsigned i = 0; i < pins->count; i++) {
@@ -58,14 +59,14 @@ static void take_events(struct kvm_pins *pins)
 		if (!take(c->eventfd))
 			continue;
 		c->asserted = true;
-		kvm_arch_set_pin(pins->machine, c->pin, true);
+		ioapic_set_line(pins->machine->arch->ioapic, c->pin, true);
 	}
 	pthread_mutex_unlock(&pins->lock);
 }
 
 static void *pins_main(void *user)
 {
-	struct kvm_pins *pins = user;
+	struct x86_pins *pins = user;
 	struct pollfd fds[CONNECTIONS_MAX + 1];
 	bool quit = false;
 
@@ -89,7 +90,7 @@ static void *pins_main(void *user)
 	return NULL;
 }
 
-static int find_locked(const struct kvm_pins *pins, int eventfd)
+static int find_locked(const struct x86_pins *pins, int eventfd)
 {
 	for (unsigned i = 0; i < pins->count; i++)
 		if (pins->list[i].eventfd == eventfd)
@@ -97,7 +98,7 @@ static int find_locked(const struct kvm_pins *pins, int eventfd)
 	return -1;
 }
 
-static bool asserted_locked(const struct kvm_pins *pins, unsigned pin)
+static bool asserted_locked(const struct x86_pins *pins, unsigned pin)
 {
 	for (unsigned i = 0; i < pins->count; i++)
 		if (pins->list[i].pin == pin && pins->list[i].asserted)
@@ -105,7 +106,7 @@ static bool asserted_locked(const struct kvm_pins *pins, unsigned pin)
 	return false;
 }
 
-int kvm_pins_connect(struct kvm_pins *pins, unsigned pin, int eventfd, int resample)
+int x86_pins_connect(struct x86_pins *pins, unsigned pin, int eventfd, int resample)
 {
 	int r = 0;
 
@@ -122,7 +123,7 @@ int kvm_pins_connect(struct kvm_pins *pins, unsigned pin, int eventfd, int resam
 	return r;
 }
 
-void kvm_pins_disconnect(struct kvm_pins *pins, int eventfd)
+void x86_pins_disconnect(struct x86_pins *pins, int eventfd)
 {
 	int at;
 
@@ -132,13 +133,13 @@ void kvm_pins_disconnect(struct kvm_pins *pins, int eventfd)
 		unsigned pin = pins->list[at].pin;
 
 		pins->list[at] = pins->list[--pins->count];
-		kvm_arch_set_pin(pins->machine, pin, asserted_locked(pins, pin));
+		ioapic_set_line(pins->machine->arch->ioapic, pin, asserted_locked(pins, pin));
 	}
 	pthread_mutex_unlock(&pins->lock);
 	wake(pins);
 }
 
-void kvm_pins_ended(struct kvm_pins *pins, unsigned pin)
+void x86_pins_ended(struct x86_pins *pins, unsigned pin)
 {
 	pthread_mutex_lock(&pins->lock);
 	for (unsigned i = 0; i < pins->count; i++) {
@@ -147,7 +148,7 @@ void kvm_pins_ended(struct kvm_pins *pins, unsigned pin)
 		if (c->pin != pin)
 			continue;
 		c->asserted = false;
-		kvm_arch_set_pin(pins->machine, pin, false);
+		ioapic_set_line(pins->machine->arch->ioapic, pin, false);
 	}
 	for (unsigned i = 0; i < pins->count; i++)
 		if (pins->list[i].pin == pin && pins->list[i].resample >= 0)
@@ -155,14 +156,14 @@ void kvm_pins_ended(struct kvm_pins *pins, unsigned pin)
 	pthread_mutex_unlock(&pins->lock);
 }
 
-void kvm_pins_flush(struct kvm_pins *pins)
+void x86_pins_flush(struct x86_pins *pins)
 {
 	take_events(pins);
 }
 
-int kvm_pins_new(struct kvm_machine *m, struct kvm_pins **ret_pins)
+int x86_pins_new(struct kvm_machine *m, struct x86_pins **ret_pins)
 {
-	struct kvm_pins *pins = calloc(1, sizeof(*pins));
+	struct x86_pins *pins = calloc(1, sizeof(*pins));
 	int r;
 
 	if (!pins)
@@ -172,7 +173,7 @@ int kvm_pins_new(struct kvm_machine *m, struct kvm_pins **ret_pins)
 	pins->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = pins->wake < 0 ? -errno : -pthread_create(&pins->thread, NULL, pins_main, pins);
 	if (r < 0) {
-		(void) kvm_pins_free(pins);
+		(void) x86_pins_free(pins);
 		return r;
 	}
 	pins->started = true;
@@ -180,7 +181,7 @@ int kvm_pins_new(struct kvm_machine *m, struct kvm_pins **ret_pins)
 	return 0;
 }
 
-struct kvm_pins *kvm_pins_free(struct kvm_pins *pins)
+struct x86_pins *x86_pins_free(struct x86_pins *pins)
 {
 	if (!pins)
 		return NULL;
