@@ -249,10 +249,10 @@ int vf_server_feature(struct vf_vfio_user_server *server)
 		return -EINVAL;
 	wanted = flags & (VF_VFIO_FEATURE_GET | VF_VFIO_FEATURE_SET);
 	have = operations_of(server, flags & VF_VFIO_FEATURE_MASK);
-	if (!have || wanted & ~have)
+	if (!have)
 		return -ENOTTY;
 	if (flags & ~(VF_VFIO_FEATURE_MASK | VF_VFIO_FEATURE_GET | VF_VFIO_FEATURE_SET |
-		      VF_VFIO_FEATURE_PROBE) || argsz < request->body_len)
+		      VF_VFIO_FEATURE_PROBE) || wanted & ~have || argsz < request->body_len)
 		return -EINVAL;
 	if (flags & VF_VFIO_FEATURE_PROBE)
 		return feature_reply(server, flags, 0) ? 0 : -ENOMEM;
