@@ -3,7 +3,7 @@
  * tables.c - prints the library's tables as Markdown, for scripts/docs, which puts them into docs/.
  *
  * The tables that decide (order rules, both sides' states, the hand-over) have one home, in
- * lib/engine; what the documents show is printed from there.
+ * lib/engine; what the documents show is printed from there. So has what `vferry check` asserts, in check/.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +12,7 @@
 #include <vferry/order.h>
 
 #include "base/checked.h"
+#include "check/check.h"
 #include "engine/destination.h"
 #include "engine/handover.h"
 #include "engine/source.h"
@@ -185,6 +186,20 @@ static int print_sandbox(void)
 	return 0;
 }
 
+static int print_conformance(void)
+{
+	const struct check_group *group;
+
+	for (size_t g = 0; (group = check_group(g)) != NULL; g++) {
+		printf("%s### %s\n\n%s\n\n| id | what must hold | from |\n|---|---|---|\n", g ? "\n" : "",
+		       group->name, group->about);
+		for (size_t i = 0; i < group->count; i++)
+			printf("| `%s` | %s | %s |\n", group->assertions[i].id,
+			       group->assertions[i].sentence, group->assertions[i].source);
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -196,11 +211,12 @@ int main(int argc, char **argv)
 		{ "destination", print_destination },
 		{ "handover", print_handover },
 		{ "sandbox", print_sandbox },
+		{ "conformance", print_conformance },
 	};
 
 	for (size_t i = 0; argc == 2 && i < VF_ARRAY_COUNT(tables); i++)
 		if (!strcmp(argv[1], tables[i].name))
 			return tables[i].print();
-	(void) fprintf(stderr, "usage: tables order|source|destination|handover|sandbox\n");
+	(void) fprintf(stderr, "usage: tables order|source|destination|handover|sandbox|conformance\n");
 	return 1;
 }

@@ -93,6 +93,7 @@ TOOL_COMMAND(resolve);
 TOOL_COMMAND(save);
 TOOL_COMMAND(inspect);
 TOOL_COMMAND(order);
+TOOL_COMMAND(check);
 TOOL_COMMAND(device);
 TOOL_COMMAND(demo);
 TOOL_COMMAND(soak);

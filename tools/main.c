@@ -20,6 +20,7 @@ static const struct {
 	{ "save", "save a running machine into a file", cmd_save },
 	{ "inspect", "show what is in a saved machine, and where a damaged one breaks", cmd_inspect },
 	{ "order", "show the order rules, their reasons and a machine's plan", cmd_order },
+	{ "check", "check whether a device keeps the rules of migration", cmd_check },
 	{ "device", "serve a software device over vfio-user", cmd_device },
 	{ "demo", "migrate a busy machine with two devices, and ask its guest", cmd_demo },
 	{ "soak", "migrate a busy machine again and again, and ask its guest each time", cmd_soak },

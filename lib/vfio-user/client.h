@@ -149,6 +149,13 @@ int vf_vfio_user_client_reset(struct vf_vfio_user_client *client, struct vferry_
 int vf_vfio_user_client_feature(struct vf_vfio_user_client *client, uint32_t flags, void *data,
 				size_t data_len, size_t data_size, struct vferry_error *err);
 
+/*
+ * The same as it stands: @arg is the request, @bytes of header and data, argsz and flags whatever the
+ * caller wrote, and up to @room bytes of header and data come back into it. Errors are the peer's own.
+ */
+int vf_vfio_user_client_feature_raw(struct vf_vfio_user_client *client, void *arg, size_t bytes,
+				    size_t room, struct vferry_error *err);
+
 /* --- migration --- */
 /* VF_VFIO_MIGRATION_*. P2P is cleared unless the peer has our extension. -ENOTTY = none. */
 int vf_vfio_user_client_get_migration(struct vf_vfio_user_client *client, uint64_t *ret_flags,

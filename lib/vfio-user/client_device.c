@@ -420,6 +420,41 @@ int vf_vfio_user_client_feature(struct vf_vfio_user_client *client, uint32_t fla
 	return ret;
 }
 
+int vf_vfio_user_client_feature_raw(struct vf_vfio_user_client *client, void *arg, size_t bytes,
+				    size_t room, struct vferry_error *err)
+{
+	uint8_t *body = arg, head[VF_VFIO_USER_FEATURE_BYTES], reply[VF_VFIO_USER_FEATURE_BYTES];
+	uint8_t *copy = NULL;
+	struct vf_vfio_user_call call = {
+		.command = VF_VFIO_USER_FEATURE,
+		.head = head,
+		.head_len = sizeof(head),
+		.reply = reply,
+		.reply_size = sizeof(reply),
+		.transition = true,
+	};
+	int ret;
+
+	if (bytes < sizeof(head) || bytes > room || room > VF_VFIO_USER_DEFAULT_XFER)
+		return vferry_error_set(err, -EINVAL, "bad-argument", client->name,
+					"a feature's data does not fit");
+	memcpy(head, body, sizeof(head));
+	if (bytes > sizeof(head)) {	/* as above: the answer may come early */
+		copy = malloc(bytes - sizeof(head));
+		if (!copy)
+			return vferry_error_set(err, -ENOMEM, "no-memory", client->name,
+						"no memory for a request");
+		memcpy(copy, body + sizeof(head), bytes - sizeof(head));
+		call.data = copy;
+		call.data_len = bytes - sizeof(head);
+	}
+	call.reply_data = body + sizeof(head);
+	call.reply_data_size = room - sizeof(head);
+	ret = vf_vfio_user_client_call(client, &call, err);
+	free(copy);
+	return ret;
+}
+
 int vf_vfio_user_client_dma_log_start(struct vf_vfio_user_client *client, uint64_t page_size,
 				      const struct vf_vfio_dma_log_range *ranges, uint32_t count,
 				      uint64_t *ret_page_size, struct vferry_error *err)

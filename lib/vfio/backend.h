@@ -92,6 +92,15 @@ struct vf_backend_ops {
 	/* ORs into @words: bit n = page n from @iova. Aligned to @page_bytes. */
 	int (*dma_log_report)(struct vf_backend *backend, uint64_t iova, uint64_t bytes,
 			      uint64_t page_bytes, uint64_t *words, struct vferry_error *err);
+
+	/*
+	 * VFIO_DEVICE_FEATURE as @arg says: a struct vf_vfio_device_feature and its data, whose
+	 * argsz and flags are the caller's word, right or wrong; for those who check a device. What
+	 * comes back is put behind the header, @room bytes of header and data at most. @bytes: how
+	 * much of it is the request, where requests are messages. A descriptor in it is the caller's.
+	 */
+	int (*feature)(struct vf_backend *backend, void *arg, size_t bytes, size_t room,
+		       struct vferry_error *err);
 };
 
 /* Found out when it was opened; what VFIO has no probe for. */
@@ -100,6 +109,7 @@ struct vf_backend_caps {
 	bool log_any_range;	/* dma_log_report of any aligned range, not of whole mappings only */
 	bool log_error_is_local;	/* a failed report says nothing about other ranges */
 	bool irqs_while_stopped;	/* SET_IRQS and DMA_MAP are answered in STOP */
+	bool data_fd;		/* migration data has a descriptor, which feature() returns */
 };
 
 struct vf_backend {

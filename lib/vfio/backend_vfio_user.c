@@ -229,6 +229,12 @@ static int vu_dma_log_report(struct vf_backend *backend, uint64_t iova, uint64_t
 						  words, err);
 }
 
+static int vu_feature(struct vf_backend *backend, void *arg, size_t bytes, size_t room,
+		      struct vferry_error *err)
+{
+	return vf_vfio_user_client_feature_raw(client_of(backend), arg, bytes, room, err);
+}
+
 static const struct vf_backend_ops ops = {
 	.name = "vfio-user",
 	.close = vu_close,
@@ -252,6 +258,7 @@ static const struct vf_backend_ops ops = {
 	.dma_log_start = vu_dma_log_start,
 	.dma_log_stop = vu_dma_log_stop,
 	.dma_log_report = vu_dma_log_report,
+	.feature = vu_feature,
 };
 
 static int probe(struct vfio_user *u, struct vferry_error *err)

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/* broken.c - the backend before the device; see broken.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "broken.h"
+
+static struct broken *of(struct vf_backend *backend)
+{
+	struct broken *b = (struct broken *) backend;
+
+	b->calls++;
+	return b;
+}
+
+#define FAULT(b, member) ((b)->fault && (b)->fault->member)
+
+/* --- the device --- */
+
+int broken_get_state(struct broken *b, uint32_t *ret_state)
+{
+	int r = b->real->ops->get_state(b->real, ret_state, NULL);
+
+	if (r == 0 && b->error)
+		*ret_state = VF_VFIO_STATE_ERROR;
+	if (r == 0)
+		b->state = *ret_state;
+	return r;
+}
+
+static bool saves(uint32_t state)
+{
+	return state == VF_VFIO_STATE_STOP_COPY || state == VF_VFIO_STATE_PRE_COPY ||
+	       state == VF_VFIO_STATE_PRE_COPY_P2P;
+}
+
+int broken_set_state(struct broken *b, uint32_t to)
+{
+	uint32_t from = b->state;
+	int r;
+
+	if (b->error)
+		return -EINVAL;
+	r = b->real->ops->set_state(b->real, to, NULL);
+	if (r < 0 && from == VF_VFIO_STATE_RESUMING && to == VF_VFIO_STATE_STOP &&
+	    b->device & DEVICE_ERRS)
+		b->error = true;
+	if (r == 0) {
+		b->state = to;
+		if (!saves(from) && saves(to))
+			b->session_read = 0;
+		if (to == VF_VFIO_STATE_RESUMING)
+			b->session_written = 0;
+	}
+	return r;
+}
+
+int broken_reset(struct broken *b)
+{
+	int r = b->real->ops->reset(b->real, NULL);
+
+	if (r == 0) {
+		b->error = false;
+		b->state = VF_VFIO_STATE_RUNNING;
+	}
+	return r;
+}
+
+/* --- the backend --- */
+
+static void broken_close(struct vf_backend *backend)
+{
+	struct broken *b = of(backend);
+
+	b->real->ops->close(b->real);
+	free(b);
+}
+
+static int get_info(struct vf_backend *backend, struct vf_vfio_device_info *ret_info,
+		    struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+
+	return b->real->ops->get_info(b->real, ret_info, err);
+}
+
+static int get_region(struct vf_backend *backend, uint32_t index, struct vf_backend_region *ret_region,
+		      struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+
+	return b->real->ops->get_region(b->real, index, ret_region, err);
+}
+
+static int region_read(struct vf_backend *backend, uint32_t region, uint64_t offset, void *to,
+		       size_t len, struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+
+	if (FAULT(b, region_read))
+		return b->fault->region_read(b, region, offset, to, len);
+	return b->real->ops->region_read(b->real, region, offset, to, len, err);
+}
+
+static int region_write(struct vf_backend *backend, uint32_t region, uint64_t offset, const void *from,
+			size_t len, struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+
+	if (FAULT(b, region_write))
+		return b->fault->region_write(b, region, offset, from, len);
+	return b->real->ops->region_write(b->real, region, offset, from, len, err);
+}
+
+static int dma_map(struct vf_backend *backend, uint64_t iova, uint64_t bytes, bool writable, int fd,
+		   uint64_t fd_offset, void *host, struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+
+	return b->real->ops->dma_map(b->real, iova, bytes, writable, fd, fd_offset, host, err);
+}
+
+static int dma_unmap(struct vf_backend *backend, uint64_t iova, uint64_t bytes,
+		     struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+
+	return b->real->ops->dma_unmap(b->real, iova, bytes, err);
+}
+
+static int reset(struct vf_backend *backend, struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+
+	(void) err;
+	return FAULT(b, reset) ? b->fault->reset(b) : broken_reset(b);
+}
+
+static int get_migration(struct vf_backend *backend, uint64_t *ret_flags, struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+
+	return b->real->ops->get_migration(b->real, ret_flags, err);
+}
+
+static int get_state(struct vf_backend *backend, uint32_t *ret_state, struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+
+	(void) err;
+	return FAULT(b, get_state) ? b->fault->get_state(b, ret_state) : broken_get_state(b, ret_state);
+}
+
+static int set_state(struct vf_backend *backend, uint32_t state, struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+	uint32_t now;
+
+	(void) err;
+	(void) broken_get_state(b, &now);
+	return FAULT(b, set_state) ? b->fault->set_state(b, now, state) : broken_set_state(b, state);
+}
+
+static ssize_t data_read(struct vf_backend *backend, void *to, size_t len, struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+	ssize_t n;
+
+	if (FAULT(b, data_read))
+		return b->fault->data_read(b, to, len);
+	n = b->real->ops->data_read(b->real, to, len, err);
+	if (n > 0)
+		b->session_read += (uint64_t) n;
+	return n;
+}
+
+static int data_write(struct vf_backend *backend, const void *from, size_t len, struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+	int r;
+
+	if (FAULT(b, data_write))
+		return b->fault->data_write(b, from, len);
+	r = b->real->ops->data_write(b->real, from, len, err);
+	if (r == 0)
+		b->session_written += len;
+	return r;
+}
+
+static int data_size(struct vf_backend *backend, uint64_t *ret_bytes, struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+
+	if (FAULT(b, data_size))
+		return b->fault->data_size(b, ret_bytes);
+	return b->real->ops->data_size(b->real, ret_bytes, err);
+}
+
+static int precopy_info(struct vf_backend *backend, struct vf_vfio_precopy_info *ret_info,
+			struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+
+	if (FAULT(b, precopy_info))
+		return b->fault->precopy_info(b, ret_info);
+	return b->real->ops->precopy_info(b->real, ret_info, err);
+}
+
+static int log_start(struct vf_backend *backend, uint64_t page, const struct vf_vfio_dma_log_range *ranges,
+		     uint32_t count, uint64_t *ret_page, struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+
+	if (FAULT(b, log_start))
+		return b->fault->log_start(b, page, ranges, count, ret_page);
+	return b->real->ops->dma_log_start(b->real, page, ranges, count, ret_page, err);
+}
+
+static int log_stop(struct vf_backend *backend, struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+
+	return FAULT(b, log_stop) ? b->fault->log_stop(b) : b->real->ops->dma_log_stop(b->real, err);
+}
+
+static int log_report(struct vf_backend *backend, uint64_t iova, uint64_t bytes, uint64_t page,
+		      uint64_t *words, struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+
+	if (FAULT(b, log_report))
+		return b->fault->log_report(b, iova, bytes, page, words);
+	return b->real->ops->dma_log_report(b->real, iova, bytes, page, words, err);
+}
+
+static int feature(struct vf_backend *backend, void *arg, size_t bytes, size_t room,
+		   struct vferry_error *err)
+{
+	struct broken *b = of(backend);
+
+	if (FAULT(b, feature))
+		return b->fault->feature(b, arg, bytes, room);
+	return b->real->ops->feature(b->real, arg, bytes, room, err);
+}
+
+static const struct vf_backend_ops ops = {
+	.name = "broken",
+	.close = broken_close,
+	.get_info = get_info, .get_region = get_region,
+	.region_read = region_read, .region_write = region_write,
+	.dma_map = dma_map, .dma_unmap = dma_unmap,
+	.reset = reset,
+	.get_migration = get_migration, .get_state = get_state, .set_state = set_state,
+	.data_read = data_read, .data_write = data_write, .data_size = data_size,
+	.precopy_info = precopy_info,
+	.dma_log_start = log_start, .dma_log_stop = log_stop, .dma_log_report = log_report,
+	.feature = feature,
+};
+
+struct vf_backend *broken_new(struct vf_backend *take_real, const struct fault *fault, unsigned int device)
+{
+	struct broken *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->base.ops = &ops;
+	b->base.caps = take_real->caps;
+	b->real = take_real;
+	b->fault = fault;
+	b->device = device;
+	b->state = VF_VFIO_STATE_RUNNING;
+	return &b->base;
+}

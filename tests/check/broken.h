@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * broken.h - a device with one fault: an accel device, served over vfio-user by a thread, and a backend
+ * before it that does one thing otherwise.
+ *
+ * A fault is a row of the table in faults.c: the assertion that must find it, and the calls that are
+ * answered in another way. A call that is not the fault's goes through to the device.
+ */
+#ifndef TESTS_CHECK_BROKEN_H
+#define TESTS_CHECK_BROKEN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "check/internal.h"
+
+/* How the device is where an assertion needs it so. */
+#define DEVICE_NO_P2P		(1u << 0)
+#define DEVICE_NO_PRECOPY	(1u << 1)
+#define DEVICE_ERRS		(1u << 2)	/* a transition that fails leads to ERROR */
+#define DEVICE_DESCRIPTORS	(1u << 3)	/* migration data has descriptors, as the kernel's */
+
+struct broken;
+
+struct fault {
+	const char *id;			/* the assertion that fails */
+	enum check_verdict verdict;	/* ... or warns; CHECK_PASS stands for CHECK_FAIL */
+	unsigned int device;		/* DEVICE_* */
+	bool alone;			/* can't be kept from the others: they are not run */
+	const char *also;		/* what else speaks of the same: ids with blanks between; may be NULL */
+	uint32_t a, b;			/* of the functions below */
+	int code;
+	int (*set_state)(struct broken *b, uint32_t from, uint32_t to);
+	int (*get_state)(struct broken *b, uint32_t *ret_state);
+	int (*reset)(struct broken *b);
+	int (*feature)(struct broken *b, void *arg, size_t bytes, size_t room);
+	ssize_t (*data_read)(struct broken *b, void *to, size_t len);
+	int (*data_write)(struct broken *b, const void *from, size_t len);
+	int (*data_size)(struct broken *b, uint64_t *ret_bytes);
+	int (*precopy_info)(struct broken *b, struct vf_vfio_precopy_info *ret_info);
+	int (*region_read)(struct broken *b, uint32_t region, uint64_t offset, void *to, size_t len);
+	int (*region_write)(struct broken *b, uint32_t region, uint64_t offset, const void *from, size_t len);
+	int (*log_start)(struct broken *b, uint64_t page, const struct vf_vfio_dma_log_range *ranges,
+			 uint32_t count, uint64_t *ret_page);
+	int (*log_stop)(struct broken *b);
+	int (*log_report)(struct broken *b, uint64_t iova, uint64_t bytes, uint64_t page, uint64_t *words);
+};
+
+struct broken {
+	struct vf_backend base;		/* first */
+	struct vf_backend *real;
+	const struct fault *fault;	/* NULL: none */
+	unsigned int device;
+	uint32_t state;			/* as the device last told */
+	bool error;			/* DEVICE_ERRS: until a reset */
+	uint64_t calls, session_read, session_written;
+	uint64_t memory[8];		/* the fault's own */
+};
+
+/* What the device itself does, with what `device` makes of it. */
+int broken_set_state(struct broken *b, uint32_t to);
+int broken_get_state(struct broken *b, uint32_t *ret_state);
+int broken_reset(struct broken *b);
+
+/* Puts itself before @take_real. */
+struct vf_backend *broken_new(struct vf_backend *take_real, const struct fault *fault, unsigned int device);
+
+const struct fault *fault_at(size_t index);	/* NULL: that was the last */
+
+#endif
