@@ -16,7 +16,8 @@
  *                              range that was asked for. At the start all is cleared in chunks,
  *                              so that no vCPU waits for one walk over the whole slot.
  *   the log                    KVM_GET_DIRTY_LOG clears and protects the whole slot at once
- *   rings (ring.c)             each vCPU's list of pages; a page is protected again by the reset
+ *   rings (ring.c)             each vCPU's list of pages; a page is protected again by the reset.
+ *                              On arm64 with a log beside them, for what no vCPU wrote.
  *
  * Not in KVM's log: what devices and the VMM itself write. They report on their own.
  *
@@ -26,6 +27,7 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "kvm/call.h"
 #include "kvm/memory_internal.h"
@@ -168,6 +170,10 @@ static int collect(void *user, uint64_t gpa, uint64_t bytes, uint64_t *words,
 	case VF_KVM_WAY_RING:
 		call = "KVM_RESET_DIRTY_RINGS";
 		ret = vf_kvm_rings_pull_locked(m);
+		if (ret < 0 || !m->has_backlog)
+			break;
+		call = "KVM_GET_DIRTY_LOG (beside rings)";
+		ret = pull_at_once_locked(m, slot);
 		break;
 	case VF_KVM_WAY_LOG_BY_HAND:
 		ret = pull_by_hand_locked(m, slot, first, end);
@@ -257,8 +263,8 @@ static int choose_ring(struct vferry_kvm_memory *m, uint32_t entries, struct vfe
 				"KVM gives no dirty rings of %u entries (%s)%s",
 				entries ? entries : RING_ENTRIES_DEFAULT, vferry_errno_name(ret),
 				ret == -ENOTSUP ? ": it has none" :
-				": not with vCPUs made already, nor for other than powers of two "
-				"from 256 on");
+				": not with vCPUs made already, for other than powers of two from "
+				"256 on, nor (on arm64) beside memory slots made already");
 }
 
 static void choose_log(struct vferry_kvm_memory *m)
@@ -316,7 +322,8 @@ static int build(struct vferry_kvm_memory *m, const struct vferry_kvm_memory_con
 		largest = vf_max_u64(largest, block->bytes / VF_PAGE_BYTES);
 		ret = add_slot(m, block, err);
 	}
-	if (!ret && m->way == VF_KVM_WAY_LOG_AT_ONCE && vf_bitmap_init(&m->answer, largest))
+	if (!ret && (m->way == VF_KVM_WAY_LOG_AT_ONCE || m->has_backlog) &&
+	    vf_bitmap_init(&m->answer, largest))
 		ret = no_memory(err);
 	if (ret)
 		return ret;
@@ -336,6 +343,11 @@ int vferry_kvm_memory_new(const struct vferry_kvm_memory_config *config,
 	    (unsigned) config->dirty > VFERRY_KVM_DIRTY_RING || config->slot_first > SLOT_FIRST_MAX)
 		return vferry_error_set(err, -EINVAL, "kvm-memory-config", "kvm-memory",
 					"the description of the memory slots is incomplete");
+	if (sysconf(_SC_PAGESIZE) != VF_PAGE_BYTES)
+		return vferry_error_set(err, -ENOTSUP, "kvm-page-size", "kvm-memory",
+					"this host has pages of %ld bytes, and KVM's dirty bits are of "
+					"these: only %u bytes are known to work",
+					sysconf(_SC_PAGESIZE), (unsigned) VF_PAGE_BYTES);
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return no_memory(err);

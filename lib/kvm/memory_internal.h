@@ -45,13 +45,17 @@ struct vferry_kvm_memory {
 	pthread_mutex_t lock;		/* guards pending maps, `answer` and rings */
 	struct vf_kvm_slot *slots;
 	size_t slot_count;
-	struct vf_bitmap answer;	/* LOG_AT_ONCE: of one KVM_GET_DIRTY_LOG, else all clear */
+	struct vf_bitmap answer;	/* of one KVM_GET_DIRTY_LOG that clears, else all clear */
 	struct vf_kvm_ring rings[VFERRY_KVM_CPUS_MAX];
 	uint32_t vcpu_count;
 	uint32_t ring_entries;		/* a power of two; 0: no rings */
+	bool has_backlog;		/* a bitmap beside the rings, of what KVM writes without a vCPU */
 };
 
-/** vf_kvm_ring_enable() - Return: 0; -ENOTSUP this KVM has no rings; what KVM_ENABLE_CAP returned */
+/**
+ * vf_kvm_ring_enable() - and the bitmap beside them, where there is one
+ * Return: 0; -ENOTSUP this KVM has no rings; what KVM_ENABLE_CAP returned.
+ */
 int vf_kvm_ring_enable(struct vferry_kvm_memory *m, uint32_t entries);
 /* What is in the rings goes into the pending maps, then those pages are protected again. */
 int vf_kvm_rings_pull_locked(struct vferry_kvm_memory *m);

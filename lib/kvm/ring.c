@@ -7,6 +7,10 @@
  * full makes KVM_RUN return KVM_EXIT_DIRTY_RING_FULL until then. Entries name a slot and a page of
  * it; slots that are not ours (a BAR of the VMM's) are given back unread.
  *
+ * Where KVM writes guest RAM without a vCPU (arm64: tables of an ITS, pending tables), it has no ring
+ * to put that into, and keeps a bitmap of each slot besides: a log, which memory.c asks after the
+ * rings each time.
+ *
  * A bounded walk: a vCPU that runs may fill as fast as we empty, so one pull takes at most one
  * ring's length; the rest stays for the next.
  */
@@ -18,6 +22,7 @@
 
 #include "kvm/call.h"
 #include "kvm/memory_internal.h"
+#include "vferry_kvm_arm64.h"
 
 static size_t ring_bytes(const struct vferry_kvm_memory *m)
 {
@@ -42,6 +47,12 @@ int vf_kvm_ring_enable(struct vferry_kvm_memory *m, uint32_t entries)
 		return -EINVAL;
 	cap.args[0] = bytes;
 	ret = vf_kvm_call(m->vm, KVM_ENABLE_CAP, &cap);
+	if (!ret && vf_kvm_has(m->vm, VF_KVM_CAP_RING_WITH_BITMAP)) {
+		struct kvm_enable_cap backlog = { .cap = VF_KVM_CAP_RING_WITH_BITMAP };
+
+		ret = vf_kvm_call(m->vm, KVM_ENABLE_CAP, &backlog);
+		m->has_backlog = !ret;
+	}
 	if (ret)
 		return ret;
 	m->ring_entries = entries;
