@@ -14,7 +14,7 @@ check:
 	@scripts/setup
 	@scripts/check
 
-# The scenarios of the interrupt controller on real arm64 kernels under QEMU (docs/testing.md).
+# Tests on real arm64 kernels under QEMU (docs/testing.md).
 check-lab:
 	@tests/lab/check
 

@@ -1,35 +1,54 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * init.c - the first process of a lab machine: mounts what is needed, loads the modules of /modules in
- * the order of their names, runs /scenarios with its own arguments, and powers off. The line
- * "lab: exit N" is the machine's result.
+ * the order of their names, runs each line of /commands, a program with its arguments, and powers off.
+ * If there is a busybox, so are its tools.
+ *
+ *	lab: run N COMMAND
+ *	lab: kernel: ...	it complained meanwhile
+ *	lab: exit N CODE	its exit code; 128 and more: the signal that ended it
+ *	lab: done
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define WORDS_MAX	64
+#define SHOWN_MAX	40	/* lines of the kernel's log, after one command */
+
 static const char *const mounts[][2] = {
 	{ "proc", "/proc" },
 	{ "sysfs", "/sys" },
 	{ "devtmpfs", "/dev" },
+	{ "tmpfs", "/tmp" },
 	{ "debugfs", "/sys/kernel/debug" },
 	{ "tracefs", "/sys/kernel/tracing" },
+};
+
+/* How a kernel says that something is wrong with itself. */
+static const char *const complaints[] = {
+	"WARNING:", "BUG:", "Oops", "Internal error", "Call trace", "Call Trace", "rcu: INFO:",
+	"blocked for more than", "registration fails",
 };
 
 static void load_modules(void)
 {
 	char path[32];
 
-	for (unsigned int i = 0; i < 32; i++) {
+	for (unsigned int i = 0; i < 100; i++) {
 		int fd;
 
 		(void) snprintf(path, sizeof(path), "/modules/%02u.ko", i);
@@ -42,32 +61,113 @@ static void load_modules(void)
 	}
 }
 
-static int run(char **argv)
+static void loopback_up(void)
 {
-	pid_t pid = fork();
-	int status;
+	struct ifreq interface = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &interface))
+		printf("lab: lo: %s\n", strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+/* What the kernel logged since the last call: from the first complaint on, it is shown. */
+static void show_log(int log)
+{
+	unsigned int shown = 0;
+	bool wrong = false;
+	char record[8192];
+
+	for (;;) {
+		ssize_t n = read(log, record, sizeof(record) - 1);
+		char *text;
+
+		if (n < 0 && errno == EPIPE)
+			continue;	/* some were overwritten */
+		if (n <= 0)
+			return;
+		record[n] = '\0';
+		text = strchr(record, ';');
+		if (!text)
+			continue;
+		text[strcspn(text, "\n")] = '\0';
+		for (size_t i = 0; i < sizeof(complaints) / sizeof(complaints[0]); i++)
+			wrong |= strstr(text, complaints[i]) != NULL;
+		if (wrong && shown++ < SHOWN_MAX)
+			printf("lab: kernel: %s\n", text + 1);
+	}
+}
+
+static int run(char *line)
+{
+	char *words[WORDS_MAX + 1] = { NULL };
+	unsigned int count = 0;
+	int status;
+	pid_t pid;
+
+	for (char *word = strtok(line, " "); word && count < WORDS_MAX; word = strtok(NULL, " "))
+		words[count++] = word;
+	if (!count)
+		return 127;
+	(void) fflush(NULL);
+	pid = fork();
 	if (!pid) {
-		execv(argv[0], argv);
+		execvp(words[0], words);
+		perror(words[0]);
 		_exit(127);
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return 126;
+	/* Orphans come here, too. */
+	for (;;) {
+		pid_t one = wait(&status);
+
+		if (one == pid)
+			break;
+		if (one < 0 && errno != EINTR)
+			return 126;
+	}
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
-	char *words[] = { "/scenarios", "/gic.scenario", argc > 1 ? argv[1] : NULL, NULL };
+	char busybox[] = "/bin/busybox", install[] = "/bin/busybox --install -s /bin";
+	unsigned int number = 0;
+	char line[4096];
+	FILE *commands;
+	int log;
 
+	(void) setvbuf(stdout, NULL, _IOLBF, 0);
 	for (unsigned int i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
 		(void) mkdir(mounts[i][1], 0755);
 		if (mount(mounts[i][0], mounts[i][1], mounts[i][0], 0, NULL) && errno != EBUSY)
 			printf("lab: %s: %s\n", mounts[i][1], strerror(errno));
 	}
+	(void) setenv("PATH", "/bin", 1);
+	(void) setenv("HOME", "/tmp", 1);
+	if (!access(busybox, X_OK))
+		(void) run(install);
 	load_modules();
-	printf("lab: exit %d\n", run(words));
+	loopback_up();
+	log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	commands = fopen("/commands", "re");
+	if (log < 0 || !commands) {
+		printf("lab: no %s\n", log < 0 ? "kernel log" : "commands");
+	} else {
+		(void) lseek(log, 0, SEEK_END);
+		for (; fgets(line, sizeof(line), commands); number++) {
+			int code;
+
+			line[strcspn(line, "\n")] = '\0';
+			printf("lab: run %u %s\n", number, line);
+			code = run(line);
+			show_log(log);
+			printf("lab: exit %u %d\n", number, code);
+		}
+		printf("lab: done\n");
+	}
 	(void) fflush(NULL);
+	sync();
 	(void) reboot(RB_POWER_OFF);
 	return 1;
 }
