@@ -278,7 +278,7 @@ static bool find_bar_locked(struct pci_host *host, uint64_t gpa, unsigned size,
 			for (unsigned a = 0; a < bar->areas; a++) {
 				const struct vferry_bar_area *area = &bar->area[a];
 
-				if (within(offset, area->offset, area->bytes) &&
+				if (!area->guest_only && within(offset, area->offset, area->bytes) &&
 				    size <= area->bytes - (offset - area->offset))
 					ret->host = (uint8_t *) area->host + (offset - area->offset);
 			}

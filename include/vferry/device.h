@@ -2,8 +2,11 @@
 /*
  * vferry/device.h - a PCI device passed through to the guest, and its interrupts.
  *
- * A device is opened by URI (vfio-user:PATH; vfio:BDF and vfio:/dev/vfio/devices/vfioN for kernel
- * devices). The library keeps the guest's view of config space and MSI-X as vfio-pci would, the VMM
+ * A device is opened by URI. vfio-user:PATH is a server's socket. vfio:WHICH is a device of the kernel's
+ * VFIO, where WHICH is a PCI address (0000:3b:00.0), the UUID of a mediated device, a device's folder in
+ * /sys, /dev/vfio/devices/vfioN, or fd=N: a descriptor of the latter. By character device and iommufd
+ * where the host has them, else by group and container; vfio:group:WHICH and vfio:cdev:WHICH choose.
+ * The library keeps the guest's view of config space and MSI-X as vfio-pci would, the VMM
  * forwards the guest's accesses to it and places BARs when told. Interrupts go from the device's
  * eventfds to an irq sink (KVM's irqfd and routing, or a software machine's controller) through one
  * irq plan per machine, the only caller of GSI routing.
@@ -101,6 +104,28 @@ struct vferry_irq_plan *vferry_irq_plan_free(struct vferry_irq_plan *plan);	/* a
  */
 int vferry_irq_plan_release(struct vferry_irq_plan *plan, struct vferry_error *err);
 
+/* ---- kernel VFIO ---- */
+
+/*
+ * The address space that the kernel's devices of one machine share: a container, or an IOAS of
+ * iommufd. The first device opened in it decides which. RAM is pinned once, however many devices
+ * there are.
+ */
+struct vferry_dma_space;
+
+struct vferry_dma_space_options {
+	uint32_t size;
+	/* The machine's KVM device of type KVM_DEV_TYPE_VFIO, told of each device before that is opened;
+	 * borrowed while the space lives. -1: no KVM. */
+	int kvm_vfio;
+	int iommufd;	/* /dev/iommu, open; borrowed likewise. -1: opened when it is needed */
+};
+
+int vferry_dma_space_new(const struct vferry_dma_space_options *options,
+			 struct vferry_dma_space **ret_space, struct vferry_error *err);
+/* After its devices. Returns NULL. */
+struct vferry_dma_space *vferry_dma_space_free(struct vferry_dma_space *space);
+
 /* ---- devices ---- */
 
 #define VFERRY_BAR_COUNT 6
@@ -131,6 +156,9 @@ struct vferry_device_options {
 	uint64_t timeout_ns;
 	/* Who may serve it (vfio-user); borrowed for vferry_device_open(). NULL: this user and root. */
 	const struct vferry_trust *trust;
+	/* Kernel VFIO: the machine's address space for DMA; borrowed until the device is closed. NULL:
+	 * one of its own, which pins RAM for this device alone and knows no KVM. */
+	struct vferry_dma_space *dma_space;
 };
 
 /**
@@ -144,10 +172,20 @@ int vferry_device_open(const char *uri, const struct vferry_device_options *opti
 /* Disconnects vectors, unmaps DMA, closes. Not while a session uses it. Returns NULL. */
 struct vferry_device *vferry_device_close(struct vferry_device *device);
 
-/* DMA-maps every block of @ram, and makes the device's DMA log a dirty source of it. */
+/*
+ * DMA-maps every block of @ram, and makes the device's DMA log a dirty source of it. A kernel device
+ * pins all of it: its blocks must have VFERRY_RAM_PINNED, and -ENOMEM with the id "memory-lock-limit"
+ * says how much this process must be allowed to lock.
+ */
 int vferry_device_attach_ram(struct vferry_device *device, struct vferry_ram *ram,
 			     struct vferry_error *err);
-/* From now on @peer's BARs are DMA-mapped into @device wherever the guest places them. */
+/**
+ * vferry_device_add_peer() - from now on @peer's BARs are DMA-mapped into @device, wherever the guest
+ * places them
+ *
+ * Return: 0; -ENOTSUP they cannot be (iommufd has no such mappings, and a kernel device's BARs are not
+ * handed to a vfio-user server); -EINVAL, -EEXIST, -E2BIG; errors of mapping.
+ */
 int vferry_device_add_peer(struct vferry_device *device, struct vferry_device *peer,
 			   struct vferry_error *err);
 
@@ -164,6 +202,9 @@ struct vferry_bar_area {
 	uint64_t offset;	/* within the BAR */
 	uint64_t bytes;
 	void *host;		/* mapping, borrowed until the device is closed */
+	/* Memory for the guest only (kernel VFIO): this process must not touch it, because while the
+	 * device does not decode memory that raises SIGBUS. */
+	bool guest_only;
 };
 
 /* Area @index of @bar that may be accessed as memory. Return: 0; -ENOENT no such area. */
@@ -195,7 +236,8 @@ enum vferry_irq_mode { VFERRY_IRQ_NONE, VFERRY_IRQ_INTX, VFERRY_IRQ_MODE_MSI, VF
 struct vferry_device_info {
 	char address[16];
 	char uri[128];
-	char backend[24];		/* "vfio-user", "kernel-cdev", ... */
+	char backend[24];		/* "vfio-user", "kernel-group", "kernel-cdev" */
+	char driver[32];		/* of the kernel, that it is bound to; "" = not known */
 	uint16_t vendor_id;
 	uint16_t device_id;
 	uint32_t features;		/* enum vferry_device_feature */

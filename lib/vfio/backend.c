@@ -7,23 +7,13 @@
 #include "base/cleanup.h"
 #include "vfio/backend.h"
 
-static int open_kernel(const char *rest, const struct vf_backend_options *options,
-		       struct vf_backend **ret_backend, struct vferry_error *err)
-{
-	(void) options;
-	(void) ret_backend;
-	return vferry_error_set(err, -ENOTSUP, "device-backend", rest,
-				"this build cannot open kernel VFIO devices; a vfio-user server can be "
-				"opened as vfio-user:PATH");
-}
-
 static const struct {
 	const char *prefix;
 	int (*open)(const char *rest, const struct vf_backend_options *options,
 		    struct vf_backend **ret_backend, struct vferry_error *err);
 } backends[] = {
 	{ "vfio-user:", vf_backend_open_vfio_user },
-	{ "vfio:", open_kernel },
+	{ "vfio:", vf_backend_open_kernel },
 };
 
 int vf_backend_open(const char *uri, const struct vf_backend_options *options,

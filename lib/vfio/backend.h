@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * backend.h - what a passed through function is reached by: vfio-user (backend_vfio_user.c), and the
- * seam for kernel VFIO by group and container, and by cdev and iommufd.
+ * backend.h - what a passed through function is reached by: vfio-user (backend_vfio_user.c), or
+ * kernel VFIO, by group and container or by cdev and iommufd (backend_kernel.c).
  *
  * Model. A backend is one open function. Its calls are VFIO's, one to one, with VFIO's numbers
  * (uapi/vferry_vfio.h) and negative errnos; it holds no policy: device.c and migration.c decide what
@@ -110,11 +110,16 @@ struct vf_backend_caps {
 	bool log_error_is_local;	/* a failed report says nothing about other ranges */
 	bool irqs_while_stopped;	/* SET_IRQS and DMA_MAP are answered in STOP */
 	bool data_fd;		/* migration data has a descriptor, which feature() returns */
+	bool dma_by_address;	/* dma_map takes @host and pins it; else it takes @fd */
+	bool no_peers;		/* BARs of other devices can't be mapped into it */
+	bool areas_fault;	/* touching a mapped BAR while decoding is off raises SIGBUS */
 };
 
 struct vf_backend {
 	const struct vf_backend_ops *ops;
 	struct vf_backend_caps caps;
+	char driver[32];	/* of the kernel, that the device is bound to; "" = not known */
+	char better_driver[64];	/* one that would let it migrate; "" = none known */
 };
 
 struct vf_backend_options {
@@ -122,6 +127,7 @@ struct vf_backend_options {
 	const struct vf_backend_dma_ops *dma;
 	void *user;
 	const struct vferry_trust *trust;	/* who may serve it */
+	struct vferry_dma_space *dma_space;	/* kernel VFIO; NULL: one of its own */
 };
 
 /**
@@ -133,6 +139,8 @@ int vf_backend_open(const char *uri, const struct vf_backend_options *options,
 		    struct vf_backend **ret_backend, struct vferry_error *err);
 int vf_backend_open_vfio_user(const char *path, const struct vf_backend_options *options,
 			      struct vf_backend **ret_backend, struct vferry_error *err);
+int vf_backend_open_kernel(const char *text, const struct vf_backend_options *options,
+			   struct vf_backend **ret_backend, struct vferry_error *err);
 void vf_backend_region_done(struct vf_backend_region *region);
 
 #endif

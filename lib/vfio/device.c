@@ -111,8 +111,7 @@ static int learn(struct vferry_device *d, struct vferry_error *err)
 		d->features |= VFERRY_DEVICE_P2P;
 	if (vf_migration_has(d, VF_VFIO_MIGRATION_PRE_COPY))
 		d->features |= VFERRY_DEVICE_PRE_COPY;
-	d->log.tracking = d->features & VFERRY_DEVICE_DMA_LOG ? VFERRY_TRACKING_DEVICE_LOG
-							      : VFERRY_TRACKING_NONE;
+	d->log.tracking = vf_device_log_kind(d);
 	return 0;
 }
 
@@ -208,6 +207,7 @@ int vferry_device_open(const char *uri, const struct vferry_device_options *opti
 	backend_options.timeout_ns = options->timeout_ns ? options->timeout_ns : DEFAULT_TIMEOUT_NS;
 	backend_options.user = d;
 	backend_options.trust = options->trust;
+	backend_options.dma_space = options->dma_space;
 	r = vf_backend_open(uri, &backend_options, &d->backend, err);
 	if (r == 0)
 		r = begin(d, err);
@@ -404,9 +404,21 @@ bool vf_device_is_p2p_safe(struct vferry_device *d)
 	       (d->peer_count == 0 && d->follower_count == 0);
 }
 
+void vf_device_explain_not_migratable(const struct vferry_device *d, char *to, size_t size)
+{
+	const struct vf_config_layout *l = &d->config->state.layout;
+	const struct vf_backend *b = d->backend;
+
+	(void) snprintf(to, size, "the device %04x:%04x at %s has no migration support%s%s%s%s%s",
+			l->vendor, l->device, d->uri, b->driver[0] ? "; it is bound to " : "",
+			b->driver, b->better_driver[0] ? ", and " : "", b->better_driver,
+			b->better_driver[0] ? " is made for it" : "");
+}
+
 int vf_device_session_begin(struct vferry_device *d, enum vf_device_role role,
 			    struct vferry_error *err)
 {
+	char why[256];
 	int free_role = 0;
 
 	if (d->gone || d->dead)
@@ -414,11 +426,15 @@ int vf_device_session_begin(struct vferry_device *d, enum vf_device_role role,
 					d->vfio_name, "the device %s", d->dead ?
 					"did not come back from a reset" :
 					"was given away with its machine");
-	if (!d->mig_flags)
-		return vferry_error_set(err, -ENOTSUP, "device-not-migratable", d->vfio_name,
-					"the device %04x:%04x at %s has no migration support",
-					d->config->state.layout.vendor,
-					d->config->state.layout.device, d->uri);
+	if (!d->mig_flags) {
+		vf_device_explain_not_migratable(d, why, sizeof(why));
+		return vferry_error_set(err, -ENOTSUP, "device-not-migratable", d->vfio_name, "%s",
+					why);
+	}
+	if (!d->can_reset && d->backend->caps.dma_by_address)
+		return vferry_error_set(err, -ENOTSUP, "device-no-reset", d->vfio_name,
+					"the device %s has no reset, so nobody could bring it back if a "
+					"migration failed", d->uri);
 	if (!atomic_compare_exchange_strong(&d->role, &free_role, (int) role))
 		return vferry_error_set(err, -EBUSY, "device-in-session", d->vfio_name,
 					"the device is in another session");
@@ -503,6 +519,7 @@ void vferry_device_get_info(struct vferry_device *d, struct vferry_device_info *
 	(void) snprintf(info.address, sizeof(info.address), "%s", d->address);
 	(void) snprintf(info.uri, sizeof(info.uri), "%s", d->uri);
 	(void) snprintf(info.backend, sizeof(info.backend), "%s", d->backend->ops->name);
+	(void) snprintf(info.driver, sizeof(info.driver), "%s", d->backend->driver);
 	info.vendor_id = l->vendor;
 	info.device_id = l->device;
 	info.features = d->features;

@@ -46,7 +46,10 @@ static int add_area(struct vferry_device *d, unsigned int bar, uint64_t from, ui
 					vferry_errno_name(errno));
 	d->areas[d->area_count++] = (struct vf_device_area) {
 		.bar = bar,
-		.area = { .offset = from, .bytes = to - from, .host = host },
+		.area = {
+			.offset = from, .bytes = to - from, .host = host,
+			.guest_only = d->backend->caps.areas_fault,
+		},
 	};
 	return 0;
 }

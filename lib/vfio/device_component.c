@@ -106,7 +106,7 @@ static int vfio_check(void *user, struct vferry_reader *source, struct vferry_re
 	struct vferry_device *d = user;
 	const struct vf_config_layout *l = &d->config->state.layout;
 	uint16_t version = vferry_read_u16(source), vendor, device;
-	char format[32] = "";
+	char format[32] = "", why[256];
 	uint64_t flags;
 
 	if (version != IDENTITY_VERSION) {
@@ -121,10 +121,10 @@ static int vfio_check(void *user, struct vferry_reader *source, struct vferry_re
 	flags = vferry_read_u64(source);
 	if (!vferry_reader_done(source))
 		return -EINVAL;
-	if (!d->mig_flags)
-		vferry_reasons_add(reasons, "device-not-migratable", d->vfio_name,
-				   "the device %04x:%04x at %s has no migration support", l->vendor,
-				   l->device, d->uri);
+	if (!d->mig_flags) {
+		vf_device_explain_not_migratable(d, why, sizeof(why));
+		vferry_reasons_add(reasons, "device-not-migratable", d->vfio_name, "%s", why);
+	}
 	if (strcmp(format, state_format(d)) != 0)
 		vferry_reasons_add(reasons, "device-state-format", d->vfio_name,
 				   "the state comes from a %s device, this one is %s", format,

@@ -16,17 +16,19 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/bitmap.h"
 #include "base/checked.h"
 #include "vfio/device_internal.h"
 
+#define MEMLOCK_MORE_MIB 64ull	/* what else of a process is locked: rings, BARs, bitmaps */
 #define REPORT_BYTES (1 * VF_GIB)	/* of RAM, at most, in one request: 32 KiB of bits */
 
 /* ---- peers ---- */
 
 static int add_piece_locked(struct vferry_device *d, const struct vferry_device *peer,
-			    unsigned int bar, uint64_t gpa, const struct vf_vfio_sparse_area *area,
+			    unsigned int bar, uint64_t gpa, const struct vferry_bar_area *area,
 			    struct vferry_error *err)
 {
 	const struct vf_backend_region *region = &peer->regions[bar];
@@ -34,20 +36,20 @@ static int add_piece_locked(struct vferry_device *d, const struct vferry_device 
 	uint64_t iova;
 	int r;
 
-	if (vf_add_u64(gpa, area->offset, &iova) || (iova | area->size) % VF_PAGE_BYTES)
+	if (vf_add_u64(gpa, area->offset, &iova) || (iova | area->bytes) % VF_PAGE_BYTES)
 		return 0;	/* smaller than what an IOMMU can map */
 	pieces = realloc(d->pieces, (d->piece_count + 1) * sizeof(*pieces));
 	if (!pieces)
 		return vferry_error_set(err, -ENOMEM, "no-memory", d->vfio_name, "no memory");
 	d->pieces = pieces;
-	r = d->backend->ops->dma_map(d->backend, iova, area->size, true, region->fd,
-				     region->fd_offset + area->offset, NULL, err);
+	r = d->backend->ops->dma_map(d->backend, iova, area->bytes, true, region->fd,
+				     region->fd_offset + area->offset, area->host, err);
 	if (r < 0)
 		return vferry_error_set(err, r, "dma-map", d->vfio_name,
 					"BAR %u of %s could not be mapped for peer-to-peer DMA: %s",
 					bar, peer->address, vferry_errno_name(r));
 	d->pieces[d->piece_count++] = (struct vf_device_dma_piece) {
-		.peer = peer, .bar = bar, .iova = iova, .bytes = area->size,
+		.peer = peer, .bar = bar, .iova = iova, .bytes = area->bytes,
 	};
 	return 0;
 }
@@ -61,8 +63,20 @@ int vf_device_dma_add_bar(struct vferry_device *d, const struct vferry_device *p
 	if (region->fd < 0)
 		return 0;
 	pthread_mutex_lock(&d->dma_lock);
-	for (uint32_t i = 0; i < region->area_count && r == 0; i++)
-		r = add_piece_locked(d, peer, bar, gpa, &region->areas[i], err);
+	if (d->backend->caps.dma_by_address) {
+		/* Only what is mapped here has an address. */
+		for (uint32_t i = 0; i < peer->area_count && r == 0; i++)
+			if (peer->areas[i].bar == bar)
+				r = add_piece_locked(d, peer, bar, gpa, &peer->areas[i].area, err);
+	} else {
+		for (uint32_t i = 0; i < region->area_count && r == 0; i++) {
+			const struct vferry_bar_area area = {
+				.offset = region->areas[i].offset, .bytes = region->areas[i].size,
+			};
+
+			r = add_piece_locked(d, peer, bar, gpa, &area, err);
+		}
+	}
 	pthread_mutex_unlock(&d->dma_lock);
 	return r;
 }
@@ -110,6 +124,14 @@ int vferry_device_add_peer(struct vferry_device *d, struct vferry_device *peer,
 	if (!d || !peer || d == peer)
 		return vferry_error_set(err, -EINVAL, "device-peer", d ? d->vfio_name : NULL,
 					"a device cannot be its own peer");
+	if (d->backend->caps.no_peers)
+		return vferry_error_set(err, -ENOTSUP, "device-peer", d->vfio_name,
+					"BARs of other devices cannot be mapped for DMA by %s",
+					d->backend->ops->name);
+	if (peer->backend->caps.areas_fault && !d->backend->caps.dma_by_address)
+		return vferry_error_set(err, -ENOTSUP, "device-peer", d->vfio_name,
+					"BARs of %s, a device of the kernel's, are not handed to a "
+					"vfio-user server", peer->address);
 	for (uint32_t i = 0; i < d->peer_count; i++)
 		if (d->peers[i] == peer)
 			return vferry_error_set(err, -EEXIST, "device-peer", d->vfio_name,
@@ -193,6 +215,14 @@ static int make_shadows_locked(struct vferry_device *d)
 	return 0;
 }
 
+enum vferry_dirty_tracking vf_device_log_kind(const struct vferry_device *d)
+{
+	if (d->features & VFERRY_DEVICE_DMA_LOG)
+		return VFERRY_TRACKING_DEVICE_LOG;
+	return d->features & VFERRY_DEVICE_IOMMU_DIRTY ? VFERRY_TRACKING_IOMMU
+						       : VFERRY_TRACKING_NONE;
+}
+
 static int log_start_locked(struct vferry_device *d, struct vferry_error *err)
 {
 	size_t count = vferry_ram_block_count(d->ram);
@@ -240,10 +270,10 @@ static int log_start(void *user, struct vferry_error *err)
 	(void) err;
 	pthread_mutex_lock(&d->log_lock);
 	d->log.tracking = VFERRY_TRACKING_NONE;
-	if (d->features & VFERRY_DEVICE_DMA_LOG) {
+	if (vf_device_log_kind(d) != VFERRY_TRACKING_NONE) {
 		r = log_start_locked(d, NULL);
 		if (r == 0)
-			d->log.tracking = VFERRY_TRACKING_DEVICE_LOG;
+			d->log.tracking = vf_device_log_kind(d);
 		else
 			d->log_failures++;
 	}
@@ -493,6 +523,22 @@ static void unmap_ram(struct vferry_device *d, struct vferry_ram *ram, size_t co
 	}
 }
 
+/* All of RAM is pinned. What the kernel says then is -ENOMEM, whatever it is short of. */
+static void explain_no_memory(const struct vferry_device *d, struct vferry_ram *ram,
+			      struct vferry_error *err)
+{
+	unsigned long long need = vferry_ram_bytes(ram), mib = VF_MIB;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return;
+	(void) vferry_error_set(err, -ENOMEM, "memory-lock-limit", d->vfio_name,
+				"DMA needs all %llu MiB of guest memory locked, and this process may "
+				"lock %llu MiB: raise the limit (ulimit -l, LimitMEMLOCK=) to %llu MiB "
+				"or more", (need + mib - 1) / mib, (unsigned long long) limit.rlim_cur / mib,
+				(need + mib - 1) / mib + MEMLOCK_MORE_MIB);
+}
+
 int vferry_device_attach_ram(struct vferry_device *d, struct vferry_ram *ram,
 			     struct vferry_error *err)
 {
@@ -506,9 +552,17 @@ int vferry_device_attach_ram(struct vferry_device *d, struct vferry_ram *ram,
 	for (i = 0; i < count; i++) {
 		const struct vferry_ram_block *block = vferry_ram_get_block(ram, i);
 
+		if (d->backend->caps.dma_by_address && !(block->flags & VFERRY_RAM_PINNED)) {
+			r = vferry_error_set(err, -EINVAL, "device-ram", d->vfio_name,
+					     "RAM block %s is not made for being pinned "
+					     "(VFERRY_RAM_PINNED), as a kernel device does", block->name);
+			break;
+		}
 		r = d->backend->ops->dma_map(d->backend, block->gpa, block->bytes, true, block->fd,
 					     block->fd_offset, block->host, err);
 		if (r < 0) {
+			if (r == -ENOMEM && d->backend->caps.dma_by_address)
+				explain_no_memory(d, ram, err);
 			vferry_error_set(err, r, "dma-map", d->vfio_name,
 					 "RAM block %s could not be mapped for DMA: %s",
 					 block->name, vferry_errno_name(r));

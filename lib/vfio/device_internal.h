@@ -210,6 +210,8 @@ int vf_device_dma_add_bar(struct vferry_device *d, const struct vferry_device *p
 void vf_device_dma_remove_bar(struct vferry_device *d, const struct vferry_device *peer,
 			      unsigned int bar);
 void vf_device_dma_detach(struct vferry_device *d);
+/* Who would tell what it writes: the device itself, or else its IOMMU. */
+enum vferry_dirty_tracking vf_device_log_kind(const struct vferry_device *d);
 /* The device was reset while its log was on: what it had logged may be gone. */
 void vf_device_log_void(struct vferry_device *d);
 /* Last report, device stopped. */
@@ -249,6 +251,8 @@ int vf_migration_undo_run(struct vferry_device *d, struct vferry_error *err);
 
 /* ---- device.c ---- */
 
+/* One sentence: what it is, which driver it has, and which would do. */
+void vf_device_explain_not_migratable(const struct vferry_device *d, char *to, size_t size);
 /* Puts the view's values into a device that was reset, interrupts included. Takes lock. */
 int vf_device_reapply(struct vferry_device *d, struct vferry_error *err);
 /* Makes @take_state the view and puts it into the device as far as it touches no interrupt. The first
