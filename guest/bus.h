@@ -8,7 +8,7 @@
  * same program runs wherever somebody implements these calls:
  *
  *   vmm/soft/soft_bus.c    on a thread of the soft machine, which calls step()
- *   guest/x86/             on bare metal: a processor of a virtual machine calls step() itself
+ *   guest/bare/            on bare metal: a processor of a virtual machine calls step() itself
  *
  * Programs are freestanding: of the C library they use constants and types only.
  */
@@ -46,6 +46,7 @@ struct guest_platform {
 	struct guest_range ram[2];	/* the second holds 0 bytes if there is one only */
 	uint64_t ecam_gpa;
 	struct guest_range window32, window64;	/* for BARs */
+	uint32_t intx_first;		/* GIC: INTID of pin 0 */
 	unsigned intx_pins;		/* INTx of slot n is pin n % intx_pins */
 	unsigned vectors;		/* most of one device that can be told apart */
 	uint64_t gicd_gpa, gicr_gpa, its_gpa;

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* On x86-64 hosts only. */
-extern const uint8_t guest_image_x86[];
-extern const size_t guest_image_x86_bytes;
+/* Of the architecture that the host has; there is none but for x86-64 and arm64. */
+extern const uint8_t guest_image[];
+extern const size_t guest_image_bytes;
 
 #endif

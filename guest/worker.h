@@ -4,7 +4,7 @@
  *
  *   worker.c          arguments, commands, the step
  *   worker_boot.c     finding PCI functions and placing their BARs, as an operating system does it
- *   worker_gic.c      GIC and ITS set-up; x86/irqchip.c has its place on x86
+ *   worker_gic.c      GIC and ITS set-up; x86/irqchip.c has its place on x86-64
  *   worker_device.c   the accel driver: set-up, resets; with worker_job.c, worker_irq.c
  *   worker_memory.c   the pattern in RAM
  *

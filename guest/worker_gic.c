@@ -30,21 +30,36 @@
 
 /* ---- GIC ---- */
 
+/* The bits of INTx pins among those of interrupts @first to @first + 31. */
+static uint32_t pins_among(const struct guest_platform *platform, uint32_t first)
+{
+	const uint32_t end = platform->intx_first + platform->intx_pins;
+	uint32_t bits = 0;
+
+	for (uint32_t i = first; i < first + 32; i++)
+		if (i >= platform->intx_first && i < end)
+			bits |= 1u << i % 32;
+	return bits;
+}
+
+/* Where interrupts of somebody else share a register with the pins, they are left on. */
 static void distributor(struct guest_vcpu *vcpu)
 {
-	const uint64_t d = vcpu->platform->gicd_gpa;
-	const uint32_t end = WORKER_PIN_FIRST + vcpu->platform->intx_pins;
+	const struct guest_platform *platform = vcpu->platform;
+	const uint64_t d = platform->gicd_gpa;
+	const uint32_t first = platform->intx_first;
+	const uint32_t end = first + platform->intx_pins;
 
 	guest_write(vcpu, d + VF_GICD_CTLR, 4, 0);
-	for (uint32_t i = WORKER_PIN_FIRST; i < end; i += 32) {
-		guest_write(vcpu, d + VF_GICD_ICENABLER + i / 8, 4, UINT32_MAX);
-		guest_write(vcpu, d + VF_GICD_ICPENDR + i / 8, 4, UINT32_MAX);
+	for (uint32_t i = first / 32 * 32; i < end; i += 32) {
+		guest_write(vcpu, d + VF_GICD_ICENABLER + i / 8, 4, pins_among(platform, i));
+		guest_write(vcpu, d + VF_GICD_ICPENDR + i / 8, 4, pins_among(platform, i));
 		guest_write(vcpu, d + VF_GICD_IGROUPR + i / 8, 4, UINT32_MAX);
 	}
-	for (uint32_t i = WORKER_PIN_FIRST; i < end; i += 4)
+	for (uint32_t i = first / 4 * 4; i < end; i += 4)
 		guest_write(vcpu, d + VF_GICD_IPRIORITYR + i, 4, 0xa0a0a0a0u);
 	/* Level-triggered, each to the vCPU that its device belongs to. */
-	for (uint32_t i = WORKER_PIN_FIRST; i < end; i += 16)
+	for (uint32_t i = first / 16 * 16; i < end; i += 16)
 		guest_write(vcpu, d + VF_GICD_ICFGR + i / 4, 4, 0);
 	guest_write(vcpu, d + VF_GICD_CTLR, 4, GICD_CTLR_VALUE);
 }
@@ -55,7 +70,7 @@ static void route_intx(struct guest_vcpu *vcpu, const struct worker *w)
 
 	for (uint64_t i = 0; i < w->found; i++) {
 		uint64_t slot = worker_load(vcpu, platform->ram[0].gpa + 8 * WORKER_BOOT_SLOT(i));
-		uint64_t intid = WORKER_PIN_FIRST + slot % platform->intx_pins;
+		uint64_t intid = platform->intx_first + slot % platform->intx_pins;
 
 		guest_write(vcpu, platform->gicd_gpa + VF_GICD_IROUTER + 8 * intid, 8,
 			   i % platform->cpus);

@@ -2,7 +2,8 @@
 /*
  * irqchip.c - local APIC and IOAPIC, and from vectors to the program's interrupt numbers.
  *
- * Each vCPU has its own devices, and for each of those GUEST_X86_VECTORS vectors from VECTOR_MESSAGE on.
+ * Each vCPU has its own devices, and for each of those GUEST_X86_VECTORS vectors from VECTOR_MESSAGE
+ * on.
  * INTx pins are levels and have vectors of the lowest class: while one is being dealt with, none of
  * its likes comes, and messages do.
  *
@@ -62,28 +63,28 @@ static void pass_time(uint64_t ns)
 	uint64_t until = clock_now_ns() + ns;
 
 	while (clock_now_ns() < until)
-		relax();
+		arch_relax();
 }
 
 static void send(uint32_t command)
 {
 	lapic_write(LAPIC_COMMAND, command);
 	while (lapic_read(LAPIC_COMMAND) & COMMAND_PENDING)
-		relax();
+		arch_relax();
 }
 
-void irqchip_start_others(void)
+void arch_start_others(void)
 {
 	if (platform.cpus == 1)
 		return;
 	send(SEND_INIT);
 	pass_time(INIT_NS);
-	send(SEND_START | GUEST_ENTRY_GPA >> 12);
+	send(SEND_START | GUEST_ENTRY_OFFSET >> 12);
 	pass_time(START_NS);
-	send(SEND_START | GUEST_ENTRY_GPA >> 12);
+	send(SEND_START | GUEST_ENTRY_OFFSET >> 12);
 }
 
-void irqchip_wake_others(void)
+void arch_wake_others(void)
 {
 	if (platform.cpus > 1)
 		send(SEND_FIXED | VECTOR_WAKE);
@@ -101,7 +102,7 @@ void worker_irqchip_step(struct guest_vcpu *vcpu, struct worker *w)
 		if (!(routed & 1ull << pin)) {
 			routed |= 1ull << pin;
 			owner[pin] = i % platform.cpus;
-			route(boot.intx_pin_first + pin, VECTOR_LEVEL + pin, (uint32_t) owner[pin]);
+			route(boot.intx_first + pin, VECTOR_LEVEL + pin, (uint32_t) owner[pin]);
 		} else if (owner[pin] != i % platform.cpus && w->mode == WORKER_IRQ_INTX) {
 			worker_dead(w, slot);
 			return;
@@ -130,7 +131,7 @@ struct worker_message worker_message(struct guest_vcpu *vcpu, unsigned device, u
 static uint32_t number_of(const struct cpu *cpu, uint32_t vector)
 {
 	uint32_t message = vector - VECTOR_MESSAGE;
-	uint32_t device = message / GUEST_X86_VECTORS * platform.cpus + cpu->guest.id;
+	uint32_t device = message / GUEST_X86_VECTORS * platform.cpus + cpu->bare.guest.id;
 
 	if (vector < VECTOR_MESSAGE)
 		return WORKER_PIN_FIRST + vector - VECTOR_LEVEL;
@@ -144,7 +145,7 @@ static uint32_t devices_of(const struct cpu *cpu, uint32_t pin)
 	uint32_t count = 0;
 
 	for (unsigned i = 0; i < WORKER_DEVICES; i++) {
-		const struct worker_device *device = &cpu->worker->device[i];
+		const struct worker_device *device = &cpu->bare.worker->device[i];
 
 		count += device->phase != WORKER_DEVICE_NONE &&
 			 device->pci_slot % platform.intx_pins == pin;
@@ -155,15 +156,16 @@ static uint32_t devices_of(const struct cpu *cpu, uint32_t pin)
 static void take_pin(struct cpu *cpu, uint32_t vector)
 {
 	const uint32_t pin = vector - VECTOR_LEVEL;
-	const uint64_t spurious = cpu->worker->spurious;
+	const uint64_t spurious = cpu->bare.worker->spurious;
 
-	guest_worker.interrupt(&cpu->guest, (uint64_t *) cpu->worker, number_of(cpu, vector));
-	if (cpu->worker->spurious == spurious) {
+	guest_worker.interrupt(&cpu->bare.guest, (uint64_t *) cpu->bare.worker,
+			       number_of(cpu, vector));
+	if (cpu->bare.worker->spurious == spurious) {
 		if (!(lapic_read(LAPIC_IN_SERVICE) & 1u << pin))
 			cpu->excused[pin] = devices_of(cpu, pin);
 	} else if (cpu->excused[pin] > 0) {
 		cpu->excused[pin]--;
-		cpu->worker->spurious = spurious;
+		cpu->bare.worker->spurious = spurious;
 	}
 }
 
@@ -182,14 +184,16 @@ static void take(struct cpu *cpu, uint32_t vector)
 	if (vector < VECTOR_MESSAGE)
 		take_level(cpu, vector);
 	else if (vector == VECTOR_TIMER)
-		clock_timer(cpu);
+		clock_timer(&cpu->bare);
 	else if (vector != VECTOR_WAKE && vector != VECTOR_SPURIOUS)
-		guest_worker.interrupt(&cpu->guest, (uint64_t *) cpu->worker,
+		guest_worker.interrupt(&cpu->bare.guest, (uint64_t *) cpu->bare.worker,
 				       number_of(cpu, vector));
 }
 
-void irqchip_take(struct cpu *cpu)
+void arch_take(struct bare_cpu *bare)
 {
+	struct cpu *cpu = cpu_of(bare);
+
 	if (!__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED))
 		return;
 	/* Before looking: what comes later will set it again. */

@@ -110,9 +110,7 @@ void kernel_start(unsigned id)
 	__asm__ volatile("lidt %0" : : "m"(pointer));
 	load_task(id);
 	enable_vectors(&features);
-	cpu->guest = (struct guest_vcpu) { .id = id, .platform = &platform };
-	cpu->worker = (struct worker *) (GUEST_WORDS_GPA + (uint64_t) id * GUEST_WORDS_BYTES);
-	cpu->watch = (struct worker_watch *) ((uint64_t *) cpu->worker + WORKER_WORDS);
+	bare_cpu_init(&cpu->bare, id);
 	cpu->deadline = (features.c & CPUID_DEADLINE) != 0;
 	cpu->held.vector_words = (features.c & CPUID_XSAVE) && (features.c & CPUID_AVX) ? 4 : 2;
 	enable_lapic(cpu);
@@ -171,12 +169,22 @@ void port_write16(uint32_t port, uint16_t value)
 						  .kind = PORT_WRITE16 });
 }
 
-void power_off(void)
+uint8_t arch_serial_read(unsigned reg)
+{
+	return port_read8((uint32_t) boot.serial_at + reg);
+}
+
+void arch_serial_write(unsigned reg, uint8_t value)
+{
+	port_write8((uint32_t) boot.serial_at + reg, value);
+}
+
+void arch_power_off(void)
 {
 	port_write16(GUEST_POWER_PORT, GUEST_POWER_OFF);
 }
 
-void reboot(void)
+void arch_reboot(void)
 {
 	port_write8(GUEST_RESET_PORT, GUEST_RESET);
 }
@@ -190,8 +198,10 @@ static uint64_t kernel_no_idt(void *unused)
 	return 0;
 }
 
+const char arch_end_hard_name[] = "triple-fault";
+
 /* An exception, and no table that says what to do about it. */
-void triple_fault(void)
+void arch_end_hard(void)
 {
 	(void) kernel(kernel_no_idt, NULL);
 	__asm__ volatile("int3");
@@ -208,19 +218,15 @@ struct frame {
 
 void kernel_exception(const struct frame *frame);
 
-/* Nothing here may go wrong: it is said, kept for the verdict, and the machine ends. */
 void kernel_exception(const struct frame *frame)
 {
 	struct cpu *cpu = (struct cpu *) ((uint64_t) frame & -(uint64_t) CPU_BYTES);
 	struct guest_text text;
 	uint64_t address;
-	char line[160];
+	char what[128];
 
 	__asm__ volatile("movq %%cr2, %0" : "=r"(address));
-	guest_text_init(&text, line, sizeof(line));
-	guest_text_add(&text, "guest: vCPU ");
-	guest_text_add_number(&text, cpu->guest.id);
-	guest_text_add(&text, ": exception ");
+	guest_text_init(&text, what, sizeof(what));
 	guest_text_add_number(&text, frame->vector);
 	guest_text_add(&text, " at ");
 	guest_text_add_hex(&text, frame->instruction);
@@ -228,9 +234,6 @@ void kernel_exception(const struct frame *frame)
 	guest_text_add_hex(&text, frame->error);
 	guest_text_add(&text, ", address ");
 	guest_text_add_hex(&text, address);
-	worker_fault(cpu->worker, WORKER_FAULT_EXCEPTION, frame->vector, frame->instruction,
-		     frame->vector == EXCEPTION_PAGE ? address : frame->error);
-	cpu->worker->phase = WORKER_PHASE_DEAD;
-	console_line(line);
-	power_off();
+	exception_end(&cpu->bare, what, frame->vector, frame->instruction,
+		      frame->vector == EXCEPTION_PAGE ? address : frame->error);
 }

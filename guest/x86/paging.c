@@ -11,7 +11,7 @@
 #define LEVEL3_BYTES	(512 * GIB)	/* that a table of that level spans; there are two */
 #define ENTRY_TABLE	0x07ull		/* present, writable, ring 3 */
 #define ENTRY_PAGE	0x87ull
-#define TABLES_MAX	256u		/* from GUEST_TABLES_GPA on */
+#define TABLES_MAX	256u		/* from GUEST_TABLES_OFFSET on */
 #define CPUID_EXTENDED	0x80000000u
 #define CPUID_GIB_PAGES	(1u << 26)	/* leaf 0x80000001, edx */
 
@@ -43,7 +43,7 @@ static bool map_gib(uint64_t gpa)
 	}
 	if (tables == TABLES_MAX)
 		return false;
-	table = (uint64_t *) (GUEST_TABLES_GPA + tables++ * PAGE_BYTES);
+	table = (uint64_t *) (GUEST_TABLES_OFFSET + tables++ * PAGE_BYTES);
 	for (uint64_t i = 0; i < 512; i++)
 		table[i] = (gpa + i * LARGE_BYTES) | ENTRY_PAGE;
 	*entry = (uint64_t) table | ENTRY_TABLE;

@@ -5,7 +5,6 @@
  */
 #include "cpu.h"
 
-#define KERNEL_PERIOD_NS 100000000ull
 #define MSR_TSC_AUX	0xc0000103u
 #define CPUID_EXTENDED	0x80000001u
 #define CPUID_RDTSCP	(1u << 27)	/* its edx */
@@ -34,23 +33,17 @@ static bool tsc_aux;	/* there is one */
 
 static uint64_t msr_value(const struct cpu *cpu, const struct held_msr *held)
 {
-	return worker_mix(held->msr, cpu->guest.id) & held->mask;
+	return worker_mix(held->msr, cpu->bare.guest.id) & held->mask;
 }
 
 static uint64_t debug_value(const struct cpu *cpu, unsigned number)
 {
-	return worker_mix(REGISTER_DEBUG + number, cpu->guest.id) & 0x7fffffffffff;
+	return worker_mix(REGISTER_DEBUG + number, cpu->bare.guest.id) & 0x7fffffffffff;
 }
 
 static bool has_msr(const struct held_msr *held)
 {
 	return held->msr != MSR_TSC_AUX || tsc_aux;
-}
-
-static void lost(struct cpu *cpu, uint64_t number, uint64_t expected, uint64_t found)
-{
-	cpu->watch->lost_registers++;
-	worker_fault(cpu->worker, WORKER_FAULT_REGISTER, number, expected, found);
 }
 
 /* ---- ring 0's ---- */
@@ -59,7 +52,7 @@ static uint64_t kernel_hold(void *argument)
 {
 	const struct cpu *cpu = argument;
 
-	if (cpu->guest.id == 0)
+	if (cpu->bare.guest.id == 0)
 		tsc_aux = read_cpuid(CPUID_EXTENDED).d & CPUID_RDTSCP;
 	for (size_t i = 0; i < sizeof(held_msrs) / sizeof(held_msrs[0]); i++)
 		if (has_msr(&held_msrs[i]))
@@ -85,7 +78,7 @@ static uint64_t kernel_check(void *argument)
 		found = read_msr(held->msr);
 		if (found == msr_value(cpu, held))
 			continue;
-		lost(cpu, held->msr, msr_value(cpu, held), found);
+		register_lost(&cpu->bare, held->msr, msr_value(cpu, held), found);
 		write_msr(held->msr, msr_value(cpu, held));
 	}
 	__asm__ volatile("movq %%dr0, %0" : "=r"(debug[0]));
@@ -94,7 +87,7 @@ static uint64_t kernel_check(void *argument)
 	__asm__ volatile("movq %%dr3, %0" : "=r"(debug[3]));
 	for (unsigned i = 0; i < 4; i++)
 		if (debug[i] != debug_value(cpu, i))
-			lost(cpu, REGISTER_DEBUG + i, debug_value(cpu, i), debug[i]);
+			register_lost(&cpu->bare, REGISTER_DEBUG + i, debug_value(cpu, i), debug[i]);
 	return 0;
 }
 
@@ -135,7 +128,7 @@ static void check_vectors(struct cpu *cpu)
 			if (found[i][j] == held->vector[i][j])
 				continue;
 			if (good)
-				lost(cpu, REGISTER_VECTOR + i, held->vector[i][j], found[i][j]);
+				register_lost(&cpu->bare, REGISTER_VECTOR + i, held->vector[i][j], found[i][j]);
 			good = false;
 		}
 	}
@@ -145,21 +138,19 @@ static void check_vectors(struct cpu *cpu)
 
 /* ---- both ---- */
 
-void registers_hold(struct cpu *cpu)
+void arch_registers_hold(struct bare_cpu *bare)
 {
+	struct cpu *cpu = cpu_of(bare);
+
 	for (unsigned i = 0; i < 16; i++)
 		for (unsigned j = 0; j < 4; j++)
-			cpu->held.vector[i][j] = worker_mix(i * 4 + j, cpu->guest.id);
+			cpu->held.vector[i][j] = worker_mix(i * 4 + j, bare->guest.id);
 	load_vectors(&cpu->held);
 	(void) kernel(kernel_hold, cpu);
 }
 
-void registers_check(struct cpu *cpu)
+void arch_registers_check(struct bare_cpu *bare)
 {
-	if (cpu->now_ns < cpu->held.due_ns)
-		return;
-	cpu->held.due_ns = cpu->now_ns + KERNEL_PERIOD_NS;
-	cpu->watch->register_checks++;
-	check_vectors(cpu);
-	(void) kernel(kernel_check, cpu);
+	check_vectors(cpu_of(bare));
+	(void) kernel(kernel_check, cpu_of(bare));
 }

@@ -36,7 +36,7 @@ static void up(struct rig *rig, unsigned devices, const char *args)
 
 static struct drill drill_of(struct rig *rig)
 {
-	return (struct drill) { .worker = drill_at(rig, GUEST_WORDS_GPA, sizeof(struct worker)) };
+	return (struct drill) { .worker = drill_at(rig, GUEST_WORDS_OFFSET, sizeof(struct worker)) };
 }
 
 static void drill_up(struct rig *rig)

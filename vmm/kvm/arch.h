@@ -102,7 +102,6 @@ void kvm_arch_serial_irq(struct kvm_machine *m, bool level);
 
 /* ---- the guest program ---- */
 
-const void *kvm_arch_guest_image(size_t *ret_bytes);
 /* The interrupt controller, for those parts of the program that run here. */
 void kvm_arch_platform(struct guest_platform *platform);
 /* And what the program is told: timers, serial port, interrupt controllers. */

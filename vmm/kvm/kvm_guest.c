@@ -11,6 +11,7 @@
 
 #include "guest/boot.h"
 #include "guest/bus.h"
+#include "guest/image.h"
 #include "guest/worker.h"
 
 #include "../worker_verdict.h"
@@ -107,7 +108,7 @@ static int make_boot(struct kvm_machine *m, struct guest_boot *boot, struct vfer
 		.ecam_gpa = platform.ecam_gpa,
 		.window32 = { platform.window32.gpa, platform.window32.bytes },
 		.window64 = { platform.window64.gpa, platform.window64.bytes },
-		.intx_pin_first = kvm_arch_layout.intx_first,
+		.intx_first = kvm_arch_layout.intx_first,
 		.intx_pins = kvm_arch_layout.intx_pins,
 	};
 	for (unsigned i = 0; i < MACHINE_RAM_RANGES; i++)
@@ -124,8 +125,6 @@ static int make_boot(struct kvm_machine *m, struct guest_boot *boot, struct vfer
 int kvm_guest_load(struct kvm_machine *m, struct vferry_error *err)
 {
 	const uint64_t ram = kvm_arch_layout.ram[0].gpa;
-	size_t bytes;
-	const void *image = kvm_arch_guest_image(&bytes);
 	struct guest_boot *boot = malloc(sizeof(*boot));
 	int r = boot ? make_boot(m, boot, err)
 		     : vferry_error_set(err, -ENOMEM, "no-memory", worker_name, "no memory");
@@ -133,11 +132,13 @@ int kvm_guest_load(struct kvm_machine *m, struct vferry_error *err)
 	if (r == 0)
 		r = loader_zero(m->ram, ram, WORKER_PAGE);
 	if (r == 0)
-		r = loader_zero(m->ram, ram + GUEST_WORDS_GPA, (uint64_t) m->cpus * GUEST_WORDS_BYTES);
+		r = loader_zero(m->ram, ram + GUEST_WORDS_OFFSET,
+				(uint64_t) m->cpus * GUEST_WORDS_BYTES);
 	if (r == 0)
-		r = loader_elf64(m->ram, kvm_arch_facts.elf_machine, image, bytes, err);
+		r = loader_elf64(m->ram, kvm_arch_facts.elf_machine, guest_image,
+				 guest_image_bytes, err);
 	if (r == 0)
-		r = vferry_ram_write(m->ram, ram + GUEST_BOOT_GPA, boot, sizeof(*boot));
+		r = vferry_ram_write(m->ram, ram + GUEST_BOOT_OFFSET, boot, sizeof(*boot));
 	free(boot);
 	if (r < 0)
 		return vferry_error_set(err, r, "guest-load", worker_name,
@@ -161,7 +162,8 @@ static void add_triple_faults(const struct kvm_machine *m, struct machine_verdic
 static void add_vcpu(const struct kvm_machine *m, const struct guest_platform *platform,
 		     unsigned cpu, uint64_t *words, struct machine_verdict *verdict)
 {
-	uint64_t gpa = kvm_arch_layout.ram[0].gpa + GUEST_WORDS_GPA + (uint64_t) cpu * GUEST_WORDS_BYTES;
+	uint64_t gpa = kvm_arch_layout.ram[0].gpa + GUEST_WORDS_OFFSET +
+		       (uint64_t) cpu * GUEST_WORDS_BYTES;
 	size_t bytes = WORDS * sizeof(*words);
 
 	if (vferry_ram_read(m->ram, gpa, words, bytes) == 0)

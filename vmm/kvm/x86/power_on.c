@@ -203,8 +203,8 @@ static int enter_program(struct kvm_vcpu *vcpu, const struct vcpu_state *s, stru
 	struct kvm_sregs sregs = s->sregs;
 	struct kvm_regs regs = s->regs;
 
-	sregs.cs.base = GUEST_ENTRY_GPA;
-	sregs.cs.selector = GUEST_ENTRY_GPA >> 4;
+	sregs.cs.base = GUEST_ENTRY_OFFSET;
+	sregs.cs.selector = GUEST_ENTRY_OFFSET >> 4;
 	regs.rip = 0;
 	if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) < 0)
 		return failed(err, "KVM_SET_SREGS");

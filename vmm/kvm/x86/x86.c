@@ -15,7 +15,6 @@
 
 #include "guest/boot.h"
 #include "guest/bus.h"
-#include "guest/image.h"
 
 #include "x86.h"
 
@@ -176,12 +175,6 @@ int kvm_arch_power_on(struct kvm_machine *m, struct vferry_error *err)
 	return x86_power_on_apply(m, m->arch->power_on, err);
 }
 
-const void *kvm_arch_guest_image(size_t *ret_bytes)
-{
-	*ret_bytes = guest_image_x86_bytes;
-	return guest_image_x86;
-}
-
 void kvm_arch_platform(struct guest_platform *platform)
 {
 	platform->irqchip = GUEST_IRQCHIP_APIC;
@@ -194,9 +187,9 @@ int kvm_arch_describe(struct kvm_machine *m, struct guest_boot *boot)
 
 	if (khz <= 0)
 		return khz < 0 ? -errno : -ENOTSUP;
-	boot->counter_hz = (uint64_t) khz * 1000;
-	boot->lapic_timer_hz = X86_LAPIC_TIMER_HZ;
-	boot->serial_port = X86_SERIAL_PORT;
+	boot->x86.tsc_hz = (uint64_t) khz * 1000;
+	boot->x86.lapic_timer_hz = X86_LAPIC_TIMER_HZ;
+	boot->serial_at = X86_SERIAL_PORT;
 	boot->serial_irq = X86_SERIAL_IRQ;
 	return 0;
 }

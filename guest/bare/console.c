@@ -9,7 +9,7 @@
  */
 #include <errno.h>
 
-#include "cpu.h"
+#include "bare.h"
 
 #define UART_DATA	0u
 #define UART_ENABLE	1u	/* interrupts */
@@ -50,10 +50,10 @@ static struct {
 static void send(const char *text)
 {
 	while (*text) {
-		while (!(port_read8(boot.serial_port + UART_STATUS) & STATUS_EMPTY))
-			relax();
+		while (!(arch_serial_read(UART_STATUS) & STATUS_EMPTY))
+			arch_relax();
 		for (unsigned i = 0; i < FIFO_BYTES && *text; i++)
-			port_write8(boot.serial_port + UART_DATA, (uint8_t) *text++);
+			arch_serial_write(UART_DATA, (uint8_t) *text++);
 	}
 }
 
@@ -66,7 +66,7 @@ void console_line(const char *text)
 static void take_lock(void)
 {
 	while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE))
-		relax();
+		arch_relax();
 }
 
 static void drop_lock(void)
@@ -93,14 +93,14 @@ static void reply(bool yes, const char *text)
 
 static void listen(bool on)
 {
-	port_write8(boot.serial_port + UART_ENABLE, on ? ENABLE_RECEIVED : 0);
+	arch_serial_write(UART_ENABLE, on ? ENABLE_RECEIVED : 0);
 }
 
 void console_boot(void)
 {
-	port_write8(boot.serial_port + UART_LINE, LINE_8N1);
-	port_write8(boot.serial_port + UART_MODEM, MODEM_READY);
-	port_write8(boot.serial_port + UART_FIFO, FIFO_ON);
+	arch_serial_write(UART_LINE, LINE_8N1);
+	arch_serial_write(UART_MODEM, MODEM_READY);
+	arch_serial_write(UART_FIFO, FIFO_ON);
 	listen(true);
 }
 
@@ -121,8 +121,8 @@ static void add_byte(char byte)
 
 void console_interrupt(void)
 {
-	while (!line_complete && (port_read8(boot.serial_port + UART_STATUS) & STATUS_RECEIVED))
-		add_byte((char) port_read8(boot.serial_port + UART_DATA));
+	while (!line_complete && (arch_serial_read(UART_STATUS) & STATUS_RECEIVED))
+		add_byte((char) arch_serial_read(UART_DATA));
 	if (line_complete)
 		listen(false);
 }
@@ -138,7 +138,7 @@ static void next_line(void)
 
 /* ---- commands ---- */
 
-static int64_t answer(struct cpu *cpu)
+static int64_t answer(struct bare_cpu *cpu)
 {
 	const unsigned id = cpu->guest.id;
 	struct guest_text text;
@@ -149,7 +149,7 @@ static int64_t answer(struct cpu *cpu)
 	return command.answer[id].result;
 }
 
-static void begin(struct cpu *cpu)
+static void begin(struct bare_cpu *cpu)
 {
 	if (line_too_long) {
 		reply(false, "the line is too long");
@@ -158,9 +158,9 @@ static void begin(struct cpu *cpu)
 	}
 	/* Of the machine, not of the program. There is nobody left to answer. */
 	if (guest_text_equal(line, "reboot"))
-		reboot();
-	if (guest_text_equal(line, "triple-fault"))
-		triple_fault();
+		arch_reboot();
+	if (guest_text_equal(line, arch_end_hard_name))
+		arch_end_hard();
 	if (answer(cpu) == -EINVAL) {
 		reply(false, command.answer[0].text);
 		next_line();
@@ -169,7 +169,7 @@ static void begin(struct cpu *cpu)
 	command.pending = true;
 	__atomic_store_n(&command.number, command.number + 1, __ATOMIC_RELEASE);
 	command.answer[0].number = command.number;
-	irqchip_wake_others();
+	arch_wake_others();
 }
 
 static bool all_answered(void)
@@ -198,7 +198,7 @@ static void finish(void)
 	next_line();
 }
 
-bool console_commands(struct cpu *cpu)
+bool console_commands(struct bare_cpu *cpu)
 {
 	uint64_t number = __atomic_load_n(&command.number, __ATOMIC_ACQUIRE);
 

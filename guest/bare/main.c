@@ -1,35 +1,47 @@
 /* SPDX-License-Identifier: MIT */
-/* main.c - the guest's start, in ring 3, and the loop that steps its program; see cpu.h. */
-#include "cpu.h"
+/* main.c - the guest's start, and the loop that steps its program; see bare.h. */
+#include "bare.h"
 
-#define INTX_PINS_MAX	15u
-#define SERIAL_DEFAULT	0x3f8u
+#define COUNTER_HZ_MIN	1000000u
 
 struct guest_boot boot;
 struct guest_platform platform;
 
 /* Nothing can be done without it: said, and the end. */
-static _Noreturn void give_up(const char *why)
+_Noreturn void give_up(const char *why)
 {
 	console_say(why);
 	for (;;)
-		power_off();
+		arch_power_off();
+}
+
+static uint64_t ram_at(uint64_t offset)
+{
+	return arch_ram_alias + arch_ram_gpa + offset;
+}
+
+void bare_cpu_init(struct bare_cpu *cpu, unsigned id)
+{
+	cpu->guest = (struct guest_vcpu) { .id = id, .platform = &platform };
+	cpu->worker = (struct worker *) ram_at(GUEST_WORDS_OFFSET +
+					       (uint64_t) id * GUEST_WORDS_BYTES);
+	cpu->watch = (struct worker_watch *) ((uint64_t *) cpu->worker + WORKER_WORDS);
 }
 
 static void read_boot(void)
 {
-	const struct guest_boot *told = (const struct guest_boot *) (ALIAS + GUEST_BOOT_GPA);
+	const struct guest_boot *told = (const struct guest_boot *) ram_at(GUEST_BOOT_OFFSET);
 
 	if (told->magic != GUEST_BOOT_MAGIC || told->version != GUEST_BOOT_VERSION) {
-		boot.serial_port = SERIAL_DEFAULT;
+		boot.serial_at = arch_serial_default;
 		give_up("guest: what the VMM told is of no version that this guest knows");
 	}
 	boot = *told;
 	boot.args[sizeof(boot.args) - 1] = '\0';
 	console_boot();
-	if (boot.cpus < 1 || boot.cpus > GUEST_CPUS_MAX || boot.counter_hz < 1000000 ||
-	    boot.lapic_timer_hz < 1000000 || boot.intx_pins < 1 ||
-	    boot.intx_pins > INTX_PINS_MAX || boot.ram[0].gpa != 0)
+	if (boot.cpus < 1 || boot.cpus > GUEST_CPUS_MAX || boot.intx_pins < 1 ||
+	    boot.ram[0].gpa != arch_ram_gpa || arch_counter_hz() < COUNTER_HZ_MIN ||
+	    !arch_told_well())
 		give_up("guest: what the VMM told can't be");
 }
 
@@ -41,23 +53,21 @@ static struct guest_range range_of(const struct guest_boot_range *told)
 static void boot_machine(void)
 {
 	read_boot();
-	clock_boot();
+	clock_boot(arch_counter_hz());
 	platform = (struct guest_platform) {
 		.cpus = boot.cpus,
-		.irqchip = GUEST_IRQCHIP_APIC,
 		.bare = true,
 		.ram = { range_of(&boot.ram[0]), range_of(&boot.ram[1]) },
 		.ecam_gpa = boot.ecam_gpa,
 		.window32 = range_of(&boot.window32),
 		.window64 = range_of(&boot.window64),
+		.intx_first = boot.intx_first,
 		.intx_pins = boot.intx_pins,
-		.vectors = GUEST_X86_VECTORS,
 	};
-	paging_boot();
-	irqchip_boot();
+	arch_boot();
 }
 
-static void start_program(struct cpu *cpu)
+static void start_program(struct bare_cpu *cpu)
 {
 	struct guest_text why;
 	char reason[640];
@@ -69,17 +79,17 @@ static void start_program(struct cpu *cpu)
 		give_up(reason);
 }
 
-_Noreturn void user_main(struct cpu *cpu)
+_Noreturn void bare_main(struct bare_cpu *cpu)
 {
 	if (cpu->guest.id == 0)
 		boot_machine();
 	start_program(cpu);
-	registers_hold(cpu);
+	arch_registers_hold(cpu);
 	if (cpu->guest.id == 0)
-		irqchip_start_others();
+		arch_start_others();
 	for (;;) {
 		clock_begin_step(cpu);
-		irqchip_take(cpu);
+		arch_take(cpu);
 		if (console_commands(cpu))
 			continue;
 		registers_check(cpu);
@@ -90,7 +100,7 @@ _Noreturn void user_main(struct cpu *cpu)
 			clock_wait(cpu);
 			break;
 		case GUEST_STEP_POWER_OFF:
-			power_off();
+			arch_power_off();
 			break;
 		}
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * clock.c - the TSC as the program's clock, and the timer that ends its waits.
+ * clock.c - the processor's counter as the program's clock, and the timer that ends its waits.
  *
  * Nobody tells a guest on bare metal when its machine was paused. A vCPU that did not run for
  * longer than PAUSE_NS, though it did not mean to wait, takes that for a pause: running time, by
@@ -10,24 +10,24 @@
  * The timer is set to the earliest time that was waited for, and stays set until it comes: so each
  * setting must be answered by an interrupt in time, also when a device ended the wait before.
  */
-#include "cpu.h"
+#include "bare.h"
 
 #define SECOND_NS	1000000000ull
 #define PAUSE_NS	20000000ull
 #define WAIT_MAX_NS	SECOND_NS
 
-static uint64_t tsc_at_boot;
+static uint64_t counter_at_boot;
 static uint64_t ns_per_tick;	/* shifted left by 32 */
 
-void clock_boot(void)
+void clock_boot(uint64_t counter_hz)
 {
-	tsc_at_boot = read_tsc();
-	ns_per_tick = (SECOND_NS << 32) / boot.counter_hz;
+	counter_at_boot = arch_counter();
+	ns_per_tick = (SECOND_NS << 32) / counter_hz;
 }
 
 uint64_t clock_now_ns(void)
 {
-	uint64_t ticks = read_tsc() - tsc_at_boot;
+	uint64_t ticks = arch_counter() - counter_at_boot;
 
 	if ((int64_t) ticks < 0)
 		return 0;
@@ -39,18 +39,7 @@ static uint64_t later(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-/* Ring 0 reads the TSC too, and where it is emulated that is another one. */
-static void watch_kernel_tsc(struct cpu *cpu)
-{
-	if (cpu->kernel_tsc < cpu->last_kernel_tsc) {
-		cpu->worker->clock_backward++;
-		worker_fault(cpu->worker, WORKER_FAULT_CLOCK,
-			     cpu->last_kernel_tsc - cpu->kernel_tsc, 0, 0);
-	}
-	cpu->last_kernel_tsc = cpu->kernel_tsc;
-}
-
-static void watch_timer(struct cpu *cpu)
+static void watch_timer(struct bare_cpu *cpu)
 {
 	uint64_t run_ns = cpu->now_ns - cpu->skipped_ns;
 
@@ -61,7 +50,7 @@ static void watch_timer(struct cpu *cpu)
 	cpu->timer_ns = 0;
 }
 
-void clock_begin_step(struct cpu *cpu)
+void clock_begin_step(struct bare_cpu *cpu)
 {
 	uint64_t now = clock_now_ns();
 	/* Of the last step, or of the wait that followed it. */
@@ -73,15 +62,13 @@ void clock_begin_step(struct cpu *cpu)
 		cpu->skipped_ns += now - expected;
 	cpu->now_ns = now;
 	cpu->wait_ns = 0;
-	watch_kernel_tsc(cpu);
 	watch_timer(cpu);
 }
 
-void clock_wait(struct cpu *cpu)
+void clock_wait(struct bare_cpu *cpu)
 {
 	uint64_t run_ns = clock_now_ns() - cpu->skipped_ns;
-	uint64_t hz = cpu->deadline ? boot.counter_hz : boot.lapic_timer_hz;
-	uint64_t ticks = 0;
+	uint64_t timer_ns = 0;
 
 	if (cpu->wait_ns <= run_ns)
 		return;
@@ -89,12 +76,12 @@ void clock_wait(struct cpu *cpu)
 		cpu->wait_ns = run_ns + WAIT_MAX_NS;
 	if (cpu->timer_ns == 0 || cpu->wait_ns < cpu->timer_ns) {
 		cpu->timer_ns = cpu->wait_ns;
-		ticks = (cpu->wait_ns - run_ns) * hz / SECOND_NS + 1;
+		timer_ns = cpu->wait_ns - run_ns;
 	}
-	(void) kernel(NULL, (void *) ticks);
+	arch_wait(cpu, timer_ns);
 }
 
-void clock_timer(struct cpu *cpu)
+void clock_timer(struct bare_cpu *cpu)
 {
 	cpu->watch->timers++;
 	cpu->timer_ns = 0;
