@@ -223,15 +223,20 @@ static int wait_and_ask(struct follower *f, struct vferry_error *err)
 }
 
 /* The machine's process went away, and took the answer with it. */
+static int no_answer(const struct tool_usage *usage, const struct vferry_error *err)
+{
+	return tool_fail(usage, TOOL_UNKNOWN, "%s: how the migration ended is not known; `vferry "
+			 "status` tells what the destination has, and if it is prepared, `vferry resolve "
+			 "--fenced source` runs it there", err->code ? err->message : "no answer");
+}
+
 static int lost(struct follower *f, const struct vferry_error *err)
 {
 	if (f->powered_off || (f->state && !pending(f->state)))
 		return f->powered_off
 			       ? tool_fail(f->usage, TOOL_CANCELLED, "the guest powered off")
 			       : migration_exit_code(f->state);
-	return tool_fail(f->usage, TOOL_UNKNOWN, "%s: how the migration ended is not known; `vferry "
-			 "status` tells what the destination has, and if it is prepared, `vferry resolve "
-			 "--fenced source` runs it there", err->code ? err->message : "no answer");
+	return no_answer(f->usage, err);
 }
 
 int migration_follow(const struct tool_usage *usage, struct qmp *qmp, bool progress,
@@ -294,7 +299,9 @@ int migration_command(const struct tool_usage *usage, const struct migration_req
 
 	if (!ret)
 		ret = migration_start(qmp, request, &err);
-	if (ret)
+	if (qmp && !request->check && (ret == -ECONNRESET || ret == -ETIMEDOUT))	/* it may have begun */
+		code = no_answer(usage, &err);
+	else if (ret)
 		code = tool_fail(usage, TOOL_FAILED, "%s", err.code ? err.message : strerror(-ret));
 	else if (!detach)
 		code = migration_follow(usage, qmp, true, &state);

@@ -29,6 +29,8 @@
 #include "transfer/file_layout.h"
 
 #define MAX_THREADS 16u
+/* Read at once, then summed: few enough to be still in the processor's cache. */
+#define PIECE_PAGES 64u
 
 struct vf_file_reader {
 	int fd;
@@ -361,7 +363,8 @@ static int load_chunk(struct load *load, struct load_work *work, size_t index, u
 	if (ret)
 		return read_error(reader, ret, "checksums", at, err);
 	while (page < end) {
-		uint64_t run_end = vf_bitmap_next_clear(content, page, end);
+		uint64_t run_end = vf_bitmap_next_clear(content, page,
+							vf_min_u64(end, page + PIECE_PAGES));
 
 		ret = load_run(load, work, index, page, run_end - page, err);
 		if (ret)
