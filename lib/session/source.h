@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * source.h - what source.c (the engine's actions) and source_link.c (channels, messages) share.
+ * source.h - what the files of a source share.
+ *
+ *   source.c         the session thread: life, events into the engine's machine
+ *   source_act.c     what the engine's decisions mean
+ *   source_round.c   what a round says of the pause to come
+ *   source_work.c    steps of the save and undo plans
+ *   source_link.c    channels and messages
+ *   source_file.c    a file in place of them
  */
 #ifndef VF_SESSION_SOURCE_H
 #define VF_SESSION_SOURCE_H
@@ -70,6 +77,24 @@ struct vf_source_side {
 	struct vf_file_stats file_round, file_total;
 	uint64_t verify_ns;		/* digests, not part of the pause */
 };
+
+/* What is saved while the machine runs. */
+#define VF_SOURCE_LIVE_CLASSES vf_class_bit(VFERRY_SAVE_CONFIG_EARLY)
+
+/* ---- source_act.c ---- */
+
+/* Return: what the action failed with; the caller makes it an event. */
+int vf_source_act(struct vf_source_side *side, const struct vf_action *action,
+		  struct vferry_error *err);
+void vf_source_note_failed_undo(struct vf_source_side *side, const struct vferry_error *undo);
+void vf_source_join_helper(struct vf_source_side *side);
+
+/* ---- source_round.c ---- */
+
+int vf_source_measure_round(struct vf_source_side *side, uint32_t round, struct vf_round *ret);
+void vf_source_publish_round(struct vf_source_side *side, const struct vf_round *round);
+/* Why the engine doubts that it will end: for status. */
+void vf_source_forecast(struct vf_source_side *side);
 
 /* ---- source_work.c ---- */
 
