@@ -171,6 +171,8 @@ static const char *role_text(unsigned roles)
 		return "builds with sanitizers";
 	if (roles == SANDBOX_KVM)
 		return "run, with KVM";
+	if (roles == SANDBOX_VFIO)
+		return "run, with kernel devices";
 	return roles == SANDBOX_MACHINE ? "run" : roles == SANDBOX_DEVICE ? "device" : "run, device";
 }
 

@@ -87,6 +87,9 @@ static const struct sandbox_call calls[] = {
 	  "a record of a hand-over gets its name once; whether the process that has it lives" },
 	{ SANDBOX_KVM, SANDBOX_KVM_REQUEST, "ioctl",
 	  "the virtual machine, its vCPUs and interrupts; /dev/kvm is opened before" },
+	{ SANDBOX_VFIO, SANDBOX_VFIO_REQUEST, "ioctl",
+	  "the kernel's devices, their groups, container or iommufd" },
+	{ SANDBOX_VFIO, SANDBOX_ANY, "getdents64", "the device's folder in /sys, for its character device" },
 	{ BOTH, SANDBOX_TERMINAL, "ioctl", "is standard output a terminal; how much is there to read" },
 
 	/* sanitizers */
@@ -116,6 +119,7 @@ const char *sandbox_rule_text(enum sandbox_rule rule)
 		[SANDBOX_READ_ONLY] = "O_RDONLY, without O_CREAT and O_TRUNC",
 		[SANDBOX_TERMINAL] = "TCGETS, FIONREAD",
 		[SANDBOX_KVM_REQUEST] = "requests of KVM (type 0xae)",
+		[SANDBOX_VFIO_REQUEST] = "requests of VFIO and iommufd (type 0x3b)",
 		[SANDBOX_NAME_THREAD] = "PR_SET_NAME",
 		[SANDBOX_OWN_PROCESS] = "to this process",
 		[SANDBOX_OWN_LIMITS] = "of this process, reading",

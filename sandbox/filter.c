@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <linux/netlink.h>
+#include <linux/vfio.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -125,6 +126,8 @@ static int add_rule(scmp_filter_ctx filter, int call, enum sandbox_rule rule)
 	const struct scmp_arg_cmp no_code[] = { MASKED(2, PROT_EXEC, 0) };
 	const struct scmp_arg_cmp kvm[] = { MASKED(1, _IOC_TYPEMASK << _IOC_TYPESHIFT,
 						   KVMIO << _IOC_TYPESHIFT) };
+	const struct scmp_arg_cmp vfio[] = { MASKED(1, _IOC_TYPEMASK << _IOC_TYPESHIFT,
+						    VFIO_TYPE << _IOC_TYPESHIFT) };
 
 	switch (rule) {
 	case SANDBOX_ANY:
@@ -143,6 +146,8 @@ static int add_rule(scmp_filter_ctx filter, int call, enum sandbox_rule rule)
 		return allow_terminal(filter, call);
 	case SANDBOX_KVM_REQUEST:
 		return allow_if(filter, call, kvm, 1);
+	case SANDBOX_VFIO_REQUEST:
+		return allow_if(filter, call, vfio, 1);
 	case SANDBOX_NAME_THREAD:
 		return allow_one(filter, call, 0, PR_SET_NAME);
 	case SANDBOX_OWN_PROCESS:

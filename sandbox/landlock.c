@@ -11,7 +11,8 @@
 #include "vferry_landlock.h"
 
 /* Of a rule for a file that is no directory, the kernel takes these only. */
-#define OF_FILES (VF_LANDLOCK_READ_FILE | VF_LANDLOCK_WRITE_FILE | VF_LANDLOCK_TRUNCATE)
+#define OF_FILES (VF_LANDLOCK_READ_FILE | VF_LANDLOCK_WRITE_FILE | VF_LANDLOCK_TRUNCATE | \
+		  VF_LANDLOCK_IOCTL_DEV)
 
 static uint64_t handled(int abi)
 {
@@ -37,6 +38,9 @@ static uint64_t rights_of(unsigned access)
 			  VF_LANDLOCK_MAKE_REG | VF_LANDLOCK_REMOVE_FILE | VF_LANDLOCK_TRUNCATE;
 	if (access & SANDBOX_SOCKET)
 		rights |= VF_LANDLOCK_MAKE_SOCK | VF_LANDLOCK_REMOVE_FILE;
+	if (access & SANDBOX_NODE)
+		rights |= VF_LANDLOCK_READ_FILE | VF_LANDLOCK_READ_DIR | VF_LANDLOCK_WRITE_FILE |
+			  VF_LANDLOCK_IOCTL_DEV;
 	return rights;
 }
 

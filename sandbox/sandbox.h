@@ -35,6 +35,7 @@ enum sandbox_role {
 	SANDBOX_MACHINE = 1u << 0,	/* vferry run */
 	SANDBOX_DEVICE = 1u << 1,	/* vferry device */
 	SANDBOX_KVM = 1u << 2,		/* with MACHINE: /dev/kvm was opened */
+	SANDBOX_VFIO = 1u << 3,		/* with MACHINE: it has devices of the kernel's VFIO */
 };
 
 /* What may be done beneath a path. */
@@ -42,6 +43,7 @@ enum sandbox_access {
 	SANDBOX_READ = 1u << 0,
 	SANDBOX_WRITE = 1u << 1,	/* files: made, written, renamed, removed */
 	SANDBOX_SOCKET = 1u << 2,	/* unix sockets: made and removed */
+	SANDBOX_NODE = 1u << 3,		/* device nodes: opened for writing, and their ioctls */
 };
 
 #define SANDBOX_PATHS_MAX 64u

@@ -76,6 +76,19 @@ static const struct tool_usage status_usage = {
 	.summary = "Shows a machine, its devices and its migration.", .options = status_options,
 };
 
+/* How it is reached, and who knows what it wrote: without that, what it costs. */
+static void print_backend(struct json_object *d)
+{
+	const char *tracking = qmp_string(d, "dirty-tracking", "none");
+	const char *driver = qmp_string(d, "driver", NULL);
+
+	printf("  by %s%s%s; pages that it wrote are %s\n", qmp_string(d, "backend", ""),
+	       driver ? ", driver " : "", driver ? driver : "",
+	       !strcmp(tracking, "device-log") ? "in its own log" :
+	       !strcmp(tracking, "iommu") ? "known by the IOMMU" :
+	       "not known: all memory is sent again while the machine is stopped");
+}
+
 /* Where nobody can tell whether vectors are forwarded, that is said, and no number. */
 static void print_device(struct json_object *d)
 {
@@ -92,6 +105,7 @@ static void print_device(struct json_object *d)
 	       qmp_bool(d, "lost") ? ", its state was lost" : "");
 	if (qmp_string(d, "not-forwarded", NULL))
 		printf("  not forwarded: %s\n", qmp_string(d, "not-forwarded", NULL));
+	print_backend(d);
 }
 
 static void print_tls(struct json_object *tls)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -423,7 +424,39 @@ static void loop(struct run *r, int signal_fd)
 	}
 }
 
-/* What this machine may open; its devices it connects to, which is not opening. */
+#define LOCKED_MORE (64ull << 20)	/* what else of the process the kernel pins */
+
+/* A device of the kernel's needs all guest memory locked, and the sandbox keeps no privilege for that. So
+ * the limit is raised while it may be; where it may not, opening the device says what is needed. */
+static void raise_lock_limit(const struct machine_options *m)
+{
+	rlim_t need = m->memory_bytes + LOCKED_MORE;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) || limit.rlim_cur == RLIM_INFINITY ||
+	    limit.rlim_cur >= need)
+		return;
+	limit.rlim_cur = need;
+	if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < need)
+		limit.rlim_max = need;
+	(void) setrlimit(RLIMIT_MEMLOCK, &limit);
+}
+
+/* Nodes of the kernel's devices, and where they are looked up. */
+static int allow_kernel_devices(struct run *r)
+{
+	static const struct { const char *path; unsigned access; } paths[] = {
+		{ "/dev/vfio", SANDBOX_NODE }, { "/dev/iommu", SANDBOX_NODE },
+		{ "/sys/devices", SANDBOX_READ }, { "/sys/kernel/iommu_groups", SANDBOX_READ },
+	};
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < sizeof(paths) / sizeof(paths[0]); i++)
+		ret = sandbox_allow(&r->sandbox, paths[i].path, paths[i].access);
+	return ret;
+}
+
+/* What this machine may open; vfio-user devices it connects to, which is not opening. */
 static int allow_paths(struct run *r)
 {
 	const char *incoming = r->vm_options.incoming ? r->vm_options.incoming : "";
@@ -470,6 +503,11 @@ static int enter_sandbox(struct run *r, struct vferry_error *err)
 		(void) umask(0);
 	r->sandbox.role = SANDBOX_MACHINE | (r->vm_options.machine.kvm >= 0 ? SANDBOX_KVM : 0);
 	ret = allow_paths(r);
+	if (!ret && machine_has_kernel_devices(&r->vm_options.machine)) {
+		raise_lock_limit(&r->vm_options.machine);
+		r->sandbox.role |= SANDBOX_VFIO;
+		ret = allow_kernel_devices(r);
+	}
 	if (ret)
 		return vferry_error_set(err, ret, "sandbox", NULL, "too many paths, or one too long");
 	ret = sandbox_enter(&r->sandbox, &result, err);

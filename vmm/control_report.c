@@ -109,6 +109,8 @@ static struct json_object *devices_json(struct machine *machine)
 		add_string(entry, "address", info.address);
 		add_string(entry, "uri", info.uri);
 		add_string(entry, "backend", info.backend);
+		if (info.driver[0])
+			add_string(entry, "driver", info.driver);
 		add_int(entry, "state", info.state);
 		add_bool(entry, "lost", info.lost);
 		add_bool(entry, "precopy", info.features & VFERRY_DEVICE_PRE_COPY);
@@ -118,11 +120,11 @@ static struct json_object *devices_json(struct machine *machine)
 		add_int(entry, "vectors-connected", info.vectors_connected);
 		add_int(entry, "vectors-forwarded", info.vectors_forwarded);
 		add_int(entry, "vectors-forward-unknown", info.vectors_forward_unknown);
-		add_int(entry, "vectors-forward-unknown", info.vectors_forward_unknown);
 		if (info.not_forwarded_reason[0])
 			add_string(entry, "not-forwarded", info.not_forwarded_reason);
 		json_object_object_add(entry, "bars", bars_json(&info));
 		add_string(entry, "dirty-tracking", tracking[info.dirty_tracking]);
+		add_int(entry, "dirty-log-failures", info.log_failures);
 		json_object_array_add(list, entry);
 	}
 	return list;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "machine_accel.h"
 
@@ -259,6 +260,7 @@ static int open_device(struct machine *machine, const struct machine_device_opti
 		.user = slot,
 		.timeout_ns = options->timeout_ns,
 		.trust = trust,
+		.dma_space = machine->space,
 	};
 	r = vferry_device_open(options->uri, &open, &slot->device, err);
 	if (r < 0)
@@ -270,18 +272,49 @@ static int open_device(struct machine *machine, const struct machine_device_opti
 	return pci_host_add(machine->pci, slot->slot, &function_ops, slot);
 }
 
+bool machine_has_kernel_devices(const struct machine_options *options)
+{
+	for (size_t i = 0; i < options->device_count; i++)
+		if (options->devices[i].uri && strncmp(options->devices[i].uri, "vfio:", 5) == 0)
+			return true;
+	return false;
+}
+
+static int make_dma_space(struct machine *machine, struct vferry_error *err)
+{
+	struct vferry_dma_space_options options = { .size = sizeof(options), .iommufd = -1 };
+
+	if (machine->accel->open_vfio)
+		machine->kvm_vfio = machine->accel->open_vfio(machine);
+	options.kvm_vfio = machine->kvm_vfio;
+	return vferry_dma_space_new(&options, &machine->space, err);
+}
+
+/* Where BARs can't be mapped into a device, no guest was promised that they are. */
+static int add_peer(struct machine *machine, struct machine_slot *slot, struct machine_slot *peer,
+		    struct vferry_error *err)
+{
+	struct vferry_error why = VFERRY_ERROR_INIT;
+	int r = vferry_device_add_peer(slot->device, peer->device, &why);
+
+	if (r == -ENOTSUP) {
+		complain(machine, &why);
+		return 0;
+	}
+	return r < 0 ? vferry_error_set(err, r, why.id, why.object, "%s", why.message) : 0;
+}
+
 static int open_devices(struct machine *machine, const struct machine_options *options,
 			struct vferry_error *err)
 {
-	int r = 0;
+	int r = machine_has_kernel_devices(options) ? make_dma_space(machine, err) : 0;
 
 	for (size_t i = 0; r >= 0 && i < options->device_count; i++)
 		r = open_device(machine, &options->devices[i], options->trust, err);
 	for (size_t i = 0; r >= 0 && options->peers && i < machine->slots; i++)
 		for (size_t j = 0; r >= 0 && j < machine->slots; j++)
 			if (i != j)
-				r = vferry_device_add_peer(machine->slot[i].device,
-							   machine->slot[j].device, err);
+				r = add_peer(machine, &machine->slot[i], &machine->slot[j], err);
 	return r < 0 ? r : 0;
 }
 
@@ -320,6 +353,7 @@ static int create_ram(struct machine *machine, const struct machine_options *opt
 {
 	const struct machine_layout *layout = machine->accel->layout;
 	uint32_t flags = (options->hugetlb ? VFERRY_RAM_HUGETLB : 0) |
+			 (machine_has_kernel_devices(options) ? VFERRY_RAM_PINNED : 0) |
 			 (options->dump_memory ? VFERRY_RAM_DUMPED : 0);
 	uint64_t left = options->memory_bytes;
 	int r = vferry_ram_new(&machine->ram);
@@ -358,6 +392,7 @@ int machine_new(const struct machine_options *options, struct machine **ret_mach
 	if (!machine)
 		return vferry_error_set(err, -ENOMEM, "no-memory", "machine", "no memory");
 	machine->accel = accel;
+	machine->kvm_vfio = -1;
 	machine->cpus = options->cpus;
 	machine->hugetlb = options->hugetlb;
 	machine->paused = options->paused;
@@ -394,6 +429,9 @@ struct machine *machine_free(struct machine *machine)
 			pci_host_remove(machine->pci, machine->slot[i].slot);
 		machine->slot[i].device = vferry_device_close(machine->slot[i].device);
 	}
+	machine->space = vferry_dma_space_free(machine->space);
+	if (machine->kvm_vfio >= 0)
+		(void) close(machine->kvm_vfio);
 	if (machine->irqs)
 		machine->irqs = vferry_irq_plan_free(machine->irqs);
 	if (machine->accel_data)

@@ -76,7 +76,7 @@ enum machine_guest_time {
 };
 
 struct machine_device_options {
-	const char *uri;		/* vfio-user:PATH, ... */
+	const char *uri;		/* vfio-user:PATH, vfio:WHICH; see vferry/device.h */
 	const char *address;		/* guest PCI address "00:04.0"; NULL: next free from 00:01.0 */
 	uint64_t timeout_ns;		/* answer of the device to one request; 0 = the library's */
 };
@@ -126,6 +126,9 @@ struct machine_options {
  * Return: a descriptor; -1 there is none that could be opened: machine_new() then says why.
  */
 int machine_open_kvm(void);
+
+/* Is any of them a device of the kernel's (vfio:...)? Then all guest memory will be locked. */
+bool machine_has_kernel_devices(const struct machine_options *options);
 
 /**
  * machine_new() - everything but running vCPUs

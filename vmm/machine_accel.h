@@ -38,6 +38,9 @@ struct machine_accel {
 	int (*create)(struct machine *machine, const struct machine_options *options,
 		      struct vferry_error *err);
 	void (*destroy)(struct machine *machine);	/* devices are gone */
+	/* A descriptor that KVM is told through which devices its guest has, for vferry_dma_space; the
+	 * caller closes it. -1: there is none. May be NULL. */
+	int (*open_vfio)(struct machine *machine);
 	/* Where devices' interrupts go. */
 	void (*get_sink)(struct machine *machine, struct vferry_irq_sink *ret_sink);
 	int (*start)(struct machine *machine, struct vferry_error *err);
@@ -75,6 +78,8 @@ struct machine {
 	struct vferry_ram *ram;
 	struct pci_host *pci;
 	struct vferry_irq_plan *irqs;
+	struct vferry_dma_space *space;	/* of kernel devices; NULL: it has none */
+	int kvm_vfio;			/* owned; -1 = none */
 	struct machine_slot slot[MACHINE_DEVICES_MAX];
 	size_t slots;
 };

@@ -114,6 +114,7 @@ static struct json_object *device_json(const struct vferry_device_info *info)
 	put_text(o, "address", info->address);
 	put_text(o, "uri", info->uri);
 	put_text(o, "backend", info->backend);
+	put_text(o, "driver", info->driver);
 	put_number(o, "vendor_id", info->vendor_id);
 	put_number(o, "device_id", info->device_id);
 	put_number(o, "features", info->features);

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <linux/kvm.h>
+#include <linux/vfio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -99,6 +100,7 @@ static void enter(unsigned role, enum sandbox_mode mode)
 	struct sandbox_result result;
 
 	if (sandbox_allow(&options, inside, SANDBOX_WRITE | SANDBOX_SOCKET) ||
+	    (role & SANDBOX_VFIO && sandbox_allow(&options, "/dev/null", SANDBOX_NODE)) ||
 	    sandbox_enter(&options, &result, NULL) || !result.seccomp ||
 	    result.landlock != landlock_abi)
 		_exit(NOT_ENTERED);
@@ -221,6 +223,21 @@ static int try_terminal_input(void)
 static int try_kvm(void)
 {
 	return ioctl(-1, KVM_CREATE_VM, 0);
+}
+
+static int try_vfio(void)
+{
+	return ioctl(-1, VFIO_DEVICE_GET_INFO, 0);
+}
+
+static int try_device_node(void)
+{
+	return open("/dev/null", O_RDWR | O_CLOEXEC);
+}
+
+static int try_other_node(void)
+{
+	return open("/dev/zero", O_RDWR | O_CLOEXEC);
 }
 
 static int try_to_kill(void)
@@ -353,6 +370,7 @@ static const struct attempt {
 	{ "io_uring", try_io_uring, KILLED, KILLED, false },
 	{ "TIOCSTI", try_terminal_input, KILLED, KILLED, false },
 	{ "KVM request", try_kvm, KILLED, KILLED, false },
+	{ "VFIO request", try_vfio, KILLED, KILLED, false },
 	{ "kill", try_to_kill, KILLED, KILLED, true },
 	{ "PR_SET_PTRACER", try_to_dump, KILLED, KILLED, true },
 	{ "chroot", try_new_capability, KILLED, KILLED, false },
@@ -379,6 +397,16 @@ static void test_kvm(void **state)
 	assert_int_equal(outcome(SANDBOX_MACHINE | SANDBOX_KVM, SANDBOX_ON, try_kvm), EBADF);
 	assert_int_equal(outcome(SANDBOX_MACHINE | SANDBOX_KVM, SANDBOX_ON, try_terminal_input), KILLED);
 	assert_int_equal(outcome(SANDBOX_MACHINE | SANDBOX_KVM, SANDBOX_ON, try_tcp_socket), 0);
+}
+
+static void test_vfio(void **state)
+{
+	(void) state;
+	assert_int_equal(outcome(SANDBOX_MACHINE, SANDBOX_ON, try_vfio), KILLED);
+	assert_int_equal(outcome(SANDBOX_MACHINE | SANDBOX_KVM, SANDBOX_ON, try_vfio), KILLED);
+	assert_int_equal(outcome(SANDBOX_MACHINE | SANDBOX_VFIO, SANDBOX_ON, try_vfio), EBADF);
+	assert_int_equal(outcome(SANDBOX_MACHINE | SANDBOX_VFIO, SANDBOX_ON, try_kvm), KILLED);
+	assert_int_equal(outcome(SANDBOX_MACHINE | SANDBOX_VFIO, SANDBOX_ON, try_terminal_input), KILLED);
 }
 
 /* The test of the test: without the sandbox the same calls work, or fail for other reasons. */
@@ -446,6 +474,9 @@ static void test_files(void **state)
 	assert_int_equal(outcome(SANDBOX_MACHINE, SANDBOX_ON, try_bind_inside), 0);
 	assert_int_equal(outcome(SANDBOX_DEVICE, SANDBOX_ON, try_read_etc), EACCES);
 	assert_int_equal(outcome(SANDBOX_DEVICE, SANDBOX_ON, try_read_outside), EACCES);
+	assert_int_equal(outcome(SANDBOX_MACHINE, SANDBOX_ON, try_device_node), EACCES);
+	assert_int_equal(outcome(SANDBOX_MACHINE | SANDBOX_VFIO, SANDBOX_ON, try_device_node), 0);
+	assert_int_equal(outcome(SANDBOX_MACHINE | SANDBOX_VFIO, SANDBOX_ON, try_other_node), EACCES);
 }
 
 static void test_privileges(void **state)
@@ -571,6 +602,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_calls),
 		cmocka_unit_test(test_kvm),
+		cmocka_unit_test(test_vfio),
 		cmocka_unit_test(test_off_is_off),
 		cmocka_unit_test(test_log_lets_pass),
 		cmocka_unit_test(test_other_threads_too),

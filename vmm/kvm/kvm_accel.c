@@ -91,6 +91,19 @@ static void describe(const struct machine *machine, char *to, size_t size)
 			kvm_arch_irqchip(m));
 }
 
+/* A driver asks for the KVM of its device while that is opened. Most need none, so none is no failure. */
+static int open_vfio(struct machine *machine)
+{
+	struct kvm_create_device create = { .type = KVM_DEV_TYPE_VFIO };
+
+	if (ioctl(kvm_of(machine)->vm, KVM_CREATE_DEVICE, &create) < 0) {
+		kvm_machine_log(kvm_of(machine), "KVM is not told of the machine's VFIO devices (%s)",
+				vferry_errno_name(errno));
+		return -1;
+	}
+	return (int) create.fd;
+}
+
 static void get_sink(struct machine *machine, struct vferry_irq_sink *ret_sink)
 {
 	kvm_irq_get_sink(kvm_of(machine)->irq, ret_sink);
@@ -179,6 +192,7 @@ const struct machine_accel machine_accel_kvm = {
 	.create = create,
 	.destroy = destroy,
 	.describe = describe,
+	.open_vfio = open_vfio,
 	.get_sink = get_sink,
 	.start = start,
 	.stop = stop,
