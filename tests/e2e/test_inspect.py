@@ -3,7 +3,6 @@
 import importlib.machinery
 import importlib.util
 import json
-import os
 import pathlib
 import socket
 import subprocess
@@ -12,8 +11,9 @@ import time
 
 import pytest
 
+from lab import BUILD
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("VFERRY_BUILD", ROOT / "build"))
 VFERRY = BUILD / "tools" / "vferry"
 NAMES = sorted(p.name.split(".")[0] for p in (ROOT / "tests" / "golden").glob("*.vferry.xz"))
 

@@ -7,8 +7,9 @@ import subprocess
 
 import pytest
 
+from lab import BUILD
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("VFERRY_BUILD", ROOT / "build"))
 
 
 def build_option(name):
