@@ -59,7 +59,7 @@ struct guest_boot_x86 {
 struct guest_boot_arm64 {
 	uint64_t gicd_gpa, gicr_gpa, its_gpa;	/* GICR: 128 KiB for each vCPU, in their order */
 	uint32_t timer_irq;		/* of the virtual timer: INTID of a PPI */
-	uint32_t reserved;
+	uint32_t physical_timer;	/* 1: its registers move with the machine, 0: not all kernels can */
 };
 
 /* Interrupts: pins of the IOAPIC on x86-64, INTIDs of the GIC on arm64. */

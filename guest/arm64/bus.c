@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bus.c - MMIO (guest/bus.h). An access is one instruction of a kind that a VMM is told all of, and
+ * ordered against memory as drivers want it: what a device is to read is there before it is told
+ * so, and nothing that it wrote is read before it said so.
+ */
+#include "cpu.h"
+
+uint64_t mmio_read(uint64_t gpa, unsigned size)
+{
+	uint64_t value;
+
+	switch (size) {
+	case 1:
+		__asm__ volatile("ldrb %w0, [%1]" : "=r"(value) : "r"(gpa) : "memory");
+		break;
+	case 2:
+		__asm__ volatile("ldrh %w0, [%1]" : "=r"(value) : "r"(gpa) : "memory");
+		break;
+	case 4:
+		__asm__ volatile("ldr %w0, [%1]" : "=r"(value) : "r"(gpa) : "memory");
+		break;
+	default:
+		__asm__ volatile("ldr %0, [%1]" : "=r"(value) : "r"(gpa) : "memory");
+		break;
+	}
+	__asm__ volatile("dsb ld" : : : "memory");
+	return value;
+}
+
+void mmio_write(uint64_t gpa, unsigned size, uint64_t value)
+{
+	__asm__ volatile("dsb st" : : : "memory");
+	switch (size) {
+	case 1:
+		__asm__ volatile("strb %w0, [%1]" : : "r"(value), "r"(gpa) : "memory");
+		break;
+	case 2:
+		__asm__ volatile("strh %w0, [%1]" : : "r"(value), "r"(gpa) : "memory");
+		break;
+	case 4:
+		__asm__ volatile("str %w0, [%1]" : : "r"(value), "r"(gpa) : "memory");
+		break;
+	default:
+		__asm__ volatile("str %0, [%1]" : : "r"(value), "r"(gpa) : "memory");
+		break;
+	}
+}
+
+static bool within(const struct guest_range *range, uint64_t gpa)
+{
+	return gpa >= range->gpa && gpa - range->gpa < range->bytes;
+}
+
+/* What is not mapped would be answered by nobody either. */
+static bool reachable(const struct guest_vcpu *vcpu, uint64_t gpa)
+{
+	return gpa < GUEST_ARM64_RAM || within(&vcpu->platform->window32, gpa) ||
+	       within(&vcpu->platform->window64, gpa);
+}
+
+uint64_t guest_read(struct guest_vcpu *vcpu, uint64_t gpa, unsigned size)
+{
+	return reachable(vcpu, gpa) ? mmio_read(gpa, size) : UINT64_MAX;
+}
+
+void guest_write(struct guest_vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t value)
+{
+	if (reachable(vcpu, gpa))
+		mmio_write(gpa, size, value);
+}
