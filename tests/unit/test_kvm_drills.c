@@ -4,24 +4,7 @@
  * one job, one register, one timer, and it complains. Each is taken away, or given twice, from a
  * stopped machine by the calls of KVM that a migration would use.
  */
-#include <sys/ioctl.h>
-
-#include "drills.h"
-#include "guest/boot.h"
-#include "vmm/kvm/kvm.h"
-
-#define MESSAGE		0x30u		/* vector of device 0's first message */
-#define MESSAGES	12u		/* of a device */
-#define MESSAGE_GPA	0xfee00000ull
-#define MSR_TSC		0x10u
-#define MSR_DEADLINE	0x6e0u
-#define MSR_KERNEL_GS	0xc0000102u
-#define LAPIC_REQUESTS	0x200u		/* 32 vectors in each 16 bytes */
-
-static struct kvm_machine *kvm_of(struct rig *rig)
-{
-	return rig->m->accel_data;
-}
+#include "kvm_drills.h"
 
 static void up(struct rig *rig, unsigned devices, const char *args)
 {
@@ -36,7 +19,12 @@ static void up(struct rig *rig, unsigned devices, const char *args)
 
 static struct drill drill_of(struct rig *rig)
 {
-	return (struct drill) { .worker = drill_at(rig, GUEST_WORDS_OFFSET, sizeof(struct worker)) };
+	const uint64_t ram = kvm_arch_layout.ram[0].gpa;
+
+	return (struct drill) {
+		.worker = drill_at(rig, ram + GUEST_WORDS_OFFSET, sizeof(struct worker)),
+		.ram_gpa = ram,
+	};
 }
 
 static void drill_up(struct rig *rig)
@@ -48,51 +36,6 @@ static void drill_up(struct rig *rig)
 	drill_stop_with_jobs_done(rig, &drill);
 }
 
-/* ---- registers of a stopped vCPU ---- */
-
-static void call(struct rig *rig, unsigned long request, void *argument)
-{
-	assert_true(ioctl(kvm_of(rig)->vcpu[0].fd, request, argument) >= 0);
-}
-
-struct one_msr {
-	struct kvm_msrs head;
-	struct kvm_msr_entry entry;
-};
-
-static uint64_t read_msr(struct rig *rig, uint32_t msr)
-{
-	struct one_msr one = { .head.nmsrs = 1, .entry.index = msr };
-
-	call(rig, KVM_GET_MSRS, &one);
-	return one.entry.data;
-}
-
-static void write_msr(struct rig *rig, uint32_t msr, uint64_t value)
-{
-	struct one_msr one = { .head.nmsrs = 1, .entry = { .index = msr, .data = value } };
-
-	call(rig, KVM_SET_MSRS, &one);
-}
-
-/* Return: an interrupt of @first..@last was waiting, and is no more. */
-static bool drop_interrupt(struct rig *rig, unsigned first, unsigned last)
-{
-	struct kvm_lapic_state lapic;
-
-	call(rig, KVM_GET_LAPIC, &lapic);
-	for (unsigned v = first; v <= last; v++) {
-		char *requests = &lapic.regs[LAPIC_REQUESTS + v / 32 * 16 + v % 32 / 8];
-
-		if (!(*requests & 1 << v % 8))
-			continue;
-		*requests = (char) (*requests & ~(1 << v % 8));
-		call(rig, KVM_SET_LAPIC, &lapic);
-		return true;
-	}
-	return false;
-}
-
 /* ---- interrupts and jobs ---- */
 
 static void test_lost_interrupt(void **state)
@@ -101,7 +44,7 @@ static void test_lost_interrupt(void **state)
 
 	(void) state;
 	drill_up(&rig);
-	assert_true(drop_interrupt(&rig, MESSAGE, MESSAGE + MESSAGES - 1));
+	assert_true(drill_drop_interrupt(&rig));
 	expect_complaint(&rig);
 	expect_unnoticed_job(&rig);
 	rig_down(&rig);
@@ -109,8 +52,7 @@ static void test_lost_interrupt(void **state)
 
 static void test_doubled_interrupt(void **state)
 {
-	struct vferry_irq_route route = { .kind = VFERRY_IRQ_MSI, .address = MESSAGE_GPA,
-					  .data = MESSAGE + 1, .requester_id = 1 << 3 };
+	struct vferry_irq_route route = drill_message(1);
 	struct vferry_irq_sink sink;
 	struct rig rig;
 
@@ -131,8 +73,8 @@ static void test_doubled_interrupt(void **state)
 	assert_int_equal(rig.v.spurious, 1);
 	assert_false(machine_verdict_clean(&rig.v, 0));
 	assert_true(machine_verdict_clean(&rig.v, 1));
-	/* A vector that the guest gave to nobody. */
-	route.data = MESSAGE + MESSAGES;
+	/* A vector that its device does not use. */
+	route = drill_message(DRILL_MESSAGES - 1);
 	assert_true(sink.signal_msi(sink.user, &route, NULL) >= 0);
 	for (unsigned i = 0; i < DRILL_TRIES && rig.v.unknown_interrupts == 0; i++) {
 		sleep_ms(5);
@@ -146,17 +88,19 @@ static void test_doubled_interrupt(void **state)
 /* What a device signals while its vector is masked comes once, when it is connected: not twice. */
 static void test_pending_when_connected(void **state)
 {
-	struct vferry_irq_route route = { .kind = VFERRY_IRQ_MSI, .address = MESSAGE_GPA,
-					  .data = MESSAGE };
+	struct vferry_irq_route route = drill_message(DRILL_MESSAGES - 1);
 	int fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
 	struct vferry_irq_sink sink;
 	struct rig rig;
 	uint64_t count;
 
 	(void) state;
-	up(&rig, 0, "working-set=1M");
+	up(&rig, 1, "working-set=1M jobs=off");
+	/* The guest's driver sets up its vectors, and the plan their routes: then it is our turn. */
+	while (drill_of(&rig).worker->device[0].phase != WORKER_DEVICE_RUN)
+		sleep_ms(5);
 	rig.m->accel->get_sink(rig.m, &sink);
-	route.gsi = sink.gsi_first;
+	route.gsi = sink.gsi_first + sink.gsi_count - 1;
 	assert_int_equal(sink.set_routes(sink.user, &route, 1, NULL), 0);
 	for (unsigned i = 1; i <= 3; i++) {
 		assert_int_equal(sink.connect(sink.user, route.gsi, fd, -1, NULL), 0);
@@ -208,7 +152,8 @@ static void test_bit_flip(void **state)
 
 	(void) state;
 	for (unsigned i = 0; i < 3; i++) {
-		const uint64_t gpa = WORKER_DATA + 123 * WORKER_PAGE + 8 * 77;
+		const uint64_t gpa = kvm_arch_layout.ram[0].gpa + WORKER_DATA +
+				     123 * WORKER_PAGE + 8 * 77;
 		struct rig rig;
 		uint64_t *word;
 
@@ -240,7 +185,8 @@ static void test_stale_page(void **state)
 	(void) state;
 	up(&rig, 0, "working-set=1M rate=max");
 	stop(&rig);
-	page = drill_at(&rig, WORKER_DATA + 55 * WORKER_PAGE, WORKER_PAGE);
+	page = drill_at(&rig, kvm_arch_layout.ram[0].gpa + WORKER_DATA + 55 * WORKER_PAGE,
+			WORKER_PAGE);
 	memcpy(old, page, sizeof(old));
 	look(&rig);
 	dirtied = rig.v.dirtied_pages;
@@ -260,51 +206,43 @@ static void test_stale_page(void **state)
 
 /* ---- registers, time ---- */
 
-static void test_lost_vector_register(void **state)
+/* Each by the number that the guest calls it by. */
+static void expect_lost_register(struct rig *rig, unsigned number)
 {
-	struct kvm_xsave xsave;
+	char fault[64];
+
+	(void) snprintf(fault, sizeof(fault), "register %#x held", number);
+	expect_complaint(rig);
+	assert_int_equal(rig->v.lost_registers, 1);
+	assert_non_null(strstr(rig->v.first_fault, fault));
+}
+
+static void lose_register(unsigned (*spoil)(struct rig *rig))
+{
 	struct rig rig;
 
-	(void) state;
 	up(&rig, 0, "working-set=1M");
 	stop(&rig);
-	call(&rig, KVM_GET_XSAVE, &xsave);
-	xsave.region[40 + 4 * 3] ^= 0x100;	/* XMM3: 16 bytes each, from byte 160 on */
-	call(&rig, KVM_SET_XSAVE, &xsave);
-	expect_complaint(&rig);
-	assert_int_equal(rig.v.lost_registers, 1);
-	assert_non_null(strstr(rig.v.first_fault, "register 0x3 held"));
+	expect_lost_register(&rig, spoil(&rig));
 	rig_down(&rig);
 }
 
-static void test_lost_msr(void **state)
+static void test_lost_vector_register(void **state)
 {
-	struct rig rig;
-
 	(void) state;
-	up(&rig, 0, "working-set=1M");
-	stop(&rig);
-	write_msr(&rig, MSR_KERNEL_GS, read_msr(&rig, MSR_KERNEL_GS) ^ 0x1000);
-	expect_complaint(&rig);
-	assert_int_equal(rig.v.lost_registers, 1);
-	assert_non_null(strstr(rig.v.first_fault, "register 0xc0000102 held"));
-	rig_down(&rig);
+	lose_register(drill_spoil_vector);
+}
+
+static void test_lost_system_register(void **state)
+{
+	(void) state;
+	lose_register(drill_spoil_system);
 }
 
 static void test_lost_debug_register(void **state)
 {
-	struct kvm_debugregs debug;
-	struct rig rig;
-
 	(void) state;
-	up(&rig, 0, "working-set=1M");
-	stop(&rig);
-	call(&rig, KVM_GET_DEBUGREGS, &debug);
-	debug.db[2] ^= 0x1000;
-	call(&rig, KVM_SET_DEBUGREGS, &debug);
-	expect_complaint(&rig);
-	assert_int_equal(rig.v.lost_registers, 1);
-	rig_down(&rig);
+	lose_register(drill_spoil_debug);
 }
 
 /* Its device wakes the guest all the same: only the watch on the timer can tell. */
@@ -320,8 +258,7 @@ static void test_lost_timer(void **state)
 		start(&rig);
 		sleep_ms(3);
 		stop(&rig);
-		taken = read_msr(&rig, MSR_DEADLINE) != 0;
-		write_msr(&rig, MSR_DEADLINE, 0);
+		taken = drill_drop_timer(&rig);
 	}
 	assert_true(taken);
 	start(&rig);
@@ -337,17 +274,14 @@ static void test_lost_timer(void **state)
 
 static void test_counter_that_goes_back(void **state)
 {
-	uint64_t tsc;
 	struct rig rig;
 
 	(void) state;
 	up(&rig, 0, "working-set=1M");
 	stop(&rig);
-	tsc = read_msr(&rig, MSR_TSC);
-	write_msr(&rig, MSR_TSC, tsc / 2);
-	if (read_msr(&rig, MSR_TSC) >= tsc) {
+	if (!drill_counter_back(&rig)) {
 		rig_down(&rig);
-		print_message("this KVM does not move a TSC\n");
+		print_message("this KVM does not move the counter back\n");
 		skip();
 	}
 	expect_complaint(&rig);
@@ -358,22 +292,20 @@ static void test_counter_that_goes_back(void **state)
 /* The guest's own kernel goes astray: that ends the machine, and is not forgotten. */
 static void test_exception(void **state)
 {
-	struct kvm_regs regs;
+	const char *fault;
 	struct rig rig;
 
 	(void) state;
 	up(&rig, 0, "working-set=1M");
 	stop(&rig);
-	call(&rig, KVM_GET_REGS, &regs);
-	regs.rip = 0x7000000000;	/* mapped nowhere */
-	call(&rig, KVM_SET_REGS, &regs);
+	fault = drill_astray(&rig);
 	start(&rig);
 	for (unsigned i = 0; i < DRILL_TRIES && !machine_is_powered_off(rig.m); i++)
 		sleep_ms(20);
 	assert_true(machine_is_powered_off(rig.m));
 	look(&rig);
 	assert_false(machine_verdict_clean(&rig.v, 0));
-	assert_string_equal(rig.v.first_fault, "exception 14 at 0x7000000000 (0x7000000000)");
+	assert_string_equal(rig.v.first_fault, fault);
 	rig_down(&rig);
 }
 
@@ -408,7 +340,7 @@ int main(void)
 		cmocka_unit_test(test_bit_flip),
 		cmocka_unit_test(test_stale_page),
 		cmocka_unit_test(test_lost_vector_register),
-		cmocka_unit_test(test_lost_msr),
+		cmocka_unit_test(test_lost_system_register),
 		cmocka_unit_test(test_lost_debug_register),
 		cmocka_unit_test(test_lost_timer),
 		cmocka_unit_test(test_counter_that_goes_back),
