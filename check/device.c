@@ -350,6 +350,16 @@ int check_load(struct check *c, const void *bytes, size_t size, size_t chunk,
 	return r;
 }
 
+bool check_first_loads(struct check *c)
+{
+	enum check_step step;
+	int r = check_load(c, c->image.bytes, c->image.size, VF_MIB, &step);
+
+	if (step != CHECK_LOADED)
+		check_blocked(c, "the first image can't be loaded: %s", check_errno(r));
+	return step == CHECK_LOADED;
+}
+
 bool check_loads(struct check *c, const struct check_image *image, size_t chunk, const char *what)
 {
 	enum check_step step;
@@ -357,10 +367,26 @@ bool check_loads(struct check *c, const struct check_image *image, size_t chunk,
 
 	if (step == CHECK_BEFORE)
 		check_blocked(c, "RESUMING can't be reached: %s", check_errno(r));
-	else if (step != CHECK_LOADED)
+	else if (step != CHECK_LOADED &&
+		 (image == &c->image || (check_settle(c) == 0 && check_first_loads(c))))
 		check_fail(c, "%s is refused: %s fails with %s", what,
 			   step == CHECK_WRITING ? "write" : "SET STOP after it", check_errno(r));
 	return step == CHECK_LOADED;
+}
+
+bool check_fail_to_load(struct check *c)
+{
+	static const uint8_t garbage[64] = { 0xa5, 0x5a, 0xff };
+	enum check_step step;
+	int r = check_load(c, garbage, sizeof(garbage), sizeof(garbage), &step);
+
+	if (step == CHECK_LOADED)
+		check_skip(c, "no transition is known that fails: the device takes garbage as its state");
+	else if (step == CHECK_BEFORE)
+		check_blocked(c, "RESUMING can't be reached: %s", check_errno(r));
+	else if (step == CHECK_WRITING && check_set(c, VF_VFIO_STATE_STOP) == 0)
+		check_skip(c, "no transition is known that fails: STOP is reached after a refused write");
+	return !check_decided(c);
 }
 
 /* --- descriptors --- */

@@ -125,35 +125,13 @@ static void run_stays(struct check *c, const struct check_assertion *a)
 	in_each_state(c, stays);
 }
 
-/* Makes RESUMING -> STOP fail, by garbage. False: a verdict was given. */
-static bool fail_to_resume(struct check *c)
-{
-	static const uint8_t garbage[64] = { 0xa5, 0x5a, 0xff };
-	enum check_step step;
-	int r = check_load(c, garbage, sizeof(garbage), sizeof(garbage), &step);
-
-	if (step == CHECK_LOADED) {
-		check_skip(c, "no transition is known that fails: the device takes garbage as its state");
-		return false;
-	}
-	if (step == CHECK_BEFORE) {
-		check_blocked(c, "RESUMING can't be reached: %s", check_errno(r));
-		return false;
-	}
-	if (step == CHECK_WRITING && check_set(c, VF_VFIO_STATE_STOP) == 0) {
-		check_skip(c, "no transition is known that fails: STOP is reached after a refused write");
-		return false;
-	}
-	return true;
-}
-
 static void run_after_failure(struct check *c, const struct check_assertion *a)
 {
 	uint32_t state;
 	int r;
 
 	(void) a;
-	if (!fail_to_resume(c))
+	if (!check_fail_to_load(c))
 		return;
 	r = check_get(c, &state);
 	if (r < 0)
@@ -170,7 +148,7 @@ static void run_error_exits(struct check *c, const struct check_assertion *a)
 	uint32_t state = VF_VFIO_STATE_STOP;
 
 	(void) a;
-	if (!fail_to_resume(c))
+	if (!check_fail_to_load(c))
 		return;
 	if (check_get(c, &state) == 0 && state != VF_VFIO_STATE_ERROR) {
 		check_skip(c, "garbage as its state does not bring the device into ERROR");

@@ -121,8 +121,14 @@ enum check_step {
 /* STOP -> RESUMING -> all of it, in pieces of @chunk -> STOP. @ret_step: what failed. */
 int check_load(struct check *c, const void *bytes, size_t size, size_t chunk,
 	       enum check_step *ret_step);
-/* check_load() of what has to be taken; a refusal fails the assertion, in these words. */
+/* Is the first image taken, as it was saved? False: BLOCKED was said. */
+bool check_first_loads(struct check *c);
+/* check_load() of what has to be taken, since the first image is; a refusal fails the assertion, in these
+ * words. With the first image itself check_first_loads() comes before. */
 bool check_loads(struct check *c, const struct check_image *image, size_t chunk, const char *what);
+
+/* Makes RESUMING -> STOP fail, by garbage, which may lead to ERROR. False: a verdict was given. */
+bool check_fail_to_load(struct check *c);
 
 uint64_t check_random(struct check *c);
 bool check_time_left(const struct check *c);

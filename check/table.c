@@ -9,6 +9,13 @@ static const struct check_group *const groups[] = {
 	&check_group_feature,
 	&check_group_arc,
 	&check_group_state,
+	&check_group_data,
+	&check_group_precopy,
+	&check_group_size,
+	&check_group_image,
+	&check_group_hostile,
+	&check_group_reset,
+	&check_group_p2p,
 };
 
 const struct check_group *check_group(size_t index)

@@ -9,10 +9,7 @@
 
 static struct broken *of(struct vf_backend *backend)
 {
-	struct broken *b = (struct broken *) backend;
-
-	b->calls++;
-	return b;
+	return (struct broken *) backend;
 }
 
 #define FAULT(b, member) ((b)->fault && (b)->fault->member)
@@ -36,6 +33,25 @@ static bool saves(uint32_t state)
 	       state == VF_VFIO_STATE_PRE_COPY_P2P;
 }
 
+static void entered(struct broken *b, uint32_t from, uint32_t to)
+{
+	b->state = to;
+	b->from_precopy = to == VF_VFIO_STATE_STOP_COPY && saves(from);
+	if (b->from_precopy)
+		b->read_before_stop = b->read;
+	else if (!saves(from) && saves(to)) {
+		b->sessions++;
+		b->read = 0;
+		b->end_seen = false;
+	}
+	if (to == VF_VFIO_STATE_RESUMING)
+		b->written = 0;
+	if (to == VF_VFIO_STATE_STOP && from == VF_VFIO_STATE_RESUMING)
+		b->loaded = true;
+	if (to == VF_VFIO_STATE_RUNNING)
+		b->loaded = false;
+}
+
 int broken_set_state(struct broken *b, uint32_t to)
 {
 	uint32_t from = b->state;
@@ -47,13 +63,8 @@ int broken_set_state(struct broken *b, uint32_t to)
 	if (r < 0 && from == VF_VFIO_STATE_RESUMING && to == VF_VFIO_STATE_STOP &&
 	    b->device & DEVICE_ERRS)
 		b->error = true;
-	if (r == 0) {
-		b->state = to;
-		if (!saves(from) && saves(to))
-			b->session_read = 0;
-		if (to == VF_VFIO_STATE_RESUMING)
-			b->session_written = 0;
-	}
+	if (r == 0 && from != to)
+		entered(b, from, to);
 	return r;
 }
 
@@ -62,9 +73,40 @@ int broken_reset(struct broken *b)
 	int r = b->real->ops->reset(b->real, NULL);
 
 	if (r == 0) {
-		b->error = false;
+		b->error = b->loaded = false;
 		b->state = VF_VFIO_STATE_RUNNING;
 	}
+	return r;
+}
+
+/* Keeps the first stream: the one that a run saves before all else. */
+static void record(struct broken *b, const void *data, size_t len)
+{
+	if (b->sessions != 1)
+		return;
+	b->golden = realloc(b->golden, b->golden_size + len);
+	memcpy(b->golden + b->golden_size, data, len);
+	b->golden_size += len;
+}
+
+ssize_t broken_read(struct broken *b, void *to, size_t len)
+{
+	ssize_t n = b->real->ops->data_read(b->real, to, len, NULL);
+
+	if (n > 0) {
+		record(b, to, (size_t) n);
+		b->read += (uint64_t) n;
+	}
+	b->end_seen |= n == 0;
+	return n;
+}
+
+int broken_write(struct broken *b, const void *from, size_t len)
+{
+	int r = b->real->ops->data_write(b->real, from, len, NULL);
+
+	if (r == 0)
+		b->written += len;
 	return r;
 }
 
@@ -75,6 +117,7 @@ static void broken_close(struct vf_backend *backend)
 	struct broken *b = of(backend);
 
 	b->real->ops->close(b->real);
+	free(b->golden);
 	free(b);
 }
 
@@ -166,27 +209,17 @@ static int set_state(struct vf_backend *backend, uint32_t state, struct vferry_e
 static ssize_t data_read(struct vf_backend *backend, void *to, size_t len, struct vferry_error *err)
 {
 	struct broken *b = of(backend);
-	ssize_t n;
 
-	if (FAULT(b, data_read))
-		return b->fault->data_read(b, to, len);
-	n = b->real->ops->data_read(b->real, to, len, err);
-	if (n > 0)
-		b->session_read += (uint64_t) n;
-	return n;
+	(void) err;
+	return FAULT(b, data_read) ? b->fault->data_read(b, to, len) : broken_read(b, to, len);
 }
 
 static int data_write(struct vf_backend *backend, const void *from, size_t len, struct vferry_error *err)
 {
 	struct broken *b = of(backend);
-	int r;
 
-	if (FAULT(b, data_write))
-		return b->fault->data_write(b, from, len);
-	r = b->real->ops->data_write(b->real, from, len, err);
-	if (r == 0)
-		b->session_written += len;
-	return r;
+	(void) err;
+	return FAULT(b, data_write) ? b->fault->data_write(b, from, len) : broken_write(b, from, len);
 }
 
 static int data_size(struct vf_backend *backend, uint64_t *ret_bytes, struct vferry_error *err)

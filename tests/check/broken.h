@@ -53,18 +53,30 @@ struct broken {
 	unsigned int device;
 	uint32_t state;			/* as the device last told */
 	bool error;			/* DEVICE_ERRS: until a reset */
-	uint64_t calls, session_read, session_written;
-	uint64_t memory[8];		/* the fault's own */
+	uint32_t sessions;		/* of saving, begun so far */
+	uint64_t read, written;		/* bytes of this session */
+	bool end_seen;			/* a read gave nothing in it */
+	bool from_precopy;		/* STOP_COPY was reached from there, when ... */
+	uint64_t read_before_stop;	/* ... so much had been read */
+	bool loaded;			/* an image, since RUNNING or a reset */
+	uint8_t *golden;		/* the first stream that was read whole */
+	size_t golden_size;
+	uint64_t memory[4];		/* the fault's own */
 };
 
 /* What the device itself does, with what `device` makes of it. */
 int broken_set_state(struct broken *b, uint32_t to);
 int broken_get_state(struct broken *b, uint32_t *ret_state);
 int broken_reset(struct broken *b);
+ssize_t broken_read(struct broken *b, void *to, size_t len);
+int broken_write(struct broken *b, const void *from, size_t len);
 
 /* Puts itself before @take_real. */
 struct vf_backend *broken_new(struct vf_backend *take_real, const struct fault *fault, unsigned int device);
 
 const struct fault *fault_at(size_t index);	/* NULL: that was the last */
+
+/* Parts of the table: each ends with a fault without id. */
+extern const struct fault faults_of_requests[], faults_of_data[], faults_of_images[];
 
 #endif

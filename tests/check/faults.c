@@ -135,7 +135,7 @@ static int error_is_left(struct broken *b, uint32_t from, uint32_t to)
 	return broken_set_state(b, to);
 }
 
-static const struct fault faults[] = {
+const struct fault faults_of_requests[] = {
 	{ .id = "feature.migration", .feature = no_stop_copy },
 	{ .id = "feature.migration-same", .feature = flags_change },
 	ANSWERS("probe-migration", MIGRATION | PROBE | GET, 0, -ENOTTY),
@@ -177,9 +177,16 @@ static const struct fault faults[] = {
 	{ .id = "state.stays", .alone = true, .get_state = moves_by_itself },
 	{ .id = "state.after-failure", .set_state = failure_resets },
 	{ .id = "state.error-exits", .device = DEVICE_ERRS, .set_state = error_is_left },
+	{ 0 }
 };
 
 const struct fault *fault_at(size_t index)
 {
-	return index < VF_ARRAY_COUNT(faults) ? &faults[index] : NULL;
+	static const struct fault *const parts[] = { faults_of_requests, faults_of_data, faults_of_images };
+
+	for (size_t i = 0; i < VF_ARRAY_COUNT(parts); i++)
+		for (const struct fault *f = parts[i]; f->id; f++)
+			if (!index--)
+				return f;
+	return NULL;
 }

@@ -21,6 +21,13 @@
 #define STATE_BYTES 65536u
 #define FAILED_MAX 64u
 
+/* ThreadSanitizer is about the threads of a run, which are the same in each: some are enough there. */
+#ifdef __SANITIZE_THREAD__
+#define STEP 16u
+#else
+#define STEP 1u
+#endif
+
 struct rig {
 	const struct fault *fault;
 	unsigned int device;
@@ -119,7 +126,8 @@ static void rig_run(struct rig *rig)
 	assert_int_equal(check_run(&options, &rig->report, &err), 0);
 }
 
-static void try_fault(const struct fault *fault)
+/* Return: whether it was found, by its own assertion alone. */
+static bool try_fault(const struct fault *fault)
 {
 	enum check_verdict want = fault->verdict ? fault->verdict : CHECK_FAIL;
 	struct rig rig;
@@ -127,9 +135,11 @@ static void try_fault(const struct fault *fault)
 	rig_start(&rig, fault, fault->device, "");
 	rig_run(&rig);
 	rig_end(&rig);
-	if (rig.verdict != want || rig.failed_count)
-		fail_msg("%s: %s (%s), and %zu others fail", fault->id, check_verdict_name(rig.verdict),
-			 rig.text, rig.failed_count);
+	if (rig.verdict == want && !rig.failed_count)
+		return true;
+	(void) fprintf(stderr, "%s: %s (%s), and %zu others fail\n", fault->id,
+		       check_verdict_name(rig.verdict), rig.text, rig.failed_count);
+	return false;
 }
 
 /* --- tests --- */
@@ -157,10 +167,12 @@ static void test_good_device(void **state)
 static void test_faults(void **state)
 {
 	const struct fault *fault;
+	bool found = true;
 
 	(void) state;
-	for (size_t i = 0; (fault = fault_at(i)) != NULL; i++)
-		try_fault(fault);
+	for (size_t i = 0; (fault = fault_at(i)) != NULL; i += STEP)
+		found &= try_fault(fault);
+	assert_true(found);
 }
 
 static int arc_answers(struct broken *b, uint32_t from, uint32_t to)
@@ -177,12 +189,12 @@ static bool is_no_arc(const struct check_assertion *a)
 static void test_arcs(void **state)
 {
 	(void) state;
-	for (size_t i = 0; i < check_group_arc.count; i++) {
+	for (size_t i = 0; i < check_group_arc.count; i += STEP) {
 		const struct check_assertion *a = &check_group_arc.assertions[i];
 		struct fault fault = { .id = a->id, .set_state = arc_answers, .a = a->from, .b = a->to,
 				       .code = is_no_arc(a) ? 0 : -5 };
 
-		try_fault(&fault);
+		assert_true(try_fault(&fault));
 	}
 }
 
