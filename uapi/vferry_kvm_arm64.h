@@ -183,6 +183,9 @@
 #define VF_VCPU_GRP_PVTIME		2u
 #define VF_VCPU_PVTIME_IPA		0u
 
+/* Where a vCPU's dirty ring is mapped, in pages: KVM_DIRTY_LOG_PAGE_OFFSET of arm64 (6.3) and x86 */
+#define VF_KVM_RING_PAGE_OFFSET		64
+
 /* KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS: struct kvm_vcpu_events of arm64 (4.19) */
 struct vf_kvm_arm64_events {
 	__u8 serror_pending;

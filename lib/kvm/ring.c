@@ -15,6 +15,7 @@
  * ring's length; the rest stays for the next.
  */
 #define _GNU_SOURCE
+#include <assert.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <sys/mman.h>
@@ -23,6 +24,11 @@
 #include "kvm/call.h"
 #include "kvm/memory_internal.h"
 #include "vferry_kvm_arm64.h"
+
+/* Headers older than the rings of their architecture say 0, where struct kvm_run is. */
+#ifdef __x86_64__
+static_assert(VF_KVM_RING_PAGE_OFFSET == KVM_DIRTY_LOG_PAGE_OFFSET, "as KVM has it");
+#endif
 
 static size_t ring_bytes(const struct vferry_kvm_memory *m)
 {
@@ -118,7 +124,7 @@ int vferry_kvm_memory_add_vcpu(struct vferry_kvm_memory *m, int vcpu, struct vfe
 
 		if (m->way == VF_KVM_WAY_RING) {
 			ring.entries = mmap(NULL, ring_bytes(m), PROT_READ | PROT_WRITE, MAP_SHARED,
-					    vcpu, KVM_DIRTY_LOG_PAGE_OFFSET * sysconf(_SC_PAGESIZE));
+					    vcpu, VF_KVM_RING_PAGE_OFFSET * sysconf(_SC_PAGESIZE));
 			code = ring.entries == MAP_FAILED ? -errno : 0;
 		}
 		number = code ? code : (int) m->vcpu_count;
