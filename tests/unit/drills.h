@@ -26,11 +26,29 @@ static inline void *drill_at(struct rig *rig, uint64_t gpa, uint64_t bytes)
 	return at;
 }
 
-/* Stopped, with a job under way in every slot that is done by now. */
+static inline struct accel_descriptor *drill_descriptor(struct rig *rig, const struct drill *drill,
+							unsigned s)
+{
+	uint64_t index = drill->worker->device[0].slot[s].descriptor;
+
+	return drill_at(rig, drill->ram_gpa + WORKER_DEVICE_AREA +
+			index * sizeof(struct accel_descriptor), sizeof(struct accel_descriptor));
+}
+
+static inline bool drill_all_done(struct rig *rig, const struct drill *drill)
+{
+	for (unsigned s = 0; s < drill->worker->device[0].slots; s++)
+		if (drill_descriptor(rig, drill, s)->status == ACCEL_JOB_PENDING)
+			return false;
+	return true;
+}
+
+/* Stopped, with a job under way in every slot that the device has done by now. */
 static inline void drill_stop_with_jobs_done(struct rig *rig, const struct drill *drill)
 {
+	const struct worker_device *dev = &drill->worker->device[0];
+
 	for (;;) {
-		const struct worker_device *dev = &drill->worker->device[0];
 		unsigned in_flight = 0;
 
 		start(rig);
@@ -38,10 +56,13 @@ static inline void drill_stop_with_jobs_done(struct rig *rig, const struct drill
 		stop(rig);
 		for (unsigned s = 0; s < dev->slots; s++)
 			in_flight += dev->slot[s].in_flight != 0;
-		sleep_ms(30);
 		if (dev->phase == WORKER_DEVICE_RUN && in_flight == dev->slots)
-			return;
+			break;
 	}
+	for (unsigned i = 0; i < DRILL_TRIES && !drill_all_done(rig, drill); i++)
+		sleep_ms(10);
+	assert_true(drill_all_done(rig, drill));
+	sleep_ms(30);	/* for its interrupt to get through */
 }
 
 /* Clean until now; then not any more. */
@@ -56,15 +77,6 @@ static inline void expect_complaint(struct rig *rig)
 	}
 	judge(rig);
 	assert_false(machine_verdict_clean(&rig->v, 0));
-}
-
-static inline struct accel_descriptor *drill_descriptor(struct rig *rig, const struct drill *drill,
-							unsigned s)
-{
-	uint64_t index = drill->worker->device[0].slot[s].descriptor;
-
-	return drill_at(rig, drill->ram_gpa + WORKER_DEVICE_AREA +
-			index * sizeof(struct accel_descriptor), sizeof(struct accel_descriptor));
 }
 
 /* The machine is stopped with jobs done. */
