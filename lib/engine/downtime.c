@@ -45,8 +45,11 @@ static struct vf_time_known transfer_time(uint64_t bytes, uint64_t rate)
 void vf_downtime_estimate(const struct vf_downtime_input *input, struct vf_downtime *ret)
 {
 	struct vf_downtime d = {
+		.blind = input->blind_bytes > 0,
 		.term = {
-			[VF_TERM_RAM] = transfer_time(input->ram_bytes, input->rate),
+			[VF_TERM_RAM] = transfer_time(vf_max_u64(input->ram_bytes,
+								 input->blind_bytes),
+						      input->rate),
 			[VF_TERM_DEVICES] = transfer_time(input->device_bytes, input->rate),
 			[VF_TERM_SAVE] = input->save,
 			[VF_TERM_LOAD] = input->load,
@@ -66,7 +69,8 @@ void vf_downtime_estimate(const struct vf_downtime_input *input, struct vf_downt
 			d.unknown++;
 		d.term[VF_TERM_DEVICES].known = false;
 	}
-	d.fixed_ns = d.expected_ns - d.term[VF_TERM_RAM].ns;
+	d.fixed_ns = d.expected_ns - d.term[VF_TERM_RAM].ns +
+		     transfer_time(input->blind_bytes, input->rate).ns;
 	*ret = d;
 }
 

@@ -35,6 +35,8 @@ struct vf_time_known {
 struct vf_downtime_input {
 	uint64_t rate;			/* bytes per second, measured; 0 = unknown */
 	uint64_t ram_bytes;		/* dirty now; always known */
+	/* Of RAM that goes in the pause whatever the rounds do: nobody knows what a device wrote. */
+	uint64_t blind_bytes;
 	uint64_t device_bytes;		/* stop-copy and dirty state of all devices that know it */
 	uint32_t devices_unknown;	/* devices that cannot tell */
 	struct vf_time_known save;	/* vf_downtime_plan() of the save plan */
@@ -46,6 +48,7 @@ struct vf_downtime {
 	struct vf_time_known term[VF_TERM__COUNT];
 	uint64_t expected_ns;		/* sum of what is known */
 	uint64_t fixed_ns;		/* that part which no further round makes smaller */
+	bool blind;			/* all of RAM is in it: nobody knows what a device wrote */
 	uint32_t unknown;		/* terms not known: > 0 = expected is a lower bound */
 };
 

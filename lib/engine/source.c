@@ -215,6 +215,15 @@ static void may_switch(struct vf_source *s, uint64_t now_ns, struct vf_actions *
 	}
 }
 
+static const char *why_never(const struct vf_verdict *v)
+{
+	if (v->never != VF_NEVER_FIXED)
+		return "memory is dirtied as fast as it is sent";
+	return v->downtime.blind ?
+		       "nobody knows which memory a device wrote, so all of it goes in the pause" :
+		       "its steps and device state alone take longer";
+}
+
 static void give_up(struct vf_source *s, struct vf_actions *out)
 {
 	const struct vf_verdict *v = &s->verdict;
@@ -225,9 +234,7 @@ static void give_up(struct vf_source *s, struct vf_actions *out)
 			"shorter: %s.",
 			(unsigned long long) (v->downtime.expected_ns / NS_PER_MS),
 			(unsigned long long) (s->config.max_downtime_ns / NS_PER_MS),
-			v->never == VF_NEVER_FIXED ?
-				"its steps and device state alone take longer" :
-				"memory is dirtied as fast as it is sent");
+			why_never(v));
 	fail(s, NULL, -ETIME, "will-not-fit", text, out);
 }
 

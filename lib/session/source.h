@@ -60,6 +60,7 @@ struct vf_source_side {
 	uint32_t last_round;		/* page sender's number; set before the save plan runs */
 	uint64_t *predicted;		/* of each save step, as of the last round; VF_NS_UNKNOWN */
 	uint64_t rate;			/* bytes a second of the last round that says something */
+	uint64_t largest_round;		/* bytes sent */
 	uint64_t bandwidth;		/* the limit; 0 = none */
 	char resolve_uri[256];
 

@@ -10,6 +10,7 @@
 #include "engine/downtime.h"
 #include "ram/ram.h"
 #include "session/source.h"
+#include "vfio/device_component.h"
 
 #define RATE_BYTES (4 * VF_MIB)		/* a round of fewer bytes says nothing of the link's rate */
 
@@ -28,6 +29,18 @@ static void measure_streams(struct vf_source_side *side, struct vf_downtime_inpu
 		else
 			left->device_bytes += r.stop_copy_bytes;
 	}
+}
+
+/* What all of RAM takes, if a device keeps us blind: as much as the largest round, which is the first. */
+static uint64_t blind_bytes(struct vf_source_side *side, uint64_t sent_bytes)
+{
+	struct vferry_session *s = side->session;
+
+	side->largest_round = vf_max_u64(side->largest_round, sent_bytes);
+	for (size_t i = 0; i < s->device_count; i++)
+		if (vf_device_is_blind(s->devices[i]))
+			return side->largest_round;
+	return 0;
 }
 
 static uint64_t stream_left(struct vf_source_side *side, const struct vf_session_component *c)
@@ -90,12 +103,13 @@ int vf_source_measure_round(struct vf_source_side *side, uint32_t round, struct 
 	ret->left = (struct vf_downtime_input) {
 		.rate = side->rate,
 		.ram_bytes = collected.dirty_pages * VF_PAGE_BYTES,
+		.blind_bytes = s->ram ? blind_bytes(side, stats.bytes) : 0,
 		.round_trip = { side->round_trip_ns, side->round_trip_known },
 	};
 	if (side->load_ns != VF_UNKNOWN_NS)
 		ret->left.load = (struct vf_time_known) { side->load_ns, true };
 	measure_streams(side, &ret->left);
-	predict_steps(side, ret->left.ram_bytes);
+	predict_steps(side, vf_max_u64(ret->left.ram_bytes, ret->left.blind_bytes));
 	error = vf_downtime_plan(side->save_plan, side->predicted, ~VF_SOURCE_LIVE_CLASSES, threads,
 				 &ret->left.save, NULL);
 	return error;
@@ -128,7 +142,11 @@ void vf_source_forecast(struct vf_source_side *side)
 	uint64_t rate_mib = side->rate / VF_MIB;
 
 	(void) pthread_mutex_lock(&s->lock);
-	if (v->never == VF_NEVER_FIXED)
+	if (v->never == VF_NEVER_FIXED && v->downtime.blind)
+		(void) snprintf(s->status.forecast, sizeof(s->status.forecast),
+				"nobody knows which memory a device wrote, and all of it alone takes %"
+				PRIu64 " ms of the %" PRIu64 " ms allowed", fixed_ms, limit_ms);
+	else if (v->never == VF_NEVER_FIXED)
 		(void) snprintf(s->status.forecast, sizeof(s->status.forecast),
 				"device state and steps alone take %" PRIu64 " ms of the %" PRIu64
 				" ms allowed", fixed_ms, limit_ms);

@@ -398,6 +398,16 @@ bool vf_device_is_lost(struct vferry_device *d)
 	return d->lost || d->dead;
 }
 
+bool vf_device_is_blind(struct vferry_device *d)
+{
+	bool blind;
+
+	pthread_mutex_lock(&d->log_lock);
+	blind = d->ram && d->log.tracking == VFERRY_TRACKING_NONE;
+	pthread_mutex_unlock(&d->log_lock);
+	return blind;
+}
+
 bool vf_device_is_p2p_safe(struct vferry_device *d)
 {
 	return vf_migration_has(d, VF_VFIO_MIGRATION_P2P) ||

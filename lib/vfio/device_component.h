@@ -67,6 +67,8 @@ void vf_device_finish_source(struct vferry_device *device);
 
 const char *vf_device_address(const struct vferry_device *device);	/* "00:04.0" */
 bool vf_device_is_lost(struct vferry_device *device);
+/* Nobody knows which pages it wrote: all of RAM is sent once more after it has stopped. */
+bool vf_device_is_blind(struct vferry_device *device);
 /* The device has the P2P states, or nothing of it is DMA-mapped to or from a peer. */
 bool vf_device_is_p2p_safe(struct vferry_device *device);
 

@@ -50,29 +50,6 @@ static int call_feature(struct vf_kernel_device *d, uint32_t flags, void *data, 
 	return r < 0 ? r : 0;
 }
 
-static bool has_feature(struct vf_kernel_device *d, uint32_t feature, uint32_t how)
-{
-	return call_feature(d, feature | how | VF_VFIO_FEATURE_PROBE, NULL, 0) == 0;
-}
-
-void vf_kernel_migration_learn(struct vf_kernel_device *d)
-{
-	uint32_t *features = &d->base.caps.features;
-	uint64_t flags = 0;
-
-	if (vf_kernel_get_migration(&d->base, &flags, NULL) == 0 && (flags & VF_VFIO_MIGRATION_PRE_COPY)) {
-		*features |= VFERRY_DEVICE_PRECOPY_INFO;	/* no driver has one without the other */
-		d->precopy_reinit = call_feature(d, VF_VFIO_FEATURE_MIG_PRECOPY_INFOV2 |
-						 VF_VFIO_FEATURE_SET, NULL, 0) == 0;
-	}
-	if (has_feature(d, VF_VFIO_FEATURE_MIG_DATA_SIZE, VF_VFIO_FEATURE_GET))
-		*features |= VFERRY_DEVICE_DATA_SIZE;
-	if (has_feature(d, VF_VFIO_FEATURE_DMA_LOGGING_START, VF_VFIO_FEATURE_SET))
-		*features |= VFERRY_DEVICE_DMA_LOG;
-	if (d->seat.table)
-		*features |= VFERRY_DEVICE_IOMMU_DIRTY;
-}
-
 int vf_kernel_feature(struct vf_backend *backend, void *arg, size_t bytes, size_t room,
 		      struct vferry_error *err)
 {
@@ -520,4 +497,47 @@ int vf_kernel_log_report(struct vf_backend *backend, uint64_t iova, uint64_t byt
 					"what %s wrote could not be asked for: %s", d->name,
 					vferry_errno_name(r));
 	return 0;
+}
+
+/* ---- what there is ---- */
+
+static bool has_feature(struct vf_kernel_device *d, uint32_t feature, uint32_t how)
+{
+	return call_feature(d, feature | how | VF_VFIO_FEATURE_PROBE, NULL, 0) == 0;
+}
+
+/* No probe tells; only -EOPNOTSUPP does. What else goes wrong now may go right later. */
+static bool log_can_be_read(struct vf_kernel_device *d)
+{
+	const struct vf_vfio_dma_log_range page = { .length = VF_PAGE_BYTES };
+	uint64_t page_bytes = 0;
+	int r = make_log_words(d);
+
+	if (r == 0)
+		r = start_device_log(d, VF_PAGE_BYTES, &page, 1, &page_bytes);
+	if (r == 0) {
+		r = fetch_bits(d, 0, VF_PAGE_BYTES, VF_PAGE_BYTES);
+		(void) stop_log(d);
+	}
+	vf_kernel_log_done(d);
+	return r != -EOPNOTSUPP;
+}
+
+void vf_kernel_migration_learn(struct vf_kernel_device *d)
+{
+	uint32_t *features = &d->base.caps.features;
+	uint64_t flags = 0;
+
+	if (vf_kernel_get_migration(&d->base, &flags, NULL) == 0 && (flags & VF_VFIO_MIGRATION_PRE_COPY)) {
+		*features |= VFERRY_DEVICE_PRECOPY_INFO;	/* no driver has one without the other */
+		d->precopy_reinit = call_feature(d, VF_VFIO_FEATURE_MIG_PRECOPY_INFOV2 |
+						 VF_VFIO_FEATURE_SET, NULL, 0) == 0;
+	}
+	if (has_feature(d, VF_VFIO_FEATURE_MIG_DATA_SIZE, VF_VFIO_FEATURE_GET))
+		*features |= VFERRY_DEVICE_DATA_SIZE;
+	if (has_feature(d, VF_VFIO_FEATURE_DMA_LOGGING_START, VF_VFIO_FEATURE_SET) &&
+	    log_can_be_read(d))
+		*features |= VFERRY_DEVICE_DMA_LOG;
+	if (d->seat.table)
+		*features |= VFERRY_DEVICE_IOMMU_DIRTY;
 }

@@ -46,6 +46,24 @@ def test_give_up_says_why(lab):
     source.judge()
 
 
+# Nobody knows what the device wrote: the whole working set goes in the pause, however little is dirty.
+BLIND = {"device_args": ("--dma-log", "off"), "guest": "rate=1 working-set=16M", "memory": "48M"}
+
+
+def test_memory_that_nobody_watches_is_counted(lab):
+    source, destination = lab.pair(**BLIND)
+    result = lab.migrate(source, destination.uri, *LIMITED, "--policy", "give-up", expect=FAILED)
+    assert "nobody knows which memory a device wrote" in result.stderr
+    assert source.status() == "running"
+    source.judge()
+
+
+def test_a_device_without_a_log_moves_if_it_may_take_long(lab):
+    source, destination = lab.pair(**BLIND)
+    lab.migrate(source, destination.uri, "--max-downtime", "5000", "--policy", "give-up")
+    check_moved(source, destination)
+
+
 def test_throttle_makes_it_converge(lab):
     source, destination = lab.pair(**TOO_FAST)
     result = lab.migrate(source, destination.uri, *LIMITED, "--policy", "throttle", "--json")

@@ -65,6 +65,40 @@ static void sum_of_terms(void **state)
 	assert_true(d.fixed_ns <= d.expected_ns);
 }
 
+/* What nobody knows to be clean goes in the pause, and no round makes that less. */
+static void blind_memory_is_fixed(void **state)
+{
+	struct vf_downtime_input in = {
+		.rate = 100 * VF_MIB, .ram_bytes = 10 * VF_MIB, .blind_bytes = 50 * VF_MIB,
+		.save = KNOWN(5 * MS), .load = KNOWN(0), .round_trip = KNOWN(0),
+	};
+	struct vf_converge c;
+	struct vf_verdict v;
+	struct vf_downtime d;
+	struct vf_round round = { .number = 1, .ns = 1000 * MS };
+
+	(void) state;
+	vf_downtime_estimate(&in, &d);
+	assert_int_equal(d.term[VF_TERM_RAM].ns, 500 * MS);
+	assert_int_equal(d.expected_ns, 505 * MS);
+	assert_int_equal(d.fixed_ns, 505 * MS);
+	assert_true(d.blind);
+	/* What is dirty is part of it, not more. */
+	in.ram_bytes = 60 * VF_MIB;
+	vf_downtime_estimate(&in, &d);
+	assert_int_equal(d.expected_ns, 605 * MS);
+	assert_int_equal(d.fixed_ns, 505 * MS);
+	in.ram_bytes = 0;
+	round.left = in;
+	vf_converge_init(&c, vf_policy_find("give-up"), 300 * MS);
+	vf_converge_round(&c, &round, true, &v);
+	assert_int_equal(v.kind, VF_VERDICT_GIVE_UP);
+	assert_int_equal(v.never, VF_NEVER_FIXED);
+	vf_converge_init(&c, vf_policy_find("give-up"), 600 * MS);
+	vf_converge_round(&c, &round, true, &v);
+	assert_int_equal(v.kind, VF_VERDICT_SWITCH);
+}
+
 static struct vf_plan *small_plan(uint32_t *step, size_t count, const enum vferry_step_class *of,
 				  const uint64_t *declared)
 {
@@ -248,6 +282,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sum_of_terms),
+		cmocka_unit_test(blind_memory_is_fixed),
 		cmocka_unit_test(time_of_a_plan),
 		cmocka_unit_test(switches_when_it_fits),
 		cmocka_unit_test(throttles_step_by_step),

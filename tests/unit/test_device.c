@@ -47,11 +47,13 @@ static void bad_uris_and_options(void **state)
 	struct vferry_device *device;
 
 	(void) state;
-	assert_int_equal(vferry_device_open("vfio:0000:01:00.0", &options, &device, &err), -ENOTSUP);
-	assert_string_equal(err.id, "device-backend");
+	assert_int_equal(vferry_device_open("vfio:ffff:ff:1f.7", &options, &device, &err), -ENODEV);
+	assert_string_equal(err.id, "device-missing");
 	vferry_error_clear(&err);
-	assert_int_equal(vferry_device_open("vfio:/dev/vfio/devices/vfio0", &options, &device, &err),
-			 -ENOTSUP);
+	assert_int_equal(vferry_device_open("vfio:/dev/vfio/devices/vfio987654", &options, &device, &err),
+			 -ENODEV);
+	assert_int_equal(vferry_device_open("vfio:", &options, &device, NULL), -EINVAL);
+	assert_int_equal(vferry_device_open("vfio:whatever", &options, &device, NULL), -EINVAL);
 	assert_int_equal(vferry_device_open("pci:1", &options, &device, NULL), -EINVAL);
 	assert_int_equal(vferry_device_open("vfio-user:", &options, &device, NULL), -EINVAL);
 	assert_int_equal(vferry_device_open("vfio-user:/nonexistent/socket", &options, &device,

@@ -314,8 +314,8 @@ static void a_log_that_fails_is_no_longer_shown(void **state)
 	struct life *l = *state;
 	struct vferry_device_info info;
 
-	l->m->no_report = true;
 	open_life(l);
+	l->m->no_report = true;
 	l->ram = new_ram(VFERRY_RAM_PINNED);
 	assert_int_equal(vferry_device_attach_ram(l->device, l->ram, &err), 0);
 	assert_int_equal(vf_ram_tracking_start(l->ram, &err), 0);
@@ -323,6 +323,24 @@ static void a_log_that_fails_is_no_longer_shown(void **state)
 	assert_int_equal(info.dirty_tracking, VFERRY_TRACKING_NONE);
 	assert_int_equal(info.log_failures, 1);
 	vf_ram_tracking_stop(l->ram);
+}
+
+/* Debian's 6.12: found out at once, and the IOMMU takes its place where it can. */
+static void a_log_that_nobody_can_read_is_none(void **state)
+{
+	struct life *l = *state;
+	struct vferry_device_info info;
+
+	l->m->no_report = true;
+	open_life(l);
+	vferry_device_get_info(l->device, &info);
+	assert_int_equal(info.dirty_tracking, VFERRY_TRACKING_NONE);
+	assert_int_equal(info.log_failures, 0);
+	l->device = vferry_device_close(l->device);
+	l->m->has_iommu = l->m->can_track = true;
+	open_life(l);
+	vferry_device_get_info(l->device, &info);
+	assert_int_equal(info.dirty_tracking, VFERRY_TRACKING_IOMMU);
 }
 
 /* ---- BARs ---- */
@@ -390,6 +408,7 @@ int main(void)
 		TEST(ram_must_be_made_for_it), TEST(a_low_memory_lock_limit_is_named),
 		TEST(what_cannot_migrate_says_why), TEST(what_cannot_be_reset_does_not_migrate),
 		TEST(which_log_is_used_is_shown), TEST(a_log_that_fails_is_no_longer_shown),
+		TEST(a_log_that_nobody_can_read_is_none),
 		TEST(bars_of_peers_by_group), TEST(no_peers_by_character_device),
 	};
 

@@ -11,7 +11,7 @@
 /* What both kinds ask an open device, as long as it has everything. */
 #define LEARN "INFO; REGION_INFO 0; REGION_INFO 1; REGION_INFO 2; REGION_INFO 3; REGION_INFO 4; " \
 	"REGION_INFO 5; REGION_INFO 6; REGION_INFO 7; REGION_INFO 8; GET MIGRATION; FEATURE 12; " \
-	"PROBE 9; PROBE 6; GET MIGRATION; "
+	"PROBE 9; PROBE 6; LOG_START 1; REPORT 0+1000; LOG_STOP; GET MIGRATION; "
 #define GROUP "open /dev/vfio/7; group STATUS; open /dev/vfio/vfio; container VERSION; " \
 	"container EXTENSION 3; group SET_CONTAINER; container SET_IOMMU 3; "
 
