@@ -448,6 +448,8 @@ static int allow_kernel_devices(struct run *r)
 	static const struct { const char *path; unsigned access; } paths[] = {
 		{ "/dev/vfio", SANDBOX_NODE }, { "/dev/iommu", SANDBOX_NODE },
 		{ "/sys/devices", SANDBOX_READ }, { "/sys/kernel/iommu_groups", SANDBOX_READ },
+		/* arm64: which of their messages does KVM forward? */
+		{ "/proc/cmdline", SANDBOX_READ }, { "/sys/kernel/debug/kvm", SANDBOX_READ },
 	};
 	int ret = 0;
 

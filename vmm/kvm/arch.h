@@ -44,8 +44,6 @@ extern const struct machine_layout kvm_arch_layout;
 int kvm_arch_probe(int kvm, struct vferry_error *err);
 /* Options that this architecture does not have: -EINVAL. */
 int kvm_arch_check(const struct machine_options *options, struct vferry_error *err);
-/* What KVM_CREATE_VM is told. */
-unsigned long kvm_arch_vm_type(int kvm);
 /* What is made before memory and vCPUs. Sets m->arch. */
 int kvm_arch_new(struct kvm_machine *m, const struct machine_options *options,
 		 struct vferry_error *err);
@@ -72,6 +70,8 @@ void kvm_arch_starting(struct kvm_machine *m, bool paused);
 bool kvm_arch_exit(struct kvm_vcpu *vcpu);
 /* An access to something that the machine has beside PCI. false: nothing of it is there. */
 bool kvm_arch_mmio(struct kvm_machine *m, uint64_t gpa, unsigned size, bool write, uint64_t *value);
+/* Can memory that a process has be memory of a device to the guest? */
+bool kvm_arch_maps_bars(const struct kvm_machine *m);
 /* The guest's counter, ns. From any thread, with vCPUs running. */
 uint64_t kvm_arch_counter_ns(struct kvm_machine *m);
 
@@ -87,6 +87,8 @@ bool kvm_arch_is_queued(const struct vferry_irq_route *route);
 enum vferry_forwarded kvm_arch_forwarded(struct kvm_machine *m,
 					 const struct vferry_irq_route *route, char *reason,
 					 size_t size);
+/* Can an eventfd be taken from this route, and given back, with nothing lost? */
+bool kvm_arch_may_reconnect(struct kvm_machine *m, const struct vferry_irq_route *route);
 /* Pins of a controller that is not KVM's. Both eventfds are borrowed. */
 struct kvm_arch_pins {
 	/* -EBUSY: connected already; -E2BIG. */

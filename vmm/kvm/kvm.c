@@ -243,7 +243,7 @@ static int open_vm(struct kvm_machine *m, const struct machine_options *options,
 		return vferry_error_set(err, -errno, "no-kvm", "kvm", "/dev/kvm cannot be opened (%s)",
 					vferry_errno_name(errno));
 	run_bytes = ioctl(m->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	m->vm = run_bytes < 0 ? -1 : ioctl(m->kvm, KVM_CREATE_VM, kvm_arch_vm_type(m->kvm));
+	m->vm = run_bytes < 0 ? -1 : ioctl(m->kvm, KVM_CREATE_VM, 0);
 	if (m->vm < 0)
 		return vferry_error_set(err, -errno, "no-vm", "kvm", "KVM makes no virtual machine (%s)",
 					vferry_errno_name(errno));

@@ -35,7 +35,7 @@ static int try_out(int kvm, struct vferry_error *err)
 	if (ioctl(kvm, KVM_GET_API_VERSION, 0) != API_VERSION)
 		return vferry_error_set(err, -ENOTSUP, "no-kvm", "kvm", "/dev/kvm is not KVM's API %d",
 					API_VERSION);
-	vm = ioctl(kvm, KVM_CREATE_VM, kvm_arch_vm_type(kvm));
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
 	if (vm < 0)
 		return vferry_error_set(err, -errno, "no-vm", "kvm", "KVM makes no virtual machine (%s)",
 					vferry_errno_name(errno));

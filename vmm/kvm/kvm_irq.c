@@ -12,7 +12,7 @@
  * are delivered there and then. Those that are not (kvm_arch_is_queued()), and an event that was
  * pending when its eventfd was connected, are delivered by a work queue. The work of one irqfd is
  * waited for by taking the irqfd away (virt/kvm/eventfd.c, irqfd_shutdown), so a flush reconnects
- * those that may have used it. A pin of KVM's needs none: its device asserts it for as long as there
+ * those that may have used it, as long as nothing is lost by that. A pin of KVM's needs none: its device asserts it for as long as there
  * is a cause, and is asked for that when it is connected again.
  *
  * Threads: any; one lock.
@@ -287,8 +287,12 @@ static enum vferry_forwarded sink_forwarded(void *user, uint32_t gsi, char *reas
 /* Between taking it away and giving it back nothing is lost: an eventfd keeps its count. */
 static int reconnect(struct kvm_irq *irq, struct connection *c)
 {
-	int r = irqfd(irq, c, false);
+	const struct vferry_irq_route *route = find_route(irq, c->gsi);
+	int r;
 
+	if (route && !kvm_arch_may_reconnect(irq->machine, route))
+		return 0;
+	r = irqfd(irq, c, false);
 	return r == 0 ? irqfd(irq, c, true) : r;
 }
 

@@ -4,7 +4,8 @@
  *
  * KVM_SET_USER_MEMORY_REGION returns when no vCPU uses the old slots any more, which is what
  * unmapping promises. KVM refuses what is not page-aligned, or lies over another slot (a guest that
- * sizes its BARs with decoding on): such an area stays behind exits, which is slower, not wrong.
+ * sizes its BARs with decoding on), and not every host can (kvm_arch_maps_bars()): such an area stays
+ * behind exits, which is slower, not wrong.
  */
 #include <sys/ioctl.h>
 
@@ -20,7 +21,7 @@ static bool map(void *user, unsigned id, uint64_t gpa, uint64_t bytes, void *hos
 		.userspace_addr = (uint64_t) (uintptr_t) host,
 	};
 
-	if (bytes == 0 || gpa % PAGE || bytes % PAGE || region.userspace_addr % PAGE)
+	if (!kvm_arch_maps_bars(m) || bytes == 0 || gpa % PAGE || bytes % PAGE || region.userspace_addr % PAGE)
 		return false;
 	return ioctl(m->vm, KVM_SET_USER_MEMORY_REGION, &region) == 0;
 }

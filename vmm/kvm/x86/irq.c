@@ -58,6 +58,14 @@ enum vferry_forwarded kvm_arch_forwarded(struct kvm_machine *m,
 	return VFERRY_FORWARDED_UNKNOWN;
 }
 
+/* What was posted to a vCPU is kept with it. */
+bool kvm_arch_may_reconnect(struct kvm_machine *m, const struct vferry_irq_route *route)
+{
+	(void) m;
+	(void) route;
+	return true;
+}
+
 void kvm_arch_serial_irq(struct kvm_machine *m, bool level)
 {
 	struct kvm_irq_level line = { .irq = X86_SERIAL_IRQ, .level = level };

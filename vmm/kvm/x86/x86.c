@@ -83,12 +83,6 @@ int kvm_arch_check(const struct machine_options *options, struct vferry_error *e
 	return 0;
 }
 
-unsigned long kvm_arch_vm_type(int kvm)
-{
-	(void) kvm;
-	return 0;
-}
-
 int kvm_arch_new(struct kvm_machine *m, const struct machine_options *options,
 		 struct vferry_error *err)
 {
@@ -199,6 +193,12 @@ void kvm_arch_starting(struct kvm_machine *m, bool paused)
 {
 	for (unsigned i = 0; i < m->cpus && paused; i++)
 		(void) ioctl(m->vcpu[i].fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
+bool kvm_arch_maps_bars(const struct kvm_machine *m)
+{
+	(void) m;
+	return true;
 }
 
 /* The guest's clock as KVM has it, which goes over with a migration. */

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * arm64.h - what the arm64 files of the KVM machine share.
+ *
+ *   arm64.c   the address map; what the machine is made of; exits
+ *   cpu.c     vCPUs as after power-on; the counter
+ *   gic.c     GICv3 and ITS: made, and as after power-on
+ *   irq.c     routes, and where messages go
+ */
+#ifndef VMM_KVM_ARM64_ARM64_H
+#define VMM_KVM_ARM64_ARM64_H
+
+#include "../kvm.h"
+
+/* The physical address space: 40 bits, which every VM has that asks for nothing else. */
+#define ARM64_GICD		0x08000000ull
+#define ARM64_ITS		0x08080000ull
+#define ARM64_GICR		0x080a0000ull	/* 128 KiB for each vCPU */
+#define ARM64_SERIAL		0x09000000ull	/* registers are bytes, one beside the other */
+#define ARM64_SERIAL_BYTES	8ull
+#define ARM64_WINDOW32		0x10000000ull
+#define ARM64_WINDOW32_BYTES	0x2f000000ull
+#define ARM64_ECAM		0x3f000000ull
+#define ARM64_RAM		0x40000000ull
+#define ARM64_RAM_BYTES		(ARM64_WINDOW64 - ARM64_RAM)
+#define ARM64_WINDOW64		0x8000000000ull
+#define ARM64_WINDOW64_BYTES	0x4000000000ull
+
+/* Interrupts. A GSI below ARM64_SPIS is the SPI of that number, and its INTID is 32 more. */
+#define ARM64_SPIS		64u
+#define ARM64_SPI_FIRST		32u
+#define ARM64_SERIAL_SPI	0u
+#define ARM64_INTX_FIRST	3u	/* SPIs */
+#define ARM64_INTX_PINS		4u
+#define ARM64_TIMER_IRQ		27u	/* the virtual timer's PPI, where KVM has it by itself */
+
+struct arm64_gic;
+
+struct kvm_arch {
+	struct vferry_kvm_arm64 *state;
+	struct arm64_gic *gic;
+	struct kvm_vcpu_init init;	/* of every vCPU, but for who is off at first */
+	bool coherent;			/* arm64_cpu_is_coherent() */
+	bool forwards;			/* messages may go straight into vCPUs */
+	int gic_state;			/* debugfs: what KVM tells of its GIC; -1: not to be had */
+	atomic_uint_fast64_t counter_offset;	/* of the host's counter, when it ran last */
+};
+
+/* ---- cpu.c ---- */
+
+int arm64_cpu_choose(struct kvm_machine *m, struct vferry_error *err);
+/* All as after power-on; the first at the guest's entry, the others off. */
+int arm64_cpu_power_on(struct kvm_machine *m, struct vferry_error *err);
+/* Do the guest's accesses to device memory go through the caches? */
+bool arm64_cpu_is_coherent(const struct kvm_machine *m);
+/* Does the physical timer move with the machine? */
+bool arm64_cpu_has_physical_timer(const struct kvm_machine *m);
+
+/* ---- gic.c ---- */
+
+/* Every vCPU exists, none ran. */
+int arm64_gic_new(struct kvm_machine *m, struct arm64_gic **ret_gic, struct vferry_error *err);
+struct arm64_gic *arm64_gic_free(struct arm64_gic *gic);
+/* The devices' descriptors, borrowed. */
+int arm64_gic_fd(const struct arm64_gic *gic);
+int arm64_gic_its_fd(const struct arm64_gic *gic);
+/* As after power-on; no vCPU is in any ioctl. */
+int arm64_gic_reset(struct arm64_gic *gic, struct vferry_error *err);
+
+/* ---- irq.c ---- */
+
+/* May this host's KVM forward messages at all? */
+bool arm64_irq_host_forwards(void);
+/* What KVM tells of this VM's GIC, or -1. From the thread that made the VM. */
+int arm64_irq_open_state(const struct kvm_machine *m);
+
+#endif
