@@ -530,7 +530,8 @@ static void explain_no_memory(const struct vferry_device *d, struct vferry_ram *
 	unsigned long long need = vferry_ram_bytes(ram), mib = VF_MIB;
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ||
+	    limit.rlim_cur >= need + MEMLOCK_MORE_MIB * mib)
 		return;
 	(void) vferry_error_set(err, -ENOMEM, "memory-lock-limit", d->vfio_name,
 				"DMA needs all %llu MiB of guest memory locked, and this process may "
