@@ -459,18 +459,40 @@ int vf_vfio_user_server_dma_message(struct vf_vfio_user_server *server, bool wri
 
 /* --- log --- */
 
+static struct vf_vfio_dma_log_range log_range(const uint8_t *data, uint32_t i)
+{
+	struct vf_vfio_dma_log_range range;
+
+	vf_vfio_user_get_log_range(data + VF_VFIO_USER_LOG_START_BYTES + 16 * (size_t) i, &range);
+	return range;
+}
+
+/* Does range @i overlap one before it? None of them wraps. */
+static bool overlaps(const uint8_t *data, uint32_t i)
+{
+	struct vf_vfio_dma_log_range range = log_range(data, i);
+
+	for (uint32_t n = 0; n < i; n++) {
+		struct vf_vfio_dma_log_range other = log_range(data, n);
+
+		if (range.iova < other.iova + other.length && other.iova < range.iova + range.length)
+			return true;
+	}
+	return false;
+}
+
 static int check_ranges(const uint8_t *data, uint32_t count, uint64_t page_size)
 {
 	for (uint32_t i = 0; i < count; i++) {
-		struct vf_vfio_dma_log_range range;
+		struct vf_vfio_dma_log_range range = log_range(data, i);
 		uint64_t end;
 
-		vf_vfio_user_get_log_range(data + VF_VFIO_USER_LOG_START_BYTES + 16 * (size_t) i,
-					   &range);
 		if (!range.length || range.iova % page_size || range.length % page_size)
 			return -EINVAL;
 		if (vf_add_u64(range.iova, range.length, &end))
 			return -EOVERFLOW;
+		if (overlaps(data, i))
+			return -EINVAL;
 	}
 	return 0;
 }
