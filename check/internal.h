@@ -55,6 +55,12 @@ struct check_image {
 
 struct check_driver;	/* makes the device do DMA: dma.h */
 
+struct check_memory {
+	int fd;
+	uint8_t *map;		/* NULL: not made yet */
+	bool mapped;		/* for the device that is open now */
+};
+
 struct check {
 	const struct check_options *options;
 	const struct check_sys *sys;
@@ -66,6 +72,7 @@ struct check {
 	atomic_bool lost;		/* the connection ended, or the device doesn't answer */
 	struct check_image image;	/* of the device as it was first, after a reset */
 	const struct check_driver *driver;
+	struct check_memory memory;
 	uint16_t vendor, device;
 	uint64_t random;		/* state of check_random() */
 	struct check_result *result;

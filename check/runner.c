@@ -16,6 +16,7 @@
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/clock.h"
+#include "dma.h"
 #include "internal.h"
 #include "vfio/pci_regs.h"
 
@@ -78,6 +79,7 @@ static int open_device(const struct check *c, struct vf_backend **ret, struct vf
 
 static void close_device(struct check *c)
 {
+	check_memory_forget(c);
 	if (c->backend)
 		c->backend->ops->close(c->backend);
 	c->backend = NULL;
@@ -129,6 +131,8 @@ static int look_at_device(struct check *c, struct vferry_error *err)
 	if (r < 0)
 		return r;
 	look_at_config(c, &info);
+	c->driver = check_driver_find(c->vendor, c->device);
+	c->has |= c->driver ? CHECK_NEEDS_DMA : 0;
 	c->has |= c->flags & VF_VFIO_MIGRATION_P2P ? CHECK_NEEDS_P2P : 0;
 	c->has |= c->flags & VF_VFIO_MIGRATION_PRE_COPY ? CHECK_NEEDS_PRECOPY : 0;
 	c->has |= caps->features & VFERRY_DEVICE_DMA_LOG ? CHECK_NEEDS_LOG : 0;
@@ -270,6 +274,7 @@ static void say_how_it_was_left(struct check *c)
 static void free_run(struct run *run)
 {
 	close_device(&run->c);
+	check_memory_done(&run->c);
 	check_image_done(&run->c.image);
 	(void) pthread_cond_destroy(&run->moved);
 	(void) pthread_mutex_destroy(&run->lock);
@@ -418,6 +423,7 @@ static struct run *new_run(const struct check_options *options)
 					   2 * GRACE_NS);
 	run->due_ns = UINT64_MAX;
 	run->c.options = &run->options;
+	run->c.memory.fd = -1;
 	run->c.sys = options->sys ? options->sys : &check_system;
 	run->c.random = options->seed * 0x9e3779b97f4a7c15ull + 1;
 	/* The worker's own: the report is merged when it has ended. */

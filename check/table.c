@@ -16,6 +16,10 @@ static const struct check_group *const groups[] = {
 	&check_group_hostile,
 	&check_group_reset,
 	&check_group_p2p,
+	&check_group_log,
+	&check_group_dma,
+	&check_group_concurrent,
+	&check_group_timing,
 };
 
 const struct check_group *check_group(size_t index)

@@ -9,8 +9,19 @@
 
 static struct broken *of(struct vf_backend *backend)
 {
-	return (struct broken *) backend;
+	struct broken *b = (struct broken *) backend;
+
+	(void) pthread_mutex_lock(&b->lock);
+	return b;
 }
+
+static void release(struct broken **b)
+{
+	(void) pthread_mutex_unlock(&(*b)->lock);
+}
+
+/* Held until the end of the function. */
+#define HOLD __attribute__((cleanup(release)))
 
 #define FAULT(b, member) ((b)->fault && (b)->fault->member)
 
@@ -42,7 +53,7 @@ static void entered(struct broken *b, uint32_t from, uint32_t to)
 	else if (!saves(from) && saves(to)) {
 		b->sessions++;
 		b->read = 0;
-		b->end_seen = false;
+		b->end_seen = b->has_reader = false;
 	}
 	if (to == VF_VFIO_STATE_RESUMING)
 		b->written = 0;
@@ -93,6 +104,8 @@ ssize_t broken_read(struct broken *b, void *to, size_t len)
 {
 	ssize_t n = b->real->ops->data_read(b->real, to, len, NULL);
 
+	b->reader = pthread_self();
+	b->has_reader = true;
 	if (n > 0) {
 		record(b, to, (size_t) n);
 		b->read += (uint64_t) n;
@@ -110,13 +123,34 @@ int broken_write(struct broken *b, const void *from, size_t len)
 	return r;
 }
 
+int broken_log_start(struct broken *b, uint64_t page, const struct vf_vfio_dma_log_range *ranges,
+		     uint32_t count, uint64_t *ret_page)
+{
+	int r;
+
+	if (b->device & DEVICE_DESCRIPTORS && count > 256)
+		return -E2BIG;
+	if (b->device & DEVICE_DESCRIPTORS && (!count || b->logging))
+		return -EINVAL;
+	r = b->real->ops->dma_log_start(b->real, page, ranges, count, ret_page, NULL);
+	b->logging |= r == 0;
+	return r;
+}
+
+int broken_log_stop(struct broken *b)
+{
+	b->logging = false;
+	return b->real->ops->dma_log_stop(b->real, NULL);
+}
+
 /* --- the backend --- */
 
 static void broken_close(struct vf_backend *backend)
 {
-	struct broken *b = of(backend);
+	struct broken *b = (struct broken *) backend;
 
 	b->real->ops->close(b->real);
+	(void) pthread_mutex_destroy(&b->lock);
 	free(b->golden);
 	free(b);
 }
@@ -124,7 +158,7 @@ static void broken_close(struct vf_backend *backend)
 static int get_info(struct vf_backend *backend, struct vf_vfio_device_info *ret_info,
 		    struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
 	return b->real->ops->get_info(b->real, ret_info, err);
 }
@@ -132,7 +166,7 @@ static int get_info(struct vf_backend *backend, struct vf_vfio_device_info *ret_
 static int get_region(struct vf_backend *backend, uint32_t index, struct vf_backend_region *ret_region,
 		      struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
 	return b->real->ops->get_region(b->real, index, ret_region, err);
 }
@@ -140,7 +174,7 @@ static int get_region(struct vf_backend *backend, uint32_t index, struct vf_back
 static int region_read(struct vf_backend *backend, uint32_t region, uint64_t offset, void *to,
 		       size_t len, struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
 	if (FAULT(b, region_read))
 		return b->fault->region_read(b, region, offset, to, len);
@@ -150,7 +184,7 @@ static int region_read(struct vf_backend *backend, uint32_t region, uint64_t off
 static int region_write(struct vf_backend *backend, uint32_t region, uint64_t offset, const void *from,
 			size_t len, struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
 	if (FAULT(b, region_write))
 		return b->fault->region_write(b, region, offset, from, len);
@@ -160,7 +194,7 @@ static int region_write(struct vf_backend *backend, uint32_t region, uint64_t of
 static int dma_map(struct vf_backend *backend, uint64_t iova, uint64_t bytes, bool writable, int fd,
 		   uint64_t fd_offset, void *host, struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
 	return b->real->ops->dma_map(b->real, iova, bytes, writable, fd, fd_offset, host, err);
 }
@@ -168,14 +202,14 @@ static int dma_map(struct vf_backend *backend, uint64_t iova, uint64_t bytes, bo
 static int dma_unmap(struct vf_backend *backend, uint64_t iova, uint64_t bytes,
 		     struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
 	return b->real->ops->dma_unmap(b->real, iova, bytes, err);
 }
 
 static int reset(struct vf_backend *backend, struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
 	(void) err;
 	return FAULT(b, reset) ? b->fault->reset(b) : broken_reset(b);
@@ -183,14 +217,14 @@ static int reset(struct vf_backend *backend, struct vferry_error *err)
 
 static int get_migration(struct vf_backend *backend, uint64_t *ret_flags, struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
 	return b->real->ops->get_migration(b->real, ret_flags, err);
 }
 
 static int get_state(struct vf_backend *backend, uint32_t *ret_state, struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
 	(void) err;
 	return FAULT(b, get_state) ? b->fault->get_state(b, ret_state) : broken_get_state(b, ret_state);
@@ -198,7 +232,7 @@ static int get_state(struct vf_backend *backend, uint32_t *ret_state, struct vfe
 
 static int set_state(struct vf_backend *backend, uint32_t state, struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 	uint32_t now;
 
 	(void) err;
@@ -208,7 +242,7 @@ static int set_state(struct vf_backend *backend, uint32_t state, struct vferry_e
 
 static ssize_t data_read(struct vf_backend *backend, void *to, size_t len, struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
 	(void) err;
 	return FAULT(b, data_read) ? b->fault->data_read(b, to, len) : broken_read(b, to, len);
@@ -216,7 +250,7 @@ static ssize_t data_read(struct vf_backend *backend, void *to, size_t len, struc
 
 static int data_write(struct vf_backend *backend, const void *from, size_t len, struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
 	(void) err;
 	return FAULT(b, data_write) ? b->fault->data_write(b, from, len) : broken_write(b, from, len);
@@ -224,7 +258,7 @@ static int data_write(struct vf_backend *backend, const void *from, size_t len, 
 
 static int data_size(struct vf_backend *backend, uint64_t *ret_bytes, struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
 	if (FAULT(b, data_size))
 		return b->fault->data_size(b, ret_bytes);
@@ -234,7 +268,7 @@ static int data_size(struct vf_backend *backend, uint64_t *ret_bytes, struct vfe
 static int precopy_info(struct vf_backend *backend, struct vf_vfio_precopy_info *ret_info,
 			struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
 	if (FAULT(b, precopy_info))
 		return b->fault->precopy_info(b, ret_info);
@@ -244,24 +278,25 @@ static int precopy_info(struct vf_backend *backend, struct vf_vfio_precopy_info 
 static int log_start(struct vf_backend *backend, uint64_t page, const struct vf_vfio_dma_log_range *ranges,
 		     uint32_t count, uint64_t *ret_page, struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
-	if (FAULT(b, log_start))
-		return b->fault->log_start(b, page, ranges, count, ret_page);
-	return b->real->ops->dma_log_start(b->real, page, ranges, count, ret_page, err);
+	(void) err;
+	return FAULT(b, log_start) ? b->fault->log_start(b, page, ranges, count, ret_page) :
+	       broken_log_start(b, page, ranges, count, ret_page);
 }
 
 static int log_stop(struct vf_backend *backend, struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
-	return FAULT(b, log_stop) ? b->fault->log_stop(b) : b->real->ops->dma_log_stop(b->real, err);
+	(void) err;
+	return FAULT(b, log_stop) ? b->fault->log_stop(b) : broken_log_stop(b);
 }
 
 static int log_report(struct vf_backend *backend, uint64_t iova, uint64_t bytes, uint64_t page,
 		      uint64_t *words, struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
 	if (FAULT(b, log_report))
 		return b->fault->log_report(b, iova, bytes, page, words);
@@ -271,7 +306,7 @@ static int log_report(struct vf_backend *backend, uint64_t iova, uint64_t bytes,
 static int feature(struct vf_backend *backend, void *arg, size_t bytes, size_t room,
 		   struct vferry_error *err)
 {
-	struct broken *b = of(backend);
+	HOLD struct broken *b = of(backend);
 
 	if (FAULT(b, feature))
 		return b->fault->feature(b, arg, bytes, room);
@@ -300,6 +335,8 @@ struct vf_backend *broken_new(struct vf_backend *take_real, const struct fault *
 		return NULL;
 	b->base.ops = &ops;
 	b->base.caps = take_real->caps;
+	b->base.caps.data_fd = device & DEVICE_DESCRIPTORS;
+	(void) pthread_mutex_init(&b->lock, NULL);
 	b->real = take_real;
 	b->fault = fault;
 	b->device = device;

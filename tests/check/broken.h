@@ -9,6 +9,7 @@
 #ifndef TESTS_CHECK_BROKEN_H
 #define TESTS_CHECK_BROKEN_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -48,6 +49,7 @@ struct fault {
 
 struct broken {
 	struct vf_backend base;		/* first */
+	pthread_mutex_t lock;		/* over each call */
 	struct vf_backend *real;
 	const struct fault *fault;	/* NULL: none */
 	unsigned int device;
@@ -61,6 +63,9 @@ struct broken {
 	bool loaded;			/* an image, since RUNNING or a reset */
 	uint8_t *golden;		/* the first stream that was read whole */
 	size_t golden_size;
+	bool logging;
+	bool has_reader;		/* somebody has read in this session: */
+	pthread_t reader;
 	uint64_t memory[4];		/* the fault's own */
 };
 
@@ -70,6 +75,10 @@ int broken_get_state(struct broken *b, uint32_t *ret_state);
 int broken_reset(struct broken *b);
 ssize_t broken_read(struct broken *b, void *to, size_t len);
 int broken_write(struct broken *b, const void *from, size_t len);
+/* With DEVICE_DESCRIPTORS by the rules of the kernel's core. */
+int broken_log_start(struct broken *b, uint64_t page, const struct vf_vfio_dma_log_range *ranges,
+		     uint32_t count, uint64_t *ret_page);
+int broken_log_stop(struct broken *b);
 
 /* Puts itself before @take_real. */
 struct vf_backend *broken_new(struct vf_backend *take_real, const struct fault *fault, unsigned int device);
@@ -77,6 +86,7 @@ struct vf_backend *broken_new(struct vf_backend *take_real, const struct fault *
 const struct fault *fault_at(size_t index);	/* NULL: that was the last */
 
 /* Parts of the table: each ends with a fault without id. */
-extern const struct fault faults_of_requests[], faults_of_data[], faults_of_images[];
+extern const struct fault faults_of_requests[], faults_of_data[], faults_of_images[],
+	faults_of_logs[];
 
 #endif

@@ -182,7 +182,8 @@ const struct fault faults_of_requests[] = {
 
 const struct fault *fault_at(size_t index)
 {
-	static const struct fault *const parts[] = { faults_of_requests, faults_of_data, faults_of_images };
+	static const struct fault *const parts[] = { faults_of_requests, faults_of_data, faults_of_images,
+						       faults_of_logs };
 
 	for (size_t i = 0; i < VF_ARRAY_COUNT(parts); i++)
 		for (const struct fault *f = parts[i]; f->id; f++)

@@ -214,7 +214,7 @@ const struct fault faults_of_data[] = {
 	{ .id = "data.left-early", .data_read = spoil_next, .set_state = remembers,
 	  .a = VF_VFIO_STATE_STOP_COPY, .b = VF_VFIO_STATE_STOP },
 	{ .id = "data.cancelled", .data_read = spoil_next, .set_state = remembers,
-	  .a = VF_VFIO_STATE_PRE_COPY, .b = VF_VFIO_STATE_RUNNING },
+	  .a = VF_VFIO_STATE_PRE_COPY, .b = VF_VFIO_STATE_RUNNING, .also = "concurrent.cancel-precopy" },
 
 	{ .id = "precopy.info", .precopy_info = no_info, .a = VF_VFIO_STATE_PRE_COPY },
 	{ .id = "precopy.info-p2p", .precopy_info = no_info, .a = VF_VFIO_STATE_PRE_COPY_P2P },

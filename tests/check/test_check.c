@@ -21,9 +21,11 @@
 #define STATE_BYTES 65536u
 #define FAILED_MAX 64u
 
-/* ThreadSanitizer is about the threads of a run, which are the same in each: some are enough there. */
+/* What sanitizers look at is much the same in each run: some are enough there. */
 #ifdef __SANITIZE_THREAD__
 #define STEP 16u
+#elif defined(__SANITIZE_ADDRESS__)
+#define STEP 4u
 #else
 #define STEP 1u
 #endif

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/* dma.c - the memory, and the drivers of devices whose registers are known here; see dma.h. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "accel.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "dma.h"
+#include "vfio/pci_regs.h"
+
+#define BYTES (CHECK_PAGES * VF_PAGE_BYTES)
+#define JOB_NS (2 * VF_SECOND_NS)
+
+/* --- memory --- */
+
+static int make_memory(struct check_memory *m)
+{
+	if (m->map)
+		return 0;
+	m->fd = memfd_create("vferry-check", MFD_CLOEXEC);
+	if (m->fd < 0 || ftruncate(m->fd, (off_t) BYTES))
+		return -errno;
+	m->map = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
+	if (m->map == MAP_FAILED) {
+		m->map = NULL;
+		return -errno;
+	}
+	return 0;
+}
+
+bool check_memory_map(struct check *c)
+{
+	struct check_memory *m = &c->memory;
+	int r = make_memory(m);
+
+	if (r == 0 && !m->mapped)
+		r = c->backend->ops->dma_map(c->backend, CHECK_IOVA, BYTES, true, m->fd, 0, m->map, NULL);
+	if (r < 0)
+		check_blocked(c, "no memory can be mapped for the device: %s", check_errno(r));
+	else
+		m->mapped = true;
+	return r == 0;
+}
+
+void check_memory_forget(struct check *c)
+{
+	if (c->memory.mapped && c->backend)
+		(void) c->backend->ops->dma_unmap(c->backend, CHECK_IOVA, BYTES, NULL);
+	c->memory.mapped = false;
+}
+
+void check_memory_done(struct check *c)
+{
+	if (c->memory.map)
+		(void) munmap(c->memory.map, BYTES);
+	vf_close(&c->memory.fd);
+	c->memory.map = NULL;
+}
+
+/* --- registers --- */
+
+static int write_bar(struct check *c, uint64_t at, uint64_t value, size_t len)
+{
+	uint8_t bytes[8];
+
+	vf_put_u64(bytes, value);
+	return c->backend->ops->region_write(c->backend, VF_VFIO_PCI_BAR0_REGION, at, bytes, len, NULL);
+}
+
+static int read_bar32(struct check *c, uint64_t at, uint32_t *ret)
+{
+	uint8_t bytes[4];
+	int r = c->backend->ops->region_read(c->backend, VF_VFIO_PCI_BAR0_REGION, at, bytes, 4, NULL);
+
+	*ret = vf_get_u32(bytes);
+	return r;
+}
+
+static int enable_bus(struct check *c)
+{
+	uint8_t command[2];
+	int r = c->backend->ops->region_read(c->backend, VF_VFIO_PCI_CONFIG_REGION, VF_PCI_COMMAND, command,
+					     2, NULL);
+
+	vf_put_u16(command, vf_get_u16(command) | VF_PCI_COMMAND_MEM | VF_PCI_COMMAND_BUS_MASTER);
+	return r < 0 ? r : c->backend->ops->region_write(c->backend, VF_VFIO_PCI_CONFIG_REGION,
+							 VF_PCI_COMMAND, command, 2, NULL);
+}
+
+static void nap(void)
+{
+	struct timespec ts = { .tv_nsec = 50000 };
+
+	(void) nanosleep(&ts, NULL);
+}
+
+/* --- accel --- */
+
+#define ACCEL_ENTRIES 2u
+
+static int accel_start(struct check *c)
+{
+	uint32_t control = 0;
+	int r = enable_bus(c);
+
+	memset(c->memory.map, 0, CHECK_DRIVER_PAGES * VF_PAGE_BYTES);
+	if (r == 0)
+		r = write_bar(c, ACCEL_REG_RING_BASE, CHECK_IOVA, 8);
+	if (r == 0)
+		r = write_bar(c, ACCEL_REG_RING_ENTRIES, ACCEL_ENTRIES, 4);
+	if (r == 0)
+		r = write_bar(c, ACCEL_REG_CTRL, ACCEL_CTRL_ENABLE, 4);
+	if (r == 0)
+		r = read_bar32(c, ACCEL_REG_CTRL, &control);
+	return r < 0 ? r : control & ACCEL_CTRL_ENABLE ? 0 : -EIO;
+}
+
+static int accel_job(struct check *c, struct accel_descriptor job)
+{
+	uint64_t until = vf_now_ns() + JOB_NS;
+	struct accel_descriptor *slot;
+	uint32_t tail, status;
+	int r = read_bar32(c, ACCEL_REG_RING_TAIL, &tail);
+
+	if (r < 0)
+		return r;
+	slot = (struct accel_descriptor *) (void *) c->memory.map + tail % ACCEL_ENTRIES;
+	*slot = job;
+	r = write_bar(c, ACCEL_REG_RING_TAIL, (tail + 1) % ACCEL_ENTRIES, 4);
+	while (r == 0 && (status = __atomic_load_n(&slot->status, __ATOMIC_ACQUIRE)) == ACCEL_JOB_PENDING) {
+		if (vf_now_ns() > until)
+			return -ETIME;
+		nap();
+	}
+	return r < 0 ? r : status == ACCEL_JOB_OK ? 0 : -EIO;
+}
+
+static int accel_write(struct check *c, uint64_t iova, uint64_t len)
+{
+	return accel_job(c, (struct accel_descriptor) { .opcode = ACCEL_OP_FILL, .dst = iova, .length = len,
+							.seed = check_random(c) });
+}
+
+static int accel_read(struct check *c, uint64_t iova, uint64_t len)
+{
+	return accel_job(c, (struct accel_descriptor) { .opcode = ACCEL_OP_CRC32C, .src = iova,
+							.length = len });
+}
+
+/* --- QEMU's edu --- */
+
+#define EDU_DMA_FROM 0x80u
+#define EDU_DMA_TO 0x88u
+#define EDU_DMA_COUNT 0x90u
+#define EDU_DMA_COMMAND 0x98u
+#define EDU_BUFFER 0x40000u
+#define EDU_RUN 1u
+#define EDU_TO_MEMORY 2u
+
+static int edu_start(struct check *c)
+{
+	return enable_bus(c);
+}
+
+static int edu_transfer(struct check *c, uint64_t from, uint64_t to, uint64_t len, uint32_t command)
+{
+	uint64_t until = vf_now_ns() + JOB_NS;
+	uint32_t busy = EDU_RUN;
+	int r = write_bar(c, EDU_DMA_FROM, from, 8);
+
+	if (r == 0)
+		r = write_bar(c, EDU_DMA_TO, to, 8);
+	if (r == 0)
+		r = write_bar(c, EDU_DMA_COUNT, len, 8);
+	if (r == 0)
+		r = write_bar(c, EDU_DMA_COMMAND, command | EDU_RUN, 8);
+	while (r == 0 && busy & EDU_RUN) {
+		if (vf_now_ns() > until)
+			return -ETIME;
+		nap();
+		r = read_bar32(c, EDU_DMA_COMMAND, &busy);
+	}
+	return r;
+}
+
+static int edu_write(struct check *c, uint64_t iova, uint64_t len)
+{
+	return edu_transfer(c, EDU_BUFFER, iova, len, EDU_TO_MEMORY);
+}
+
+static int edu_read(struct check *c, uint64_t iova, uint64_t len)
+{
+	return edu_transfer(c, iova, EDU_BUFFER, len, 0);
+}
+
+static const struct check_driver drivers[] = {
+	{ "accel", ACCEL_PCI_VENDOR, ACCEL_PCI_DEVICE, accel_start, accel_write, accel_read },
+	{ "edu", 0x1234, 0x11e8, edu_start, edu_write, edu_read },
+};
+
+const struct check_driver *check_driver_find(uint16_t vendor, uint16_t device)
+{
+	for (size_t i = 0; i < VF_ARRAY_COUNT(drivers); i++)
+		if (drivers[i].vendor == vendor && drivers[i].device == device)
+			return &drivers[i];
+	return NULL;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dma.h - memory that the device under check may reach, and drivers that make it do so.
+ *
+ * The memory lies at CHECK_IOVA, which is below what a device with 28 address bits reaches, and away
+ * from where IOMMUs keep their doorbells. Its first pages belong to the driver.
+ */
+#ifndef CHECK_DMA_H
+#define CHECK_DMA_H
+
+#include "internal.h"
+
+#define CHECK_IOVA 0x4000000ull
+#define CHECK_PAGES 64u
+#define CHECK_DRIVER_PAGES 8u
+
+/* Makes the memory reachable. False: BLOCKED was said. */
+bool check_memory_map(struct check *c);
+/* The device is closed: it reaches it no more. */
+void check_memory_forget(struct check *c);
+void check_memory_done(struct check *c);
+
+struct check_driver {
+	const char *name;
+	uint16_t vendor, device;
+	/* After a reset, with the memory mapped. All: 0 or a negative errno. */
+	int (*start)(struct check *c);
+	/* The device writes, or reads, [iova, iova + len), at most one page of it. */
+	int (*write)(struct check *c, uint64_t iova, uint64_t len);
+	int (*read)(struct check *c, uint64_t iova, uint64_t len);
+};
+
+const struct check_driver *check_driver_find(uint16_t vendor, uint16_t device);
+
+#endif
