@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/checked.h"
 #include "kvm/call.h"
@@ -169,9 +170,42 @@ int vf_x86_msr_list_probe(struct vf_x86_msr_list *list, int kvm, int vcpu, struc
 
 /* ---- values ---- */
 
-static struct kvm_msrs *new_batch(void)
+/* KVM takes no more than this at once; today's hosts have lists that are longer. */
+#define PER_CALL	255u
+
+/* As struct kvm_msrs. */
+struct long_batch {
+	uint32_t count, pad;
+	struct kvm_msr_entry entries[PER_CALL];
+};
+
+static struct kvm_msr_entry *new_entries(void)
 {
-	return calloc(1, sizeof(struct kvm_msrs) + VF_X86_MSRS_MAX * sizeof(struct kvm_msr_entry));
+	return calloc(VF_X86_MSRS_MAX, sizeof(struct kvm_msr_entry));
+}
+
+/* Return: how many were read or set, in their order; -errno. */
+static int transfer(int vcpu, unsigned long request, struct kvm_msr_entry *entries, uint32_t count)
+{
+	struct long_batch batch = { 0 };
+	uint32_t done = 0;
+
+	while (done < count) {
+		uint32_t bytes;
+		int ret;
+
+		batch.count = (uint32_t) vf_min_u64(count - done, PER_CALL);
+		bytes = batch.count * (uint32_t) sizeof(*entries);
+		memcpy(batch.entries, entries + done, bytes);
+		ret = vf_kvm_call(vcpu, request, &batch);
+		if (ret < 0)
+			return ret;
+		memcpy(entries + done, batch.entries, bytes);
+		done += (uint32_t) ret;
+		if ((uint32_t) ret < batch.count)
+			break;
+	}
+	return (int) done;
 }
 
 static int no_memory(const char *object, struct vferry_error *err)
@@ -182,15 +216,14 @@ static int no_memory(const char *object, struct vferry_error *err)
 int vf_x86_msrs_save(const struct vf_x86_msr_list *list, int vcpu, struct vf_x86_cpu_image *image,
 		     const char *object, struct vferry_error *err)
 {
-	struct kvm_msrs *batch = new_batch();
+	struct kvm_msr_entry *entries = new_entries();
 	int done;
 
-	if (!batch)
+	if (!entries)
 		return no_memory(object, err);
-	batch->nmsrs = list->count;
 	for (uint32_t i = 0; i < list->count; i++)
-		batch->entries[i].index = list->index[i];
-	done = vf_kvm_call(vcpu, KVM_GET_MSRS, batch);
+		entries[i].index = list->index[i];
+	done = transfer(vcpu, KVM_GET_MSRS, entries, list->count);
 	if (done >= 0 && (uint32_t) done < list->count)
 		done = vferry_error_set(err, -EIO, "cpu-msr-read", object,
 					"MSR 0x%x can't be read any more", list->index[done]);
@@ -198,9 +231,9 @@ int vf_x86_msrs_save(const struct vf_x86_msr_list *list, int vcpu, struct vf_x86
 		done = vf_kvm_failed(err, object, "KVM_GET_MSRS", done);
 	for (uint32_t i = 0; i < list->count && done >= 0; i++)
 		image->msrs[i] = (struct vf_x86_msr) { .index = list->index[i],
-			.value = batch->entries[i].data };
+			.value = entries[i].data };
 	image->msr_count = list->count;
-	free(batch);
+	free(entries);
 	return done < 0 ? done : 0;
 }
 
@@ -208,10 +241,11 @@ int vf_x86_msrs_load(const struct vf_x86_msr_list *list, int vcpu,
 		     const struct vf_x86_cpu_image *image, bool feature, const char *object,
 		     struct vferry_error *err)
 {
-	struct kvm_msrs *batch = new_batch();
+	struct kvm_msr_entry *entries = new_entries();
+	uint32_t count = 0;
 	int done = 0;
 
-	if (!batch)
+	if (!entries)
 		return no_memory(object, err);
 	for (uint32_t i = 0; i < image->msr_count && !done; i++) {
 		const struct vf_x86_msr *msr = &image->msrs[i];
@@ -221,20 +255,20 @@ int vf_x86_msrs_load(const struct vf_x86_msr_list *list, int vcpu,
 						"the section has MSR 0x%x, which this host's KVM "
 						"has not", msr->index);
 		else if (vf_x86_msr_is_feature(list, msr->index) == feature)
-			batch->entries[batch->nmsrs++] = (struct kvm_msr_entry) {
+			entries[count++] = (struct kvm_msr_entry) {
 				.index = msr->index, .data = msr->value };
 	}
-	if (!done && batch->nmsrs) {
-		done = vf_kvm_call(vcpu, KVM_SET_MSRS, batch);
+	if (!done) {
+		done = transfer(vcpu, KVM_SET_MSRS, entries, count);
 		if (done < 0)
 			done = vf_kvm_failed(err, object, "KVM_SET_MSRS", done);
-		else if ((uint32_t) done < batch->nmsrs)
+		else if ((uint32_t) done < count)
 			done = vferry_error_set(err, -EINVAL, "cpu-msr-refused", object,
 						"MSR 0x%x does not take 0x%llx on this host: %d "
-						"of %u were set", batch->entries[done].index,
-						(unsigned long long) batch->entries[done].data,
-						done, batch->nmsrs);
+						"of %u were set", entries[done].index,
+						(unsigned long long) entries[done].data,
+						done, count);
 	}
-	free(batch);
+	free(entries);
 	return done < 0 ? done : 0;
 }
