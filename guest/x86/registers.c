@@ -17,8 +17,8 @@ static const struct held_msr {
 	uint64_t mask;
 } held_msrs[] = {
 	{ 0x174, 0xfff8 },			/* SYSENTER_CS */
-	{ 0x175, 0x7fffffffffff },		/* SYSENTER_ESP */
-	{ 0x176, 0x7fffffffffff },		/* SYSENTER_EIP */
+	{ 0x175, 0xffffffff },			/* SYSENTER_ESP: KVM on AMD keeps 32 bits */
+	{ 0x176, 0xffffffff },			/* SYSENTER_EIP: likewise */
 	{ 0xc0000081, 0xfff8ull << 48 | 0xfff8ull << 32 | 0xffffffff },	/* STAR */
 	{ 0xc0000082, 0x7fffffffffff },		/* LSTAR */
 	{ 0xc0000083, 0x7fffffffffff },		/* CSTAR */
