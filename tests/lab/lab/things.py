@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What is installed, fetched and built before anything boots."""
+import platform
 import subprocess
 
 from . import FETCHED, FOLDER, HERE, ROOT, Absent
@@ -26,9 +27,17 @@ def fetch(architecture, *things):
     return [FETCHED / architecture / thing for thing in things]
 
 
-def build(*targets):
-    """The folder in which the programs for arm64 are. Fails by CalledProcessError."""
-    fetch("arm64", "sysroot")
-    folder = FOLDER / "build"
-    subprocess.run([HERE / "build", folder, *targets], check=True)
+def build(architecture, *targets):
+    """The folder in which the programs for an architecture are. Fails by CalledProcessError."""
+    if architecture == "arm64":
+        fetch("arm64", "sysroot")
+        folder = FOLDER / "build"
+        subprocess.run([HERE / "build", folder, *targets], check=True)
+        return folder
+    if platform.machine() != "x86_64":
+        raise Absent("programs for x86-64 are built on x86-64 only")
+    folder = ROOT / "build-check-plain"     # as scripts/check has it, which finds it built
+    if not (folder / "build.ninja").exists():
+        subprocess.run(["meson", "setup", folder, "--werror"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["ninja", "-C", folder, "--quiet", *targets], check=True)
     return folder
