@@ -146,8 +146,10 @@ int vferry_kvm_arm64_probe(int kvm, struct vferry_error *err);
  * features that their KVM_ARM_VCPU_INIT chose; a guest with memory tags (MTE) or with guests of its
  * own (EL2) is refused. Their registers are those that KVM_GET_REG_LIST names.
  *
- * Time: CNTVCT goes on, or stands still, as @time says. CNTPCT too where KVM can move it (6.4);
- * an older one always shows the guest the host's.
+ * Time: CNTVCT goes on, or stands still, as @time says. CNTPCT too where KVM can move it (from Linux
+ * 6.4 on). An older one always shows the guest the host's, and neither gives nor takes the EL1
+ * physical timer: a guest that uses that instead of the virtual one loses what it had set, and no
+ * call tells.
  * Return: 0; -EINVAL bad config, or one that is not what the descriptors are; -ENOTSUP this host or
  * this guest can't be migrated as configured, and the error says why; -ENOMEM; what KVM returned.
  */
