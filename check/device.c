@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -450,8 +451,32 @@ static int sys_close(void *user, int fd)
 	return (int) result_of(close(fd));
 }
 
+static int sys_limit_fds(void *user, uint64_t *limit)
+{
+	struct rlimit bound;
+	rlim_t before;
+	int lowest;
+
+	(void) user;
+	if (getrlimit(RLIMIT_NOFILE, &bound))
+		return -errno;
+	before = bound.rlim_cur;
+	bound.rlim_cur = *limit;
+	if (*limit == UINT64_MAX) {
+		lowest = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+		if (lowest < 0)
+			return -errno;
+		(void) close(lowest);
+		bound.rlim_cur = (rlim_t) lowest;
+	}
+	if (setrlimit(RLIMIT_NOFILE, &bound))
+		return -errno;
+	*limit = before;
+	return 0;
+}
+
 const struct check_sys check_system = {
 	.read = sys_read, .write = sys_write, .pread = sys_pread, .pwrite = sys_pwrite,
 	.lseek = sys_lseek, .poll = sys_poll, .fcntl = sys_fcntl, .precopy_info = sys_precopy_info,
-	.close = sys_close,
+	.close = sys_close, .limit_fds = sys_limit_fds,
 };

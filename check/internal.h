@@ -43,6 +43,8 @@ struct check_sys {
 	int (*fcntl)(void *user, int fd, int command, int value);
 	int (*precopy_info)(void *user, int fd, struct vf_vfio_precopy_info *info);
 	int (*close)(void *user, int fd);
+	/* Exchanges the bound on descriptors with *limit; UINT64_MAX: so that none is left. */
+	int (*limit_fds)(void *user, uint64_t *limit);
 	void *user;	/* all return a negative errno on failure */
 };
 

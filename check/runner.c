@@ -225,6 +225,8 @@ static void run_one(struct check *c, const struct check_assertion *a)
 	if (!applies(c, a))
 		return;
 	r = check_settle(c);
+	if (r < 0 && (r = reopen_device(c)) == 0)	/* the last resort */
+		r = check_settle(c);
 	if (r < 0) {
 		check_blocked(c, "the device can't be brought to RUNNING: %s", check_errno(r));
 		return;

@@ -10,6 +10,7 @@ static const struct check_group *const groups[] = {
 	&check_group_arc,
 	&check_group_state,
 	&check_group_data,
+	&check_group_descriptor,
 	&check_group_precopy,
 	&check_group_size,
 	&check_group_image,

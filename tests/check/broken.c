@@ -47,6 +47,7 @@ static bool saves(uint32_t state)
 static void entered(struct broken *b, uint32_t from, uint32_t to)
 {
 	b->state = to;
+	descriptors_entered(b, to == VF_VFIO_STATE_RESUMING || (saves(to) && !saves(from)), !saves(to));
 	b->from_precopy = to == VF_VFIO_STATE_STOP_COPY && saves(from);
 	if (b->from_precopy)
 		b->read_before_stop = b->read;
@@ -85,6 +86,7 @@ int broken_reset(struct broken *b)
 
 	if (r == 0) {
 		b->error = b->loaded = false;
+		descriptors_entered(b, false, true);
 		b->state = VF_VFIO_STATE_RUNNING;
 	}
 	return r;
@@ -120,6 +122,21 @@ int broken_write(struct broken *b, const void *from, size_t len)
 
 	if (r == 0)
 		b->written += len;
+	return r;
+}
+
+int broken_feature(struct broken *b, void *arg, size_t bytes, size_t room)
+{
+	const uint32_t state = VF_VFIO_FEATURE_MIG_DEVICE_STATE;
+	struct vf_vfio_device_feature head;
+	int r;
+
+	memcpy(&head, arg, sizeof(head));
+	if (b->device & DEVICE_DESCRIPTORS && head.flags == (state | VF_VFIO_FEATURE_SET) && head.argsz == 16)
+		return descriptors_set_state(b, (uint8_t *) arg + 8);
+	r = b->real->ops->feature(b->real, arg, bytes, room, NULL);
+	if (r >= 0 && b->device & DEVICE_DESCRIPTORS && head.flags == (state | VF_VFIO_FEATURE_GET))
+		vf_put_u32((uint8_t *) arg + 12, UINT32_MAX);
 	return r;
 }
 
@@ -308,9 +325,9 @@ static int feature(struct vf_backend *backend, void *arg, size_t bytes, size_t r
 {
 	HOLD struct broken *b = of(backend);
 
-	if (FAULT(b, feature))
-		return b->fault->feature(b, arg, bytes, room);
-	return b->real->ops->feature(b->real, arg, bytes, room, err);
+	(void) err;
+	return FAULT(b, feature) ? b->fault->feature(b, arg, bytes, room) :
+	       broken_feature(b, arg, bytes, room);
 }
 
 static const struct vf_backend_ops ops = {
@@ -341,5 +358,6 @@ struct vf_backend *broken_new(struct vf_backend *take_real, const struct fault *
 	b->fault = fault;
 	b->device = device;
 	b->state = VF_VFIO_STATE_RUNNING;
+	b->session_fd = -1;
 	return &b->base;
 }

@@ -23,6 +23,10 @@
 
 struct broken;
 
+enum fd_call {
+	FD_READ, FD_WRITE, FD_PREAD, FD_PWRITE, FD_SEEK, FD_POLL, FD_FLAGS, FD_INFO, FD_CLOSE, FD_GIVEN,
+};
+
 struct fault {
 	const char *id;			/* the assertion that fails */
 	enum check_verdict verdict;	/* ... or warns; CHECK_PASS stands for CHECK_FAIL */
@@ -35,6 +39,8 @@ struct fault {
 	int (*get_state)(struct broken *b, uint32_t *ret_state);
 	int (*reset)(struct broken *b);
 	int (*feature)(struct broken *b, void *arg, size_t bytes, size_t room);
+	/* What a call on descriptor @fd results in; FD_GIVEN: the descriptor that SET gives. */
+	ssize_t (*fd_result)(struct broken *b, enum fd_call call, int fd, ssize_t result);
 	ssize_t (*data_read)(struct broken *b, void *to, size_t len);
 	int (*data_write)(struct broken *b, const void *from, size_t len);
 	int (*data_size)(struct broken *b, uint64_t *ret_bytes);
@@ -64,6 +70,9 @@ struct broken {
 	uint8_t *golden;		/* the first stream that was read whole */
 	size_t golden_size;
 	bool logging;
+	int session_fd;			/* DEVICE_DESCRIPTORS: of the session, -1 = none */
+	uint32_t fd_sessions;
+	bool no_fds;
 	bool has_reader;		/* somebody has read in this session: */
 	pthread_t reader;
 	uint64_t memory[4];		/* the fault's own */
@@ -79,6 +88,12 @@ int broken_write(struct broken *b, const void *from, size_t len);
 int broken_log_start(struct broken *b, uint64_t page, const struct vf_vfio_dma_log_range *ranges,
 		     uint32_t count, uint64_t *ret_page);
 int broken_log_stop(struct broken *b);
+int broken_feature(struct broken *b, void *arg, size_t bytes, size_t room);
+
+/* --- descriptors.c --- */
+struct check_sys descriptors_of(struct broken **b);
+int descriptors_set_state(struct broken *b, uint8_t *data);
+void descriptors_entered(struct broken *b, bool began, bool ended);
 
 /* Puts itself before @take_real. */
 struct vf_backend *broken_new(struct vf_backend *take_real, const struct fault *fault, unsigned int device);
@@ -87,6 +102,6 @@ const struct fault *fault_at(size_t index);	/* NULL: that was the last */
 
 /* Parts of the table: each ends with a fault without id. */
 extern const struct fault faults_of_requests[], faults_of_data[], faults_of_images[],
-	faults_of_logs[];
+	faults_of_logs[], faults_of_descriptors[];
 
 #endif

@@ -21,7 +21,7 @@
 
 static int real_feature(struct broken *b, void *arg, size_t bytes, size_t room)
 {
-	return b->real->ops->feature(b->real, arg, bytes, room, NULL);
+	return broken_feature(b, arg, bytes, room);
 }
 
 static const struct vf_vfio_device_feature *head_of(const void *arg)
@@ -183,7 +183,7 @@ const struct fault faults_of_requests[] = {
 const struct fault *fault_at(size_t index)
 {
 	static const struct fault *const parts[] = { faults_of_requests, faults_of_data, faults_of_images,
-						       faults_of_logs };
+						       faults_of_logs, faults_of_descriptors };
 
 	for (size_t i = 0; i < VF_ARRAY_COUNT(parts); i++)
 		for (const struct fault *f = parts[i]; f->id; f++)

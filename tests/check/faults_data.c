@@ -169,7 +169,7 @@ static int v2_only_probed(struct broken *b, void *arg, size_t bytes, size_t room
 
 	if ((head->flags & VF_VFIO_FEATURE_MASK) == VF_VFIO_FEATURE_MIG_PRECOPY_INFOV2)
 		return head->flags & VF_VFIO_FEATURE_PROBE ? 0 : -EINVAL;
-	return b->real->ops->feature(b->real, arg, bytes, room, NULL);
+	return broken_feature(b, arg, bytes, room);
 }
 
 /* --- size --- */

@@ -33,6 +33,7 @@
 struct rig {
 	const struct fault *fault;
 	unsigned int device;
+	struct broken *broken;			/* the one that is open */
 	char folder[64], path[96];
 	struct accel_server *server;
 	int stop;
@@ -94,6 +95,7 @@ static int rig_open(void *user, struct vf_backend **ret_backend, struct vferry_e
 		return r;
 	*ret_backend = broken_new(real, rig->fault, rig->device);
 	assert_non_null(*ret_backend);
+	rig->broken = (struct broken *) *ret_backend;
 	return 0;
 }
 
@@ -119,8 +121,9 @@ static void rig_result(void *user, const struct check_result *result)
 static void rig_run(struct rig *rig)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
+	const struct check_sys sys = descriptors_of(&rig->broken);
 	const struct check_options options = {
-		.open = rig_open, .result = rig_result, .user = rig, .seed = 1,
+		.sys = &sys, .open = rig_open, .result = rig_result, .user = rig, .seed = 1,
 		.only = rig->fault && rig->fault->alone ? &rig->fault->id : NULL,
 		.only_count = rig->fault && rig->fault->alone,
 	};
@@ -148,7 +151,7 @@ static bool try_fault(const struct fault *fault)
 
 static void test_good_device(void **state)
 {
-	static const unsigned int kinds[] = { 0, DEVICE_NO_P2P, DEVICE_NO_PRECOPY, DEVICE_ERRS,
+	static const unsigned int kinds[] = { 0, DEVICE_NO_P2P, DEVICE_NO_PRECOPY, DEVICE_ERRS, DEVICE_DESCRIPTORS,
 					      DEVICE_NO_P2P | DEVICE_NO_PRECOPY };
 
 	(void) state;
