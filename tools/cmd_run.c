@@ -16,6 +16,7 @@
 #include <json-c/json.h>
 
 #include "command.h"
+#include "kernel_files.h"
 #include "sandbox/sandbox.h"
 #include "vmm/control.h"
 #include "vmm/control_commands.h"
@@ -42,9 +43,9 @@ static const struct tool_option options[] = {
 	{ "dirty", "auto|log|ring", "how KVM tells what the guest wrote (auto)", OPT_DIRTY },
 	{ "guest", "NAME", "guest program (worker)", OPT_GUEST },
 	{ "guest-args", "\"KEY=VALUE ...\"", "its command line", OPT_GUEST_ARGS },
-	{ "kernel", "FILE", "kernel to boot (not there yet)", OPT_KERNEL },
-	{ "initrd", "FILE", "its initial RAM disk (not there yet)", OPT_INITRD },
-	{ "append", "TEXT", "its command line (not there yet)", OPT_APPEND },
+	{ "kernel", "FILE", "kernel to boot in place of a guest program; KVM on arm64 only", OPT_KERNEL },
+	{ "initrd", "FILE", "its initial RAM disk", OPT_INITRD },
+	{ "append", "TEXT", "its command line", OPT_APPEND },
 	{ "device", "URI[,addr=BB:DD.F][,timeout-ms=N]", "pass a device through; several",
 	  OPT_DEVICE },
 	{ "peers", "on|off", "devices may write into each other's BARs (on)", OPT_PEERS },
@@ -88,7 +89,7 @@ struct run {
 	const char *control_path;
 	const char *trace_failed;	/* as given; NULL: the default */
 	const char *trace_file;
-	const char *kernel_only;	/* an option that is for a kernel */
+	struct kernel_files kernel;
 	char *hooks[HOOK_PROGRAMS_MAX];	/* owned; the first is the default */
 	size_t hook_count;
 	struct hook_runner *hook_runner;
@@ -242,9 +243,13 @@ static int take(void *user, int id, const char *value)
 
 	switch (id) {
 	case OPT_KERNEL:
+		r->kernel.image_path = value;
+		return 0;
 	case OPT_INITRD:
+		r->kernel.initrd_path = value;
+		return 0;
 	case OPT_APPEND:
-		r->kernel_only = id == OPT_KERNEL ? "kernel" : id == OPT_INITRD ? "initrd" : "append";
+		r->kernel.kernel.append = value;
 		return 0;
 	case OPT_DEVICE:
 		return take_device(r, value);
@@ -586,6 +591,7 @@ int cmd_run(int argc, char **argv)
 	struct run r = {
 		.vm_options = { .machine = MACHINE_OPTIONS_INIT, .callbacks = &callbacks },
 	};
+	char why[256];
 	int signal_fd, code;
 
 	r.vm_options.user = &r;
@@ -593,9 +599,8 @@ int cmd_run(int argc, char **argv)
 	r.vm_options.machine.devices = r.devices;
 	r.vm_options.machine.trust = &r.trust;
 	code = tool_parse(&usage, argc, argv, take, &r, NULL);
-	if (code < 0 && r.kernel_only)
-		code = tool_fail(&usage, TOOL_USAGE, "--%s: booting a kernel is not there yet; machines run a "
-				 "--guest", r.kernel_only);
+	if (code < 0 && kernel_files_read(&r.kernel, &r.vm_options.machine, why, sizeof(why)))
+		code = tool_fail(&usage, TOOL_USAGE, "%s", why);
 	if (code < 0) {
 		signal_fd = block_signals();
 		code = signal_fd < 0 ? tool_fail(&usage, TOOL_FAILED, "no signal descriptor: %s",
@@ -607,6 +612,7 @@ int cmd_run(int argc, char **argv)
 	if (r.vm_options.machine.kvm >= 0)
 		(void) close(r.vm_options.machine.kvm);
 	free(r.tls_creds);
+	kernel_files_done(&r.kernel);
 	for (size_t i = 0; i < r.vm_options.machine.device_count; i++)
 		free(r.device_words[i]);
 	for (size_t i = 0; i < r.hook_count; i++)

@@ -81,6 +81,15 @@ struct machine_device_options {
 	uint64_t timeout_ns;		/* answer of the device to one request; 0 = the library's */
 };
 
+/* A kernel in place of a guest program. All of it is borrowed while the machine lives: a reset boots it anew. */
+struct machine_kernel {
+	const void *image;
+	size_t image_bytes;
+	const void *initrd;		/* its initial RAM disk; NULL: none */
+	size_t initrd_bytes;
+	const char *append;		/* its command line; NULL: none */
+};
+
 struct machine_callbacks {
 	uint32_t size;
 	/* Output of the guest's console: whole lines, no newline. May be NULL. */
@@ -106,6 +115,7 @@ struct machine_options {
 	int kvm;			/* /dev/kvm, open; borrowed during machine_new(); -1: is opened */
 	const char *guest;		/* name of a guest program; NULL = "worker" */
 	const char *guest_args;		/* "key=value ..." as a kernel's command line; NULL = none */
+	const struct machine_kernel *kernel;	/* kvm on arm64; NULL: the guest program */
 	const struct machine_device_options *devices;	/* borrowed during machine_new() */
 	size_t device_count;
 	const struct vferry_trust *trust;	/* who may serve the devices; borrowed, may be NULL */

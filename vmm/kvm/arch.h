@@ -109,6 +109,11 @@ void kvm_arch_platform(struct guest_platform *platform);
 /* And what the program is told: timers, serial port, interrupt controllers. */
 int kvm_arch_describe(struct kvm_machine *m, struct guest_boot *boot);
 
+/* Can this kernel be booted here, in so much memory? */
+int kvm_arch_check_kernel(const struct machine_options *options, struct vferry_error *err);
+/* Into memory, and the first vCPU to where it begins. After power-on. */
+int kvm_arch_boot_kernel(struct kvm_machine *m, struct vferry_error *err);
+
 /* ---- registers that belong to the board ---- */
 
 void kvm_arch_save(struct kvm_machine *m, struct vferry_writer *w);

@@ -325,6 +325,7 @@ int kvm_machine_new(struct machine *machine, const struct machine_options *optio
 	m->stop_timeout_ns = options->stop_timeout_ns ? options->stop_timeout_ns : STOP_DEFAULT_NS;
 	m->callbacks = machine->callbacks;
 	m->user = machine->user;
+	m->kernel = options->kernel;
 	m->clock.mode = options->guest_time;
 	m->loaded = !options->incoming;
 	sync_init(m);

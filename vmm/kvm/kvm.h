@@ -93,6 +93,7 @@ struct kvm_machine {
 	struct kvm_console *console;
 	struct kvm_components *components;
 	char *args;			/* of the guest program; owned */
+	const struct machine_kernel *kernel;	/* in its place; borrowed, NULL: the program */
 	uint64_t stop_timeout_ns;
 	struct machine_callbacks callbacks;
 	void *user;

@@ -87,8 +87,8 @@ static void describe(const struct machine *machine, char *to, size_t size)
 {
 	const struct kvm_machine *m = machine->accel_data;
 
-	(void) snprintf(to, size, "%s cpus=%u irqchip=%s", kvm_arch_facts.name, machine->cpus,
-			kvm_arch_irqchip(m));
+	(void) snprintf(to, size, "%s cpus=%u irqchip=%s%s", kvm_arch_facts.name, machine->cpus,
+			kvm_arch_irqchip(m), m->kernel ? " guest=kernel" : "");
 }
 
 /* A driver asks for the KVM of its device while that is opened. Most need none, so none is no failure. */
@@ -149,6 +149,9 @@ static int command(struct machine *machine, const char *text, char *reply, size_
 	if (!kvm_machine_is_running(kvm_of(machine)))
 		return vferry_error_set(err, -EAGAIN, "not-running", "machine",
 					"the guest cannot answer while the machine is stopped");
+	if (kvm_of(machine)->kernel)
+		return vferry_error_set(err, -ENOTSUP, "guest-command", "guest",
+					"a kernel takes no commands");
 	return kvm_console_command(kvm_of(machine)->console, text, reply, reply_size, err);
 }
 
@@ -162,7 +165,7 @@ static void get_info(struct machine *machine, struct machine_info *ret_info)
 	struct kvm_machine *m = kvm_of(machine);
 	unsigned wishes = atomic_load(&m->wishes);
 
-	ret_info->guest = kvm_guest_name(0, NULL);
+	ret_info->guest = m->kernel ? "kernel" : kvm_guest_name(0, NULL);
 	ret_info->gic = MACHINE_GIC_OFF;
 	ret_info->irqchip = kvm_arch_irqchip(m);
 	ret_info->dirty = vferry_kvm_memory_dirty(m->memory) == VFERRY_KVM_DIRTY_RING ? "kvm-ring"

@@ -65,7 +65,7 @@ static bool take_line_locked(struct kvm_console *c)
 {
 	c->line[c->line_bytes] = '\0';
 	c->line_bytes = 0;
-	if (strncmp(c->line, REPLY, sizeof(REPLY) - 1) != 0)
+	if (c->machine->kernel || strncmp(c->line, REPLY, sizeof(REPLY) - 1) != 0)
 		return true;
 	if (c->unanswered == 0)
 		return false;

@@ -82,6 +82,8 @@ int kvm_guest_check(const struct machine_options *options, struct vferry_error *
 	uint64_t *words;
 	int r;
 
+	if (options->kernel)
+		return kvm_arch_check_kernel(options, err);
 	if (options->guest && strcmp(options->guest, worker_name) != 0)
 		return vferry_error_set(err, -EINVAL, "no-such-guest", "machine",
 					"there is no guest program \"%s\" for kvm; it has %s", options->guest,
@@ -122,7 +124,7 @@ static int make_boot(struct kvm_machine *m, struct guest_boot *boot, struct vfer
 	return 0;
 }
 
-int kvm_guest_load(struct kvm_machine *m, struct vferry_error *err)
+static int load_program(struct kvm_machine *m, struct vferry_error *err)
 {
 	const uint64_t ram = kvm_arch_layout.ram[0].gpa;
 	struct guest_boot *boot = malloc(sizeof(*boot));
@@ -144,6 +146,11 @@ int kvm_guest_load(struct kvm_machine *m, struct vferry_error *err)
 		return vferry_error_set(err, r, "guest-load", worker_name,
 					"the guest cannot be put into memory (%s)", vferry_errno_name(r));
 	return 0;
+}
+
+int kvm_guest_load(struct kvm_machine *m, struct vferry_error *err)
+{
+	return m->kernel ? kvm_arch_boot_kernel(m, err) : load_program(m, err);
 }
 
 /* ---- what it saw ---- */
@@ -179,8 +186,10 @@ void kvm_guest_verdict(struct kvm_machine *m, struct machine_verdict *ret_verdic
 	pthread_mutex_lock(&m->lock);
 	ret_verdict->paused_ns = run_clock_paused(&m->clock);
 	pthread_mutex_unlock(&m->lock);
-	if (!words)
+	if (!words || m->kernel) {
+		free(words);
 		return;
+	}
 	worker_verdict_begin(ret_verdict);
 	for (unsigned i = 0; i < m->cpus; i++)
 		add_vcpu(m, &platform, i, words, ret_verdict);

@@ -145,6 +145,9 @@ static int create(struct machine *machine, const struct machine_options *options
 	if (options->irqchip != MACHINE_IRQCHIP_DEFAULT || options->dirty != MACHINE_DIRTY_AUTO)
 		return vferry_error_set(err, -EINVAL, "kvm-only", "machine",
 					"--irqchip and --dirty are KVM's: the soft machine has --gic");
+	if (options->kernel)
+		return vferry_error_set(err, -EINVAL, "kvm-only", "machine",
+					"--kernel is KVM's: the soft machine runs a --guest");
 	if (!config.program)
 		return vferry_error_set(err, -EINVAL, "no-such-guest", "machine",
 					"there is no guest program \"%s\"", name);

@@ -6,6 +6,12 @@
  *   cpu.c     vCPUs as after power-on; the counter
  *   gic.c     GICv3 and ITS: made, and as after power-on
  *   irq.c     routes, and where messages go
+ *
+ * and for a kernel in place of the guest program:
+ *
+ *   linux.c         kernel, initial RAM disk and device tree in memory
+ *   image.c         the kernel's header
+ *   device_tree.c   what the kernel is told
  */
 #ifndef VMM_KVM_ARM64_ARM64_H
 #define VMM_KVM_ARM64_ARM64_H
@@ -51,6 +57,8 @@ struct kvm_arch {
 int arm64_cpu_choose(struct kvm_machine *m, struct vferry_error *err);
 /* All as after power-on; the first at the guest's entry, the others off. */
 int arm64_cpu_power_on(struct kvm_machine *m, struct vferry_error *err);
+/* After power-on: where the first begins, and with what in x0. */
+int arm64_cpu_enter_at(struct kvm_machine *m, uint64_t pc, uint64_t x0, struct vferry_error *err);
 /* Do the guest's accesses to device memory go through the caches? */
 bool arm64_cpu_is_coherent(const struct kvm_machine *m);
 /* Does the physical timer move with the machine? */

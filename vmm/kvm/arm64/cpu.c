@@ -67,19 +67,25 @@ int kvm_arch_vcpu(struct kvm_vcpu *vcpu, struct vferry_error *err)
 	return init_vcpu(vcpu, err);
 }
 
+int arm64_cpu_enter_at(struct kvm_machine *m, uint64_t pc, uint64_t x0, struct vferry_error *err)
+{
+	int r = set_reg(m->vcpu[0].fd, CORE_U64(regs.pc), pc);
+
+	if (r == 0)
+		r = set_reg(m->vcpu[0].fd, CORE_U64(regs.regs[0]), x0);
+	if (r < 0)
+		return vferry_error_set(err, r, "power-on", "cpu", "PC and x0 cannot be set (%s)",
+					vferry_errno_name(r));
+	return 0;
+}
+
 int arm64_cpu_power_on(struct kvm_machine *m, struct vferry_error *err)
 {
 	int r = 0;
 
 	for (unsigned i = 0; i < m->cpus && r == 0; i++)
 		r = init_vcpu(&m->vcpu[i], err);
-	if (r == 0) {
-		r = set_reg(m->vcpu[0].fd, CORE_U64(regs.pc), ARM64_RAM + GUEST_ENTRY_OFFSET);
-		if (r < 0)
-			(void) vferry_error_set(err, r, "power-on", "cpu", "PC cannot be set (%s)",
-						vferry_errno_name(r));
-	}
-	return r;
+	return r == 0 ? arm64_cpu_enter_at(m, ARM64_RAM + GUEST_ENTRY_OFFSET, 0, err) : r;
 }
 
 /*

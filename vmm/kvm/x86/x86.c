@@ -83,6 +83,19 @@ int kvm_arch_check(const struct machine_options *options, struct vferry_error *e
 	return 0;
 }
 
+int kvm_arch_check_kernel(const struct machine_options *options, struct vferry_error *err)
+{
+	(void) options;
+	return vferry_error_set(err, -ENOTSUP, "arm64-only", "machine",
+				"--kernel: kernels are booted on arm64 only, so far; machines here run a --guest");
+}
+
+int kvm_arch_boot_kernel(struct kvm_machine *m, struct vferry_error *err)
+{
+	(void) m;
+	return vferry_error_set(err, -ENOTSUP, "arm64-only", "machine", "no kernel is booted here");
+}
+
 int kvm_arch_new(struct kvm_machine *m, const struct machine_options *options,
 		 struct vferry_error *err)
 {
