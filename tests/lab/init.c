@@ -6,7 +6,7 @@
  *
  *	lab: run N COMMAND
  *	lab: kernel: ...	it complained meanwhile
- *	lab: exit N CODE	its exit code; 128 and more: the signal that ended it
+ *	lab: exit N CODE	its exit code; 128 and more: the signal that ended it (a line of its own)
  *	lab: done
  */
 #define _GNU_SOURCE
@@ -162,7 +162,7 @@ int main(void)
 			printf("lab: run %u %s\n", number, line);
 			code = run(line);
 			show_log(log);
-			printf("lab: exit %u %d\n", number, code);
+			printf("\nlab: exit %u %d\n", number, code);
 		}
 		printf("lab: done\n");
 	}

@@ -56,7 +56,7 @@ def sections(lines, count):
     number = None
     for line in lines:
         run = re.match(r"lab: run (\d+)\b", line)
-        done = re.search(r"lab: exit (\d+) (\d+)$", line)
+        done = re.match(r"lab: exit (\d+) (\d+)$", line)
         if run:
             number = int(run[1])
         elif done and int(done[1]) == number:
