@@ -449,6 +449,7 @@ static void merge_report(struct run *run, bool finished, struct check_report *re
 int check_run(const struct check_options *options, struct check_report *ret,
 	      struct vferry_error *err)
 {
+	struct vferry_error why = VFERRY_ERROR_INIT;
 	struct run *run = new_run(options);
 	pthread_t worker;
 	bool finished;
@@ -456,7 +457,12 @@ int check_run(const struct check_options *options, struct check_report *ret,
 
 	if (!run)
 		return vferry_error_set(err, -ENOMEM, "no-memory", NULL, "no memory, or nothing to run");
-	r = open_device(&run->c, &run->c.backend, err);
+	r = open_device(&run->c, &run->c.backend, &why);
+	if (r == -ENOTCONN)	/* a server turns the second user away without a word */
+		r = vferry_error_set(err, -EBUSY, "device-busy", NULL,
+				     "the device's server hangs up: somebody uses it, or it trusts this user not");
+	else if (r < 0 && err)
+		*err = why;
 	if (r == 0)
 		r = look_at_device(&run->c, err);
 	if (r == 0) {

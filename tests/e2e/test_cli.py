@@ -37,6 +37,8 @@ BAD = [
     ["resolve", "--control", "x", "--peer", "file:x"],
     ["order", "--arch", "riscv"], ["order", "--dot", "--json"], ["order", "--phase", "never"],
     ["order", "--arch", "arm64", "--control", "x"],
+    ["check"], ["check", "x", "y"], ["check", "x", "--only", "nothing"], ["check", "x", "--json", "--tap"],
+    ["check", "x", "--limit", "1"], ["check", "x", "--repeat", "0"],
     ["device"], ["device", "--model", "toaster"], ["device", "--bogus"],
     ["inspect"], ["inspect", "--bogus", "x"],
     ["demo", "--transport", "pigeon"], ["demo", "--accel", "xen"], ["run", "--irqchip", "none"],
