@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * arm64.c - an arm64 machine as far as a guest needs one: address map, what it is made of, exits.
+ * arm64.c - an arm64 machine as far as a guest needs one: what it is made of, exits.
  * Beside PCI and the interrupt controller it has a 16550. Power and reset are PSCI's, in KVM.
  */
 #include <elf.h>

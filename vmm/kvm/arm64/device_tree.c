@@ -10,8 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "arm64.h"
+#include "../../pci_host.h"
 #include "device_tree.h"
+#include "map.h"
 
 #define CELLS_MAX	1024u
 
