@@ -43,7 +43,7 @@ static const struct tool_option options[] = {
 	{ "dirty", "auto|log|ring", "how KVM tells what the guest wrote (auto)", OPT_DIRTY },
 	{ "guest", "NAME", "guest program (worker)", OPT_GUEST },
 	{ "guest-args", "\"KEY=VALUE ...\"", "its command line", OPT_GUEST_ARGS },
-	{ "kernel", "FILE", "kernel to boot in place of a guest program; KVM on arm64 only", OPT_KERNEL },
+	{ "kernel", "FILE", "kernel to boot in place of a guest program (KVM)", OPT_KERNEL },
 	{ "initrd", "FILE", "its initial RAM disk", OPT_INITRD },
 	{ "append", "TEXT", "its command line", OPT_APPEND },
 	{ "device", "URI[,addr=BB:DD.F][,timeout-ms=N]", "pass a device through; several",

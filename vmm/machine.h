@@ -115,7 +115,7 @@ struct machine_options {
 	int kvm;			/* /dev/kvm, open; borrowed during machine_new(); -1: is opened */
 	const char *guest;		/* name of a guest program; NULL = "worker" */
 	const char *guest_args;		/* "key=value ..." as a kernel's command line; NULL = none */
-	const struct machine_kernel *kernel;	/* kvm on arm64; NULL: the guest program */
+	const struct machine_kernel *kernel;	/* kvm; NULL: the guest program */
 	const struct machine_device_options *devices;	/* borrowed during machine_new() */
 	size_t device_count;
 	const struct vferry_trust *trust;	/* who may serve the devices; borrowed, may be NULL */

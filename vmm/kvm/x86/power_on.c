@@ -91,14 +91,14 @@ static bool get_msr(int fd, uint32_t index, uint64_t *ret)
 	return true;
 }
 
-static bool set_msr(int fd, uint32_t index, uint64_t value)
+bool x86_msr_set(int vcpu, uint32_t index, uint64_t value)
 {
 	struct {
 		struct kvm_msrs head;
 		struct kvm_msr_entry entry;
 	} one = { .head.nmsrs = 1, .entry = { .index = index, .data = value } };
 
-	return ioctl(fd, KVM_SET_MSRS, &one) == 1;
+	return ioctl(vcpu, KVM_SET_MSRS, &one) == 1;
 }
 
 static struct kvm_msr_list *list_msrs(int kvm)
@@ -144,7 +144,7 @@ static int apply_msrs(struct kvm_vcpu *vcpu, const struct vcpu_state *s, struct 
 		uint64_t now;
 
 		if (get_msr(vcpu->fd, msr->index, &now) && now != msr->data &&
-		    !set_msr(vcpu->fd, msr->index, msr->data))
+		    !x86_msr_set(vcpu->fd, msr->index, msr->data))
 			return vferry_error_set(err, -EIO, "power-on", "cpu",
 						"MSR %#x of vCPU %u cannot be set to %#llx", msr->index,
 						vcpu->id, (unsigned long long) msr->data);

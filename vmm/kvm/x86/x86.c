@@ -5,7 +5,8 @@
  *   0x3f8-0x3ff   a 16550, interrupt 4
  *   0xcf8, 0xcfc  configuration space of bus 0, beside ECAM
  *   0xcf9         reset: bits 1 and 2
- *   0x600         sleep control: bit 13 with type 5 is power off (as an ACPI PM1a control register)
+ *   0x600         sleep control: enable with type 5 is power off. 16 bits wide it is as an ACPI PM1a
+ *                 control register, 8 bits wide as the one of ACPI's hardware-reduced machines
  */
 #include <elf.h>
 #include <errno.h>
@@ -20,13 +21,10 @@
 
 #define PORT_SERIAL_LAST	(X86_SERIAL_PORT + 7)
 #define PORT_CONFIG_ADDRESS	0xcf8u
-#define PORT_RESET		0xcf9u
 #define PORT_CONFIG_DATA	0xcfcu
-#define PORT_SLEEP		0x600u
 
-#define RESET_NOW		0x06u
-#define SLEEP_OFF		(0x2000u | 5u << 10)
-#define SLEEP_MASK		0x3c00u		/* enable, and the type */
+#define SLEEP_OFF		(0x20u | 5u << 2)
+#define SLEEP_MASK		0x3cu		/* enable, and the type */
 #define CONFIG_ENABLE		0x80000000u
 #define CONFIG_BITS		(CONFIG_ENABLE | 0x00fffffcu)	/* bus, slot, function, register */
 
@@ -81,19 +79,6 @@ int kvm_arch_check(const struct machine_options *options, struct vferry_error *e
 	(void) options;
 	(void) err;
 	return 0;
-}
-
-int kvm_arch_check_kernel(const struct machine_options *options, struct vferry_error *err)
-{
-	(void) options;
-	return vferry_error_set(err, -ENOTSUP, "arm64-only", "machine",
-				"--kernel: kernels are booted on arm64 only, so far; machines here run a --guest");
-}
-
-int kvm_arch_boot_kernel(struct kvm_machine *m, struct vferry_error *err)
-{
-	(void) m;
-	return vferry_error_set(err, -ENOTSUP, "arm64-only", "machine", "no kernel is booted here");
 }
 
 int kvm_arch_new(struct kvm_machine *m, const struct machine_options *options,
@@ -287,11 +272,11 @@ static void port_out(struct kvm_vcpu *vcpu, unsigned port, unsigned size, uint32
 		kvm_console_write(m->console, port - X86_SERIAL_PORT, (uint8_t) value);
 	} else if (port == PORT_CONFIG_ADDRESS && size == 4) {
 		(void) config_address(m->arch, &value);
-	} else if (port == PORT_RESET && size == 1) {
-		if ((value & RESET_NOW) == RESET_NOW)
+	} else if (port == X86_PORT_RESET && size == 1) {
+		if ((value & X86_RESET_NOW) == X86_RESET_NOW)
 			kvm_machine_wish(m, KVM_WISH_RESET);
-	} else if (port == PORT_SLEEP && size == 2) {
-		if ((value & SLEEP_MASK) == SLEEP_OFF)
+	} else if (port == X86_PORT_SLEEP && size <= 2) {
+		if (((size == 2 ? value >> 8 : value) & SLEEP_MASK) == SLEEP_OFF)
 			kvm_machine_wish(m, KVM_WISH_POWER_OFF);
 	} else if (is_config_data(port, size)) {
 		gpa = config_gpa(config_address(m->arch, NULL), port);

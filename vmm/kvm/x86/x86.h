@@ -7,6 +7,12 @@
  *   power_on.c  registers and interrupt controllers as after power-on
  *   irq.c       routes of pins, and where messages go
  *   split.c     a split irqchip: ioapic.c, an IOAPIC, and pins.c, from eventfds to its pins
+ *
+ * and for a kernel in place of the guest program:
+ *
+ *   linux.c     the kernel, its initial RAM disk and what it is told, in memory; the first vCPU
+ *   bzimage.c   the kernel's header
+ *   acpi.c      ACPI tables, of which dsdt.asl is one
  */
 #ifndef VMM_KVM_X86_X86_H
 #define VMM_KVM_X86_X86_H
@@ -33,6 +39,10 @@
 #define X86_LAPIC_TIMER_HZ	1000000000ull		/* KVM's APIC bus */
 
 #define X86_IOAPIC		0xfec00000ull
+
+#define X86_PORT_SLEEP		0x600u
+#define X86_PORT_RESET		0xcf9u
+#define X86_RESET_NOW		0x06u
 
 struct x86_power_on;
 struct x86_pins;
@@ -66,5 +76,6 @@ void x86_split_free(struct kvm_arch *arch);
 int x86_power_on_remember(struct kvm_machine *m, struct x86_power_on **ret, struct vferry_error *err);
 int x86_power_on_apply(struct kvm_machine *m, const struct x86_power_on *p, struct vferry_error *err);
 struct x86_power_on *x86_power_on_free(struct x86_power_on *p);
+bool x86_msr_set(int vcpu, uint32_t index, uint64_t value);	/* false: this KVM does not take it */
 
 #endif
