@@ -98,6 +98,9 @@ class Initrd:
         self.add(f"modules/{len(self.loaded):02}.ko", content)
         self.loaded.append(path)
 
+    def archive(self):
+        return cpio([(name, *entry) for name, entry in self.entries.items()])
+
     def write(self, path):
-        path.write_bytes(cpio([(name, *entry) for name, entry in self.entries.items()]))
+        path.write_bytes(self.archive())
         return path

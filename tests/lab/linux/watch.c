@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * watch.c - watches memory and clocks of the Linux guest that it runs in, while that is moved about.
+ *
+ *	lab-watch SECONDS MIB
+ *
+ * A thread on each CPU writes a pattern into MIB of memory, page by page, and checks each page before it
+ * writes it anew. Meanwhile it reads the clocks: none may ever be behind what another thread has read
+ * before. The longest time between two readings of a thread is what the guest lost. A line each second
+ * tells how far it is; the last one is the verdict, as is the exit code.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE	4096u
+#define WORDS	(PAGE / sizeof(uint64_t))
+#define CPUS	64
+#define NS	1000000000ull
+
+enum { MONOTONIC, BOOTTIME, COUNTER, CLOCKS };
+
+static const char *const clock_names[] = { "CLOCK_MONOTONIC", "CLOCK_BOOTTIME", "the counter" };
+
+static atomic_uint_fast64_t newest[CLOCKS];
+static atomic_uint_fast64_t gap_ns, passes, wrong;
+static atomic_bool stop;
+static uint64_t pages;
+
+static uint64_t read_clock(int clock)
+{
+	struct timespec t;
+
+	if (clock == COUNTER) {
+#ifdef __aarch64__
+		uint64_t value;
+
+		__asm__ volatile("isb\n\tmrs %0, cntvct_el0" : "=r" (value) : : "memory");
+		return value;
+#else
+		return 1;
+#endif
+	}
+	(void) clock_gettime(clock == MONOTONIC ? CLOCK_MONOTONIC : CLOCK_BOOTTIME, &t);
+	return (uint64_t) t.tv_sec * NS + (uint64_t) t.tv_nsec;
+}
+
+static void raise(atomic_uint_fast64_t *to, uint64_t value)
+{
+	uint64_t old = atomic_load(to);
+
+	while (old < value && !atomic_compare_exchange_weak(to, &old, value))
+		;
+}
+
+/* What was there before this one was read must not be later. */
+static void check_clocks(uint64_t *last)
+{
+	for (int i = 0; i < CLOCKS; i++) {
+		uint64_t before = atomic_load(&newest[i]);
+		uint64_t now = read_clock(i);
+
+		if (now < before && !atomic_fetch_add(&wrong, 1))
+			printf("watch: %s went back from %llu to %llu\n", clock_names[i],
+			       (unsigned long long) before, (unsigned long long) now);
+		raise(&newest[i], now);
+		if (i != MONOTONIC)
+			continue;
+		if (*last)
+			raise(&gap_ns, now - *last);
+		*last = now;
+	}
+}
+
+static uint64_t pattern(uint64_t seed, uint64_t word)
+{
+	uint64_t x = (seed + 1) * 0x9e3779b97f4a7c15ull + word * 0xff51afd7ed558ccdull;
+
+	return x ^ x >> 29;
+}
+
+static void check_page(const uint64_t *page, uint64_t seed)
+{
+	for (unsigned int i = 0; i < WORDS; i++) {
+		if (page[i] == pattern(seed, i))
+			continue;
+		if (!atomic_fetch_add(&wrong, 1))
+			printf("watch: memory at %p is %#llx, not %#llx\n", (const void *) &page[i],
+			       (unsigned long long) page[i], (unsigned long long) pattern(seed, i));
+		return;
+	}
+}
+
+static void *watch(void *arg)
+{
+	unsigned int cpu = (unsigned int) (uintptr_t) arg;
+	uint64_t *memory = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	uint64_t last = 0;
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (memory == MAP_FAILED || sched_setaffinity(0, sizeof(set), &set)) {
+		printf("watch: CPU %u: no memory, or it is not there\n", cpu);
+		atomic_fetch_add(&wrong, 1);
+		return NULL;
+	}
+	for (uint64_t pass = 0; !atomic_load(&stop); pass++) {
+		for (uint64_t p = 0; p < pages && !atomic_load(&stop); p++) {
+			uint64_t *page = memory + p * WORDS;
+			uint64_t seed = (pass * pages + p) * CPUS + cpu;
+
+			if (pass)
+				check_page(page, seed - pages * CPUS);
+			for (unsigned int i = 0; i < WORDS; i++)
+				page[i] = pattern(seed, i);
+			check_clocks(&last);
+		}
+		atomic_fetch_add(&passes, 1);
+	}
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int cpus = (unsigned int) sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned int seconds = argc > 1 ? (unsigned int) atoi(argv[1]) : 10;
+	pthread_t threads[CPUS];
+
+	(void) setvbuf(stdout, NULL, _IOLBF, 0);
+	pages = (argc > 2 ? (uint64_t) atoi(argv[2]) : 16) * (1 << 20) / PAGE;
+	printf("watch: %u CPUs, %llu pages each\n", cpus, (unsigned long long) pages);
+	if (cpus > CPUS)
+		return 1;
+	for (unsigned int i = 0; i < cpus; i++)
+		if (pthread_create(&threads[i], NULL, watch, (void *) (uintptr_t) i))
+			return 1;
+	for (unsigned int i = 1; i <= seconds; i++) {
+		(void) sleep(1);
+		printf("watch: %u s, %llu passes, %llu wrong, longest gap %llu ms\n", i,
+		       (unsigned long long) atomic_load(&passes), (unsigned long long) atomic_load(&wrong),
+		       (unsigned long long) atomic_load(&gap_ns) / 1000000);
+	}
+	atomic_store(&stop, true);
+	for (unsigned int i = 0; i < cpus; i++)
+		(void) pthread_join(threads[i], NULL);
+	printf("watch: %s: %llu passes, longest gap %llu ms\n", atomic_load(&wrong) ? "BAD" : "clean",
+	       (unsigned long long) atomic_load(&passes), (unsigned long long) atomic_load(&gap_ns) / 1000000);
+	return atomic_load(&wrong) ? 1 : 0;
+}
