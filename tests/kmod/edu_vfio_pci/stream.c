@@ -296,7 +296,7 @@ static int check_head(const struct edu_stream *stream, const struct record_head 
 	};
 	u32 type = le32_to_cpu(head->type);
 
-	if (stream->final || !type || type >= ARRAY_SIZE(bytes) ||	/* END, and more in one write */
+	if (!type || type >= ARRAY_SIZE(bytes) ||
 	    le32_to_cpu(head->bytes) != bytes[type] ||
 	    (type == RECORD_HEADER) == stream->has_header)
 		return -EINVAL;
@@ -339,9 +339,11 @@ static ssize_t write_all(struct edu_stream *stream, const char __user *from, siz
 
 	if (stream->closed)
 		return -ENODEV;
-	if (stream->final && bytes)
-		stream->broken = true;		/* nothing follows the end */
 	while (done < bytes && !stream->broken) {
+		if (stream->final) {
+			stream->broken = true;		/* nothing follows the end */
+			break;
+		}
 		n = write_some(stream, from + done, bytes - done);
 		if (n < 0)
 			return done && !stream->broken ? (ssize_t)done : n;

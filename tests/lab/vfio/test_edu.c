@@ -385,6 +385,11 @@ static void test_wrong_stream(void **state)
 	assert_int_equal(write(fd, stream, 1), -1);	/* behind the end */
 	assert_int_equal(errno, EINVAL);
 	close(fd);
+	device_reset(&b);
+	fd = device_session(&b, VF_VFIO_STATE_RESUMING);
+	(void) !write(fd, stream, bytes + 1);		/* with the end */
+	assert_int_equal(device_set_state(&b, VF_VFIO_STATE_STOP, &ignored), -EINVAL);
+	close(fd);
 }
 
 static void test_file_outlives_session(void **state)
