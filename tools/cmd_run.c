@@ -17,6 +17,7 @@
 
 #include "command.h"
 #include "kernel_files.h"
+#include "terminal.h"
 #include "sandbox/sandbox.h"
 #include "vmm/control.h"
 #include "vmm/control_commands.h"
@@ -24,6 +25,7 @@
 #include "vmm/vm.h"
 
 #define FLUSH_MS 2000
+#define TYPE_AGAIN_MS 20	/* until a guest that did not read is offered again what was typed */
 
 enum {
 	OPT_ACCEL = 1, OPT_CPUS, OPT_MEMORY, OPT_HUGETLB, OPT_GIC, OPT_GUEST, OPT_GUEST_ARGS, OPT_KERNEL,
@@ -90,6 +92,7 @@ struct run {
 	const char *trace_failed;	/* as given; NULL: the default */
 	const char *trace_file;
 	struct kernel_files kernel;
+	struct terminal terminal;	/* of a kernel */
 	char *hooks[HOOK_PROGRAMS_MAX];	/* owned; the first is the default */
 	size_t hook_count;
 	struct hook_runner *hook_runner;
@@ -368,6 +371,13 @@ static void on_console(void *user, const char *line)
 	print_line(user, "console", line);
 }
 
+static void on_console_bytes(void *user, const void *bytes, size_t count)
+{
+	(void) user;
+	(void) fwrite(bytes, 1, count, stdout);
+	(void) fflush(stdout);
+}
+
 static void on_log(void *user, const char *line)
 {
 	(void) user;
@@ -379,10 +389,13 @@ static void on_shutdown(void *user, enum vm_shutdown reason)
 	vm_control_shutdown(&((struct run *) user)->control, reason);
 }
 
-static const struct vm_callbacks callbacks = {
-	.stopped = on_stopped, .resumed = on_resumed, .migration = on_migration, .pass = on_pass,
-	.console = on_console, .log = on_log, .shutdown = on_shutdown,
-};
+#define CALLBACKS \
+	.stopped = on_stopped, .resumed = on_resumed, .migration = on_migration, .pass = on_pass, \
+	.console = on_console, .log = on_log, .shutdown = on_shutdown
+
+static const struct vm_callbacks callbacks = { CALLBACKS };
+/* A kernel's console is the terminal's; in JSON it is lines as any other. */
+static const struct vm_callbacks kernel_callbacks = { CALLBACKS, .console_bytes = on_console_bytes };
 
 /* ---- life ---- */
 
@@ -410,17 +423,34 @@ static void print_ready(struct run *r)
 	(void) fflush(stdout);
 }
 
+/* What was typed, to the guest; what it does not take now it is offered again. */
+static void type(struct run *r, bool readable)
+{
+	if (readable && terminal_read(&r->terminal))
+		vm_quit(r->vm, VM_SHUTDOWN_SIGNAL);
+	if (r->terminal.count)
+		terminal_taken(&r->terminal, machine_console_put(vm_machine(r->vm), r->terminal.bytes,
+								 r->terminal.count));
+}
+
 static void loop(struct run *r, int signal_fd)
 {
 	struct pollfd fds[] = {
 		{ .fd = vm_get_fd(r->vm), .events = POLLIN },
 		{ .fd = control_get_fd(r->control.control), .events = POLLIN },
 		{ .fd = signal_fd, .events = POLLIN },
+		{ .fd = STDIN_FILENO, .events = POLLIN },
 	};
 
 	while (!vm_should_quit(r->vm)) {
-		if (poll(fds, 3, -1) < 0 && errno != EINTR)
+		bool types = r->terminal.open && !r->terminal.count &&
+			     vm_get_state(r->vm) == VM_RUNNING;
+
+		fds[3].fd = types ? STDIN_FILENO : -1;
+		fds[3].revents = 0;
+		if (poll(fds, 4, r->terminal.count ? TYPE_AGAIN_MS : -1) < 0 && errno != EINTR)
 			break;
+		type(r, fds[3].revents != 0);
 		if (fds[2].revents)
 			vm_quit(r->vm, VM_SHUTDOWN_SIGNAL);
 		if (fds[1].revents)
@@ -590,6 +620,7 @@ int cmd_run(int argc, char **argv)
 {
 	struct run r = {
 		.vm_options = { .machine = MACHINE_OPTIONS_INIT, .callbacks = &callbacks },
+		.terminal = { .keeper = -1, .kept = -1 },
 	};
 	char why[256];
 	int signal_fd, code;
@@ -601,6 +632,13 @@ int cmd_run(int argc, char **argv)
 	code = tool_parse(&usage, argc, argv, take, &r, NULL);
 	if (code < 0 && kernel_files_read(&r.kernel, &r.vm_options.machine, why, sizeof(why)))
 		code = tool_fail(&usage, TOOL_USAGE, "%s", why);
+	if (code < 0 && r.vm_options.machine.kernel && !r.json) {
+		int ret = terminal_open(&r.terminal);
+
+		r.vm_options.callbacks = &kernel_callbacks;
+		if (ret)
+			code = tool_fail(&usage, TOOL_FAILED, "the terminal: %s", strerror(-ret));
+	}
 	if (code < 0) {
 		signal_fd = block_signals();
 		code = signal_fd < 0 ? tool_fail(&usage, TOOL_FAILED, "no signal descriptor: %s",
@@ -609,6 +647,7 @@ int cmd_run(int argc, char **argv)
 		if (signal_fd >= 0)
 			(void) close(signal_fd);
 	}
+	terminal_close(&r.terminal);
 	if (r.vm_options.machine.kvm >= 0)
 		(void) close(r.vm_options.machine.kvm);
 	free(r.tls_creds);

@@ -517,6 +517,11 @@ struct vferry_device *machine_device(struct machine *machine, size_t index)
 
 /* ---- the guest ---- */
 
+size_t machine_console_put(struct machine *machine, const void *bytes, size_t count)
+{
+	return machine->accel->console_put ? machine->accel->console_put(machine, bytes, count) : 0;
+}
+
 int machine_guest_command(struct machine *machine, const char *text, char *reply, size_t reply_size,
 			  struct vferry_error *err)
 {

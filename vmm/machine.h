@@ -94,6 +94,8 @@ struct machine_callbacks {
 	uint32_t size;
 	/* Output of the guest's console: whole lines, no newline. May be NULL. */
 	void (*console)(void *user, const char *line);
+	/* The same of a kernel, as it comes, in place of lines; on a vCPU's thread. May be NULL. */
+	void (*console_bytes)(void *user, const void *bytes, size_t count);
 	/* The guest powered off: its vCPUs are parking by themselves. May be NULL. */
 	void (*power_off)(void *user);
 	/* The guest asked for a reset: its vCPUs are parking until machine_reset(). May be NULL. */
@@ -184,6 +186,12 @@ size_t machine_device_count(const struct machine *machine);
 struct vferry_device *machine_device(struct machine *machine, size_t index);	/* borrowed */
 
 /* ---- the guest ---- */
+
+/*
+ * What is typed at the console of a kernel. Return: how many bytes were taken: fewer while the guest
+ * doesn't read, none while it doesn't run or where there is no such console.
+ */
+size_t machine_console_put(struct machine *machine, const void *bytes, size_t count);
 
 /*
  * machine_guest_command() - one line to the guest's console

@@ -50,6 +50,8 @@ struct machine_accel {
 	void (*throttle)(struct machine *machine, unsigned percent);
 	int (*command)(struct machine *machine, const char *text, char *reply, size_t reply_size,
 		       struct vferry_error *err);
+	/* As machine_console_put(); may be NULL. */
+	size_t (*console_put)(struct machine *machine, const void *bytes, size_t count);
 	void (*verdict)(struct machine *machine, struct machine_verdict *ret_verdict);
 	/* running, powered_off, reset_wanted, throttle_percent, counter_ns, last_stop_ns, starts, stops, guest, gic,
 	 * irqchip, dirty */

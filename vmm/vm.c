@@ -100,6 +100,23 @@ static void on_console(void *user, const char *line)
 	vm_tell(user, VM_NEWS_CONSOLE, 0, line);
 }
 
+/* The guest goes on if nobody looks: what does not fit is lost, and counted. */
+static void on_console_bytes(void *user, const void *bytes, size_t count)
+{
+	struct vm *vm = user;
+	uint64_t one = 1;
+
+	(void) pthread_mutex_lock(&vm->queue_lock);
+	if (count <= VM_CONSOLE_BYTES_MAX - vm->console_bytes) {
+		memcpy(vm->console + vm->console_bytes, bytes, count);
+		vm->console_bytes += count;
+	} else {
+		vm->console_lost += count;
+	}
+	(void) pthread_mutex_unlock(&vm->queue_lock);
+	(void) !write(vm->event_fd, &one, sizeof(one));
+}
+
 static void on_power_off(void *user)
 {
 	vm_tell(user, VM_NEWS_POWER_OFF, 0, NULL);
@@ -231,11 +248,30 @@ static struct vm_news *take_news(struct vm *vm, uint64_t *ret_lost)
 	return news;
 }
 
+static void drain_console(struct vm *vm)
+{
+	char bytes[4096];
+	size_t count;
+
+	do {
+		(void) pthread_mutex_lock(&vm->queue_lock);
+		count = vm->console_bytes < sizeof(bytes) ? vm->console_bytes : sizeof(bytes);
+		memcpy(bytes, vm->console, count);
+		vm->console_bytes -= count;
+		memmove(vm->console, vm->console + count, vm->console_bytes);
+		(void) pthread_mutex_unlock(&vm->queue_lock);
+		if (count)
+			vm->options.callbacks->console_bytes(vm->options.user, bytes, count);
+	} while (count);
+}
+
 static void drain_news(struct vm *vm)
 {
 	struct vm_news *news;
 	uint64_t lost;
 
+	if (vm->console)
+		drain_console(vm);
 	while ((news = take_news(vm, &lost)) != NULL) {
 		handle(vm, news);
 		free(news);
@@ -243,8 +279,8 @@ static void drain_news(struct vm *vm)
 	if (lost) {
 		char text[80];
 
-		(void) snprintf(text, sizeof(text), "%llu lines of the console were lost",
-				(unsigned long long) lost);
+		(void) snprintf(text, sizeof(text), "%llu %s of the console were lost",
+				(unsigned long long) lost, vm->console ? "bytes" : "lines");
 		vm->options.callbacks->log(vm->options.user, text);
 	}
 }
@@ -467,6 +503,14 @@ int vm_new(const struct vm_options *options, struct vm **ret_vm, struct vferry_e
 		.size = sizeof(vm->machine_callbacks), .console = on_console,
 		.power_off = on_power_off, .reset = on_reset, .log = on_log,
 	};
+	if (options->machine.kernel && options->callbacks->console_bytes) {
+		vm->console = malloc(VM_CONSOLE_BYTES_MAX);
+		if (!vm->console) {
+			free(vm);
+			return vferry_error_set(err, -ENOMEM, "no-memory", NULL, "no memory");
+		}
+		vm->machine_callbacks.console_bytes = on_console_bytes;
+	}
 	vm->parameters.session = (struct vferry_parameters) VFERRY_PARAMETERS_INIT;
 	vm->parameters.session.channels = 2;
 	take_options(&vm->parameters, options);
@@ -520,6 +564,7 @@ struct vm *vm_free(struct vm *vm)
 		(void) close(vm->epoll_fd);
 	(void) pthread_mutex_destroy(&vm->run_lock);
 	(void) pthread_mutex_destroy(&vm->queue_lock);
+	free(vm->console);
 	free(vm);
 	return NULL;
 }

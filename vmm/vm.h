@@ -68,6 +68,8 @@ struct vm_callbacks {
 	void (*migration)(void *user, enum vferry_state state);
 	void (*pass)(void *user, uint32_t pass);
 	void (*console)(void *user, const char *line);
+	/* A kernel's console as it is written, in place of lines. May be NULL. */
+	void (*console_bytes)(void *user, const void *bytes, size_t count);
 	void (*log)(void *user, const char *line);
 	/* vm_should_quit() from now on. */
 	void (*shutdown)(void *user, enum vm_shutdown reason);

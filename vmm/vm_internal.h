@@ -17,6 +17,7 @@
 #include "vm.h"
 
 #define VM_CONSOLE_LINES_MAX 1024u	/* queued; what comes beyond is counted and dropped */
+#define VM_CONSOLE_BYTES_MAX 65536u	/* the same for a kernel's console */
 
 enum vm_news_kind {
 	VM_NEWS_STOPPED,
@@ -95,7 +96,9 @@ struct vm {
 	pthread_mutex_t queue_lock;
 	struct vm_news *first, **end;	/* queue_lock, with all that follows */
 	uint32_t console_lines;
-	uint64_t console_lost;
+	uint64_t console_lost;		/* lines, or bytes of a kernel's */
+	char *console;			/* owned: a kernel's console, VM_CONSOLE_BYTES_MAX; NULL: lines */
+	size_t console_bytes;
 };
 
 void vm_tell(struct vm *vm, enum vm_news_kind kind, uint32_t number, const char *text);

@@ -189,6 +189,8 @@ void kvm_console_write(struct kvm_console *console, unsigned offset, uint8_t val
  */
 int kvm_console_command(struct kvm_console *console, const char *text, char *reply,
 			size_t reply_size, struct vferry_error *err);
+/* What is typed, for a kernel. Return: how many bytes were taken. */
+size_t kvm_console_put(struct kvm_console *console, const void *bytes, size_t count);
 /* vCPUs park, for whatever reason: whoever waits for an answer is told. */
 void kvm_console_interrupt(struct kvm_console *console);
 /* Before vCPUs run: the interrupt controller is told the line's level anew. */

@@ -155,6 +155,13 @@ static int command(struct machine *machine, const char *text, char *reply, size_
 	return kvm_console_command(kvm_of(machine)->console, text, reply, reply_size, err);
 }
 
+static size_t console_put(struct machine *machine, const void *bytes, size_t count)
+{
+	const struct kvm_machine *m = kvm_of(machine);
+
+	return m->kernel ? kvm_console_put(m->console, bytes, count) : 0;
+}
+
 static void verdict(struct machine *machine, struct machine_verdict *ret_verdict)
 {
 	kvm_guest_verdict(kvm_of(machine), ret_verdict);
@@ -202,6 +209,7 @@ const struct machine_accel machine_accel_kvm = {
 	.reset = reset,
 	.throttle = throttle,
 	.command = command,
+	.console_put = console_put,
 	.verdict = verdict,
 	.get_info = get_info,
 	.is_loaded = is_loaded,

@@ -7,6 +7,8 @@
  * line, in their order; so an answer is told by its number, and one that comes late (its caller
  * gave up, or the machine moved meanwhile) is taken for nobody else's.
  *
+ * A kernel's console is for whoever types at it: bytes out as they come, bytes in as they fit.
+ *
  * Section 1 of serial/0, version 1:
  *   u8 x 7  IER, FCR, LCR, MCR, SCR, DLL, DLM
  *   u8      1: "transmitter empty" was not told yet
@@ -100,19 +102,37 @@ uint8_t kvm_console_read(struct kvm_console *c, unsigned offset)
 void kvm_console_write(struct kvm_console *c, unsigned offset, uint8_t value)
 {
 	const struct kvm_machine *m = c->machine;
+	bool as_bytes = m->kernel && m->callbacks.console_bytes;
 	char line[LINE_BYTES];
-	bool whole = false;
+	bool whole = false, sent;
 
 	pthread_mutex_lock(&c->lock);
-	if (serial_write(&c->serial, offset, value)) {
+	sent = serial_write(&c->serial, offset, value);
+	if (sent && !as_bytes) {
 		whole = take_byte_locked(c, value);
 		if (whole)
 			memcpy(line, c->line, sizeof(line));
 	}
 	update_irq_locked(c);
 	pthread_mutex_unlock(&c->lock);
+	if (sent && as_bytes)
+		m->callbacks.console_bytes(m->user, &value, 1);
 	if (whole && m->callbacks.console)
 		m->callbacks.console(m->user, line);
+}
+
+size_t kvm_console_put(struct kvm_console *c, const void *bytes, size_t count)
+{
+	size_t taken = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (c->listening) {	/* else they would be no part of what is saved */
+		while (taken < count && serial_put(&c->serial, (const uint8_t *) bytes + taken, 1))
+			taken++;
+		update_irq_locked(c);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return taken;
 }
 
 /* ---- commands ---- */
