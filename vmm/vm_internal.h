@@ -49,6 +49,7 @@ struct vm_side {
 	uint64_t turned_away_next;	/* which connection turned away is told next */
 	bool file;			/* to or from a file */
 	bool unknown;			/* its outcome is, or was, and that was told */
+	bool trace_kept;		/* or tried to */
 	const char *trace_path;		/* where what led to its failure was written */
 	bool ended;			/* its outcome was dealt with; an unknown one may still change */
 	char hook[VM_HOOK_BYTES];

@@ -437,8 +437,9 @@ static void keep_trace(struct vm *vm, struct vm_side *side, enum vferry_outcome 
 	struct vm_trace *trace = vm->options.trace;
 	int ret;
 
-	if (!trace || side->trace_path || !is_failure(outcome))
+	if (!trace || side->trace_kept || !is_failure(outcome))
 		return;
+	side->trace_kept = true;
 	ret = vm_trace_write_failure(trace, side->session, &side->trace_path);
 	if (ret && ret != -ENOENT)
 		vm_log(vm, "what led to it cannot be written down: %s", vferry_errno_name(ret));
@@ -497,9 +498,11 @@ int vm_get_migration(struct vm *vm, struct vm_migration *ret)
 	if (!vm->last)
 		return -ENOENT;
 	*ret = (struct vm_migration) { .session = vm->last->session, .incoming = vm->last->incoming,
-				       .check = vm->last->check,
-				       .trace = vm->last->trace_path };
+				       .check = vm->last->check };
 	vferry_session_get_status(vm->last->session, &ret->status);
+	/* Whoever hears of the outcome hears of this, too: it may be news to us. */
+	keep_trace(vm, vm->last, ret->status.outcome);
+	ret->trace = vm->last->trace_path;
 	return 0;
 }
 

@@ -12,7 +12,7 @@
 #include "session/source.h"
 #include "vfio/device_component.h"
 
-#define RATE_BYTES (4 * VF_MIB)		/* a round of fewer bytes says nothing of the link's rate */
+#define RATE_BYTES (4 * VF_MIB)		/* a round of fewer bytes says little of the link's rate */
 
 static void measure_streams(struct vf_source_side *side, struct vf_downtime_input *left)
 {
@@ -94,8 +94,8 @@ int vf_source_measure_round(struct vf_source_side *side, uint32_t round, struct 
 	}
 	if (stats.bytes >= RATE_BYTES && stats.rate)
 		side->rate = stats.rate;
-	else if (!side->rate)
-		side->rate = side->link_rate;
+	else if (!side->rate)	/* better than not to know it at all */
+		side->rate = side->link_rate ? side->link_rate : stats.rate;
 	if (side->bandwidth && side->rate > side->bandwidth)
 		side->rate = side->bandwidth;
 	ret->sent_bytes = stats.bytes;
