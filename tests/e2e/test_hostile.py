@@ -47,7 +47,7 @@ def test_strangers_are_turned_away_and_the_source_is_taken(lab):
 @pytest.mark.parametrize("kind", ["file", "fd"])
 def test_rubbish_that_is_all_there_is(tmp_path, kind):
     rubbish = tmp_path / "rubbish"
-    rubbish.write_bytes(os.urandom(100000))
+    rubbish.write_bytes(b"r" + os.urandom(100000))    # the first byte of TLS would be told from it
     here, there = socket.socketpair()
     uri = f"file:{rubbish}" if kind == "file" else f"fd:{there.fileno()}"
     with subprocess.Popen([VFERRY, "run", "--accel", "soft", "--memory", "64M", "--guest", "idle",
