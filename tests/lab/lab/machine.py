@@ -24,7 +24,7 @@ def arm64(gic, memory=2048, devices=()):
         "console=ttyAMA0 irqaffinity=0 kvm-arm.vgic_v4_enable=1"
 
 
-def x86(memory=1024, devices=()):
+def x86(memory, devices=()):
     """An x86-64 machine with an AMD IOMMU and SVM. What runs under its KVM could not use AVX; and with two CPUs one of
     them may see what another one, which changes the kernel's code, has put there for a moment (an int3)."""
     return ["qemu-system-x86_64", "-M", "q35,kernel-irqchip=split", "-accel", "tcg",
