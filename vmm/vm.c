@@ -105,8 +105,10 @@ static void on_console_bytes(void *user, const void *bytes, size_t count)
 {
 	struct vm *vm = user;
 	uint64_t one = 1;
+	bool first;
 
 	(void) pthread_mutex_lock(&vm->queue_lock);
+	first = !vm->console_bytes;	/* else it was told already */
 	if (count <= VM_CONSOLE_BYTES_MAX - vm->console_bytes) {
 		memcpy(vm->console + vm->console_bytes, bytes, count);
 		vm->console_bytes += count;
@@ -114,7 +116,8 @@ static void on_console_bytes(void *user, const void *bytes, size_t count)
 		vm->console_lost += count;
 	}
 	(void) pthread_mutex_unlock(&vm->queue_lock);
-	(void) !write(vm->event_fd, &one, sizeof(one));
+	if (first)
+		(void) !write(vm->event_fd, &one, sizeof(one));
 }
 
 static void on_power_off(void *user)
@@ -250,19 +253,18 @@ static struct vm_news *take_news(struct vm *vm, uint64_t *ret_lost)
 
 static void drain_console(struct vm *vm)
 {
-	char bytes[4096];
+	char *bytes;
 	size_t count;
 
-	do {
-		(void) pthread_mutex_lock(&vm->queue_lock);
-		count = vm->console_bytes < sizeof(bytes) ? vm->console_bytes : sizeof(bytes);
-		memcpy(bytes, vm->console, count);
-		vm->console_bytes -= count;
-		memmove(vm->console, vm->console + count, vm->console_bytes);
-		(void) pthread_mutex_unlock(&vm->queue_lock);
-		if (count)
-			vm->options.callbacks->console_bytes(vm->options.user, bytes, count);
-	} while (count);
+	(void) pthread_mutex_lock(&vm->queue_lock);
+	bytes = vm->console;
+	count = vm->console_bytes;
+	vm->console = vm->console_read;
+	vm->console_read = bytes;
+	vm->console_bytes = 0;
+	(void) pthread_mutex_unlock(&vm->queue_lock);
+	if (count)
+		vm->options.callbacks->console_bytes(vm->options.user, bytes, count);
 }
 
 static void drain_news(struct vm *vm)
@@ -505,7 +507,10 @@ int vm_new(const struct vm_options *options, struct vm **ret_vm, struct vferry_e
 	};
 	if (options->machine.kernel && options->callbacks->console_bytes) {
 		vm->console = malloc(VM_CONSOLE_BYTES_MAX);
-		if (!vm->console) {
+		vm->console_read = malloc(VM_CONSOLE_BYTES_MAX);
+		if (!vm->console || !vm->console_read) {
+			free(vm->console);
+			free(vm->console_read);
 			free(vm);
 			return vferry_error_set(err, -ENOMEM, "no-memory", NULL, "no memory");
 		}
@@ -565,6 +570,7 @@ struct vm *vm_free(struct vm *vm)
 	(void) pthread_mutex_destroy(&vm->run_lock);
 	(void) pthread_mutex_destroy(&vm->queue_lock);
 	free(vm->console);
+	free(vm->console_read);
 	free(vm);
 	return NULL;
 }

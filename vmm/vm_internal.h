@@ -98,7 +98,8 @@ struct vm {
 	struct vm_news *first, **end;	/* queue_lock, with all that follows */
 	uint32_t console_lines;
 	uint64_t console_lost;		/* lines, or bytes of a kernel's */
-	char *console;			/* owned: a kernel's console, VM_CONSOLE_BYTES_MAX; NULL: lines */
+	/* Owned: a kernel's console, VM_CONSOLE_BYTES_MAX each; NULL: lines. One is filled, the other read. */
+	char *console, *console_read;
 	size_t console_bytes;
 };
 
