@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* kvm_pair.h - two VMs of kvm_rig.h with the library's components on each: what is saved of one is for the other. */
+/*
+ * kvm_pair.h - two VMs of kvm_rig.h with the library's components on each: what is saved of one is for
+ * the other.
+ */
 #ifndef TESTS_UNIT_KVM_PAIR_H
 #define TESTS_UNIT_KVM_PAIR_H
 
@@ -7,12 +10,10 @@
 #include "kvm/x86/x86_internal.h"
 #include "kvm_rig.h"
 
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
 struct pair {
 	struct kvm_rig *source, *target;
 	struct vferry_kvm_x86 *from, *to;
-	struct rig_sections sections;
+	struct side_sections sections;
 };
 
 static inline int set_up(void **state)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * kvm_rig.h - for tests: a small x86-64 VM on the real /dev/kvm, and what a session would do with
- * the library's components. Tests that use it skip where /dev/kvm can't be opened.
+ * kvm_rig.h - for tests: a small x86-64 VM on the real /dev/kvm, and the library's components of it.
+ * Tests that use it skip where /dev/kvm can't be opened.
  */
 #ifndef TESTS_UNIT_KVM_RIG_H
 #define TESTS_UNIT_KVM_RIG_H
@@ -9,23 +9,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include <vferry/kvm.h>
 
-#include "fake_step.h"
+#include "component_side.h"
 
 #define RIG_CPUS	2u
 #define RIG_RAM		0x200000u
@@ -202,125 +192,32 @@ static inline void rig_complete(struct kvm_rig *rig, unsigned n)
 	rig->run[n]->immediate_exit = 0;
 }
 
-/* ---- the session's side, as far as a component sees it ---- */
+/* ---- its components ---- */
 
-struct vferry_reasons {
-	unsigned count;
-	char ids[1024];		/* each followed by a space */
-	char last[256];		/* the last one's sentence */
-};
-
-void vferry_reasons_add(struct vferry_reasons *reasons, const char *id, const char *object,
-			const char *fmt, ...)
+static inline struct side side_of(const struct vferry_kvm_x86 *x86)
 {
-	size_t used = strlen(reasons->ids);
-	va_list args;
+	struct side side = { .count = 0 };
 
-	assert_non_null(object);
-	reasons->count++;
-	(void) snprintf(reasons->ids + used, sizeof(reasons->ids) - used, "%s ", id);
-	va_start(args, fmt);
-	(void) vsnprintf(reasons->last, sizeof(reasons->last), fmt, args);
-	va_end(args);
-}
-
-#define RIG_COMPONENTS	(2 * RIG_CPUS + 4)
-#define RIG_SECTION	(64u << 10)
-
-/* What one side sends: the section of each component. */
-struct rig_sections {
-	uint8_t data[RIG_COMPONENTS][RIG_SECTION];
-	size_t bytes[RIG_COMPONENTS];
-};
-
-static inline int rig_run_step(const struct vferry_component *c, const struct vferry_step_desc *desc,
-			       uint8_t *data, size_t *bytes, struct vferry_error *err)
-{
-	bool saves = VFERRY_PHASE_OF(desc->step_class) == VFERRY_PHASE_SAVE;
-	struct vferry_step step = { 0 };
-	int ret;
-
-	if (desc->section && saves)
-		assert_int_equal(vferry_writer_new(c->sections[0].max_bytes, &step.writer), 0);
-	else if (desc->section)
-		assert_int_equal(vferry_reader_new(data, *bytes, &step.reader), 0);
-	ret = desc->run(c->user, &step, err);
-	if (step.writer && !ret) {
-		const void *from = vferry_writer_data(step.writer, bytes);
-
-		assert_true(vferry_writer_ok(step.writer));
-		assert_true(*bytes <= RIG_SECTION);
-		memcpy(data, from, *bytes);
-	}
-	vferry_writer_free(step.writer);
-	vferry_reader_free(step.reader);
-	return ret;
-}
-
-/* One class on every component that has it. Return: the first failure. */
-static inline int rig_run_class(const struct vferry_kvm_x86 *x86, enum vferry_step_class class,
-				struct rig_sections *sections, struct vferry_error *err)
-{
-	bool found = false;
-	int ret = 0;
-
-	for (size_t i = 0; i < vferry_kvm_x86_component_count(x86) && !ret; i++) {
-		const struct vferry_component *c = vferry_kvm_x86_component(x86, i);
-
-		for (size_t j = 0; j < c->step_count && !ret; j++) {
-			if (c->steps[j].step_class != class)
-				continue;
-			found = true;
-			ret = rig_run_step(c, &c->steps[j], sections->data[i], &sections->bytes[i],
-					   err);
-		}
-	}
-	assert_true(found);
-	return ret;
-}
-
-static const enum vferry_step_class rig_save_order[] = { VFERRY_SAVE_CPU, VFERRY_SAVE_CLOCK,
-	VFERRY_SAVE_LAPIC, VFERRY_SAVE_IOAPIC };
-static const enum vferry_step_class rig_load_order[] = { VFERRY_LOAD_CPU_ID, VFERRY_LOAD_CPU_SREGS,
-	VFERRY_LOAD_CPU_REGS, VFERRY_LOAD_LAPIC, VFERRY_LOAD_TSC_DEADLINE, VFERRY_LOAD_IOAPIC,
-	VFERRY_LOAD_PIT, VFERRY_LOAD_CLOCK };
-
-static inline int rig_run_all(const struct vferry_kvm_x86 *x86, const enum vferry_step_class *order,
-			      size_t count, struct rig_sections *sections, struct vferry_error *err)
-{
-	int ret = 0;
-
-	for (size_t i = 0; i < count && !ret; i++)
-		ret = rig_run_class(x86, order[i], sections, err);
-	return ret;
-}
-
-static inline void rig_save(const struct vferry_kvm_x86 *x86, struct rig_sections *sections)
-{
-	struct vferry_error err = VFERRY_ERROR_INIT;
-
-	if (rig_run_all(x86, rig_save_order, sizeof(rig_save_order) / sizeof(rig_save_order[0]),
-			sections, &err))
-		fail_msg("%s: %s", err.object, err.message);
-}
-
-static inline void rig_load(const struct vferry_kvm_x86 *x86, struct rig_sections *sections)
-{
-	struct vferry_error err = VFERRY_ERROR_INIT;
-
-	if (rig_run_all(x86, rig_load_order, sizeof(rig_load_order) / sizeof(rig_load_order[0]),
-			sections, &err))
-		fail_msg("%s: %s", err.object, err.message);
-}
-
-/* Which of the components that is; fails if there is none. */
-static inline size_t rig_index(const struct vferry_kvm_x86 *x86, const char *name)
-{
 	for (size_t i = 0; i < vferry_kvm_x86_component_count(x86); i++)
-		if (!strcmp(vferry_kvm_x86_component(x86, i)->name, name))
-			return i;
-	fail_msg("no component %s", name);
-	return 0;
+		side_add(&side, vferry_kvm_x86_component(x86, i));
+	return side;
+}
+
+static inline void rig_save(const struct vferry_kvm_x86 *x86, struct side_sections *sections)
+{
+	static const enum vferry_step_class order[] = { VFERRY_SAVE_CPU, VFERRY_SAVE_CLOCK,
+		VFERRY_SAVE_LAPIC, VFERRY_SAVE_IOAPIC };
+
+	side_run_all(side_of(x86), order, COUNT(order), sections);
+}
+
+static inline void rig_load(const struct vferry_kvm_x86 *x86, struct side_sections *sections)
+{
+	static const enum vferry_step_class order[] = { VFERRY_LOAD_CPU_ID, VFERRY_LOAD_CPU_SREGS,
+		VFERRY_LOAD_CPU_REGS, VFERRY_LOAD_LAPIC, VFERRY_LOAD_TSC_DEADLINE,
+		VFERRY_LOAD_IOAPIC, VFERRY_LOAD_PIT, VFERRY_LOAD_CLOCK };
+
+	side_run_all(side_of(x86), order, COUNT(order), sections);
 }
 
 #endif

@@ -44,10 +44,11 @@ static void start_both(struct pair *p)
 /* What the target says to the source's component of that name. */
 static void compare(struct pair *p, const char *name)
 {
-	size_t bytes = side_identity(side_component(p->source->arm64, name), p->identity);
+	const struct vferry_component *from = side_component(side_of(p->source->arm64), name);
+	const struct vferry_component *to = side_component(side_of(p->target->arm64), name);
+	size_t bytes = side_identity(from, p->identity);
 
-	assert_int_equal(side_check(side_component(p->target->arm64, name), p->identity, bytes,
-				    &p->reasons), 0);
+	assert_int_equal(side_check(to, p->identity, bytes, &p->reasons), 0);
 }
 
 /* vCPUs and counter: the rest is test_gic_component.c's. */
@@ -55,7 +56,7 @@ static void save(struct pair *p)
 {
 	static const enum vferry_step_class order[] = { VFERRY_SAVE_CPU, VFERRY_SAVE_CLOCK };
 
-	side_run_all(p->source->arm64, order, COUNT(order), &p->sections);
+	side_run_all(side_of(p->source->arm64), order, COUNT(order), &p->sections);
 }
 
 static void load(struct pair *p)
@@ -63,7 +64,7 @@ static void load(struct pair *p)
 	static const enum vferry_step_class order[] = { VFERRY_LOAD_CPU_ID, VFERRY_LOAD_CPU_REGS,
 		VFERRY_LOAD_COUNTER };
 
-	side_run_all(p->target->arm64, order, COUNT(order), &p->sections);
+	side_run_all(side_of(p->target->arm64), order, COUNT(order), &p->sections);
 }
 
 /* ---- making one ---- */
@@ -157,7 +158,7 @@ static void any_call_may_fail(void **state)
 			p->source->calls = 0;
 			p->source->fail_at = at;
 			err = (struct vferry_error) VFERRY_ERROR_INIT;
-			if (!side_run_class(p->source->arm64, classes[i], &p->sections, &err))
+			if (!side_run(p->source->arm64, classes[i], &p->sections, &err))
 				break;
 			assert_int_equal(err.code, -EIO);
 			assert_non_null(strstr(err.message, "EIO"));
@@ -294,7 +295,7 @@ static void refused_value_is_named(void **state)
 	start_both(p);
 	memset(fake_find(&p->source->vcpu[1], TPIDR)->value, 0x11, 2);
 	save(p);
-	assert_int_equal(side_run_class(p->target->arm64, VFERRY_LOAD_CPU_REGS, &p->sections, &err),
+	assert_int_equal(side_run(p->target->arm64, VFERRY_LOAD_CPU_REGS, &p->sections, &err),
 			 -EINVAL);
 	assert_string_equal(err.id, "cpu-register-refused");
 	assert_string_equal(err.object, "cpu/1");
@@ -418,8 +419,9 @@ static void cut_identities_are_refused(void **state)
 
 	start_both(p);
 	for (size_t i = 0; i < COUNT(names); i++) {
-		const struct vferry_component *c = side_component(p->target->arm64, names[i]);
-		size_t bytes = side_identity(side_component(p->source->arm64, names[i]), p->identity);
+		struct side from = side_of(p->source->arm64), to = side_of(p->target->arm64);
+		const struct vferry_component *c = side_component(to, names[i]);
+		size_t bytes = side_identity(side_component(from, names[i]), p->identity);
 
 		for (size_t cut = 0; cut < bytes; cut++)
 			assert_int_equal(side_check(c, p->identity, cut, &p->reasons), -EINVAL);
@@ -441,9 +443,9 @@ static void move(struct pair *p)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
 
-	assert_int_equal(side_run_class(p->source->arm64, VFERRY_SAVE_CLOCK, &p->sections, &err), 0);
+	assert_int_equal(side_run(p->source->arm64, VFERRY_SAVE_CLOCK, &p->sections, &err), 0);
 	p->target->now_ns = p->source->now_ns + 3 * SECOND;
-	assert_int_equal(side_run_class(p->target->arm64, VFERRY_LOAD_COUNTER, &p->sections, &err), 0);
+	assert_int_equal(side_run(p->target->arm64, VFERRY_LOAD_COUNTER, &p->sections, &err), 0);
 }
 
 static void both_counters_go_on(void **state)
@@ -481,9 +483,9 @@ static void time_never_goes_back(void **state)
 
 	start_both(p);
 	virtual_count = shows(p->source, false);
-	assert_int_equal(side_run_class(p->source->arm64, VFERRY_SAVE_CLOCK, &p->sections, &err), 0);
+	assert_int_equal(side_run(p->source->arm64, VFERRY_SAVE_CLOCK, &p->sections, &err), 0);
 	p->target->now_ns = p->source->now_ns - 50 * SECOND;
-	assert_int_equal(side_run_class(p->target->arm64, VFERRY_LOAD_COUNTER, &p->sections, &err), 0);
+	assert_int_equal(side_run(p->target->arm64, VFERRY_LOAD_COUNTER, &p->sections, &err), 0);
 	assert_int_equal(shows(p->target, false), virtual_count);
 }
 
@@ -539,9 +541,9 @@ static void dropped_count_is_found(void **state)
 	struct vferry_error err = VFERRY_ERROR_INIT;
 
 	start_both(p);
-	assert_int_equal(side_run_class(p->source->arm64, VFERRY_SAVE_CLOCK, &p->sections, &err), 0);
+	assert_int_equal(side_run(p->source->arm64, VFERRY_SAVE_CLOCK, &p->sections, &err), 0);
 	p->target->drops_counts = true;
-	assert_int_equal(side_run_class(p->target->arm64, VFERRY_LOAD_COUNTER, &p->sections, &err),
+	assert_int_equal(side_run(p->target->arm64, VFERRY_LOAD_COUNTER, &p->sections, &err),
 			 -EIO);
 	assert_string_equal(err.id, "counter-dropped");
 }
@@ -558,10 +560,10 @@ static void undo_restores_only_what_stood_still(void **state)
 		p->source->arm64 = vferry_kvm_arm64_free(p->source->arm64);
 		fake_start(p->source, modes[i]);
 		count = shows(p->source, false);
-		assert_int_equal(side_run_class(p->source->arm64, VFERRY_SAVE_CLOCK, &p->sections,
+		assert_int_equal(side_run(p->source->arm64, VFERRY_SAVE_CLOCK, &p->sections,
 						&err), 0);
 		p->source->now_ns += 7 * SECOND;
-		assert_int_equal(side_run_class(p->source->arm64, VFERRY_UNDO_CLOCK, &p->sections,
+		assert_int_equal(side_run(p->source->arm64, VFERRY_UNDO_CLOCK, &p->sections,
 						&err), 0);
 		assert_int_equal(shows(p->source, false),
 				 count + (modes[i] == VFERRY_KVM_TIME_RUNNING ? 7 * SECOND : 0));

@@ -51,7 +51,7 @@ static void save(const struct vferry_kvm_arm64 *arm64, struct side_sections *sec
 	static const enum vferry_step_class order[] = { VFERRY_SAVE_CPU, VFERRY_SAVE_CLOCK,
 		VFERRY_SAVE_GIC_PENDING, VFERRY_SAVE_ITS_TABLES, VFERRY_SAVE_GIC };
 
-	side_run_all(arm64, order, COUNT(order), sections);
+	side_run_all(side_of(arm64), order, COUNT(order), sections);
 }
 
 static void load(const struct vferry_kvm_arm64 *arm64, struct side_sections *sections)
@@ -61,7 +61,7 @@ static void load(const struct vferry_kvm_arm64 *arm64, struct side_sections *sec
 		VFERRY_LOAD_GIC_REDIST, VFERRY_LOAD_ITS_REGS, VFERRY_LOAD_ITS_TABLES,
 		VFERRY_LOAD_ITS_CTLR, VFERRY_LOAD_COUNTER };
 
-	side_run_all(arm64, order, COUNT(order), sections);
+	side_run_all(side_of(arm64), order, COUNT(order), sections);
 }
 
 struct pair {
@@ -253,23 +253,13 @@ static uint64_t ticks(const struct vm *vm, uint64_t ns)
 	return (uint64_t) ((unsigned __int128) ns * vm->arm64->counter_hz / SECOND_NS);
 }
 
-/* As if the source had been saved @ns earlier than it was. */
-static void make_older(uint8_t *section, int64_t ns)
-{
-	uint64_t realtime;
-
-	memcpy(&realtime, section + 1, sizeof(realtime));
-	realtime -= (uint64_t) ns;
-	memcpy(section + 1, &realtime, sizeof(realtime));
-}
-
 /*
  * The guest's own reading goes on over there, where KVM made other offsets: by as much as the time
- * of day did, never back; or not at all. 
+ * of day did, never back; or not at all.
  */
 static void move_clock(struct pair *p, int64_t pause_ns, bool stands_still)
 {
-	size_t index = side_index(p->source->arm64, "counter");
+	size_t index = side_index(side_of(p->source->arm64), "counter");
 	uint64_t gap = !stands_still && pause_ns > 0 ? (uint64_t) pause_ns : 0;
 	uint64_t before, after, began, most;
 
@@ -279,7 +269,7 @@ static void move_clock(struct pair *p, int64_t pause_ns, bool stands_still)
 	before = run_to_out(p->source);
 	complete(p->source);
 	save(p->source->arm64, &p->sections);
-	make_older(p->sections.data[index], pause_ns);
+	side_make_older(p->sections.data[index], pause_ns);
 	memcpy(p->target->ram, p->source->ram, RAM_BYTES);
 	load(p->target->arm64, &p->sections);
 	after = run_to_out(p->target);
@@ -337,7 +327,7 @@ static void undo_puts_the_clock_back(void **state)
 	save(p->source->arm64, &p->sections);
 	saved = p->source->arm64->stopped.virtual_count;
 	set_reg(p->source, 0, VF_REG_TIMER_CNT, saved + ticks(p->source, 1000 * SECOND_NS));
-	assert_int_equal(side_run_class(p->source->arm64, VFERRY_UNDO_CLOCK, &p->sections, &err), 0);
+	assert_int_equal(side_run(p->source->arm64, VFERRY_UNDO_CLOCK, &p->sections, &err), 0);
 	assert_true(get_reg(p->source, 0, VF_REG_TIMER_CNT) >= saved);
 	assert_true(get_reg(p->source, 1, VF_REG_TIMER_CNT) <
 		    saved + ticks(p->source, 500 * SECOND_NS));
@@ -383,7 +373,7 @@ static void same_machine_is_taken(void **state)
 		size_t bytes = side_identity(c, identity);
 
 		print_message("%s: identity of %zu bytes\n", c->name, bytes);
-		c = side_component(p->target->arm64, c->name);
+		c = side_component(side_of(p->target->arm64), c->name);
 		assert_int_equal(side_check(c, identity, bytes, reasons), 0);
 		if (reasons->count)
 			fail_msg("%s", reasons->all);
@@ -413,10 +403,10 @@ static void other_processor_is_refused(void **state)
 	struct pair *p = *state;
 	static const uint32_t changed[] = { VF_SYSREG(3u, 0u, 0u, 0u, 0u),	/* MIDR_EL1 */
 		VF_SYSREG(3u, 0u, 0u, 7u, 0u) };			/* ID_AA64MMFR0_EL1 */
-	const struct vferry_component *c = side_component(p->target->arm64, "cpu/0");
+	const struct vferry_component *c = side_component(side_of(p->target->arm64), "cpu/0");
 	struct vferry_reasons *reasons = calloc(1, sizeof(*reasons));
 	uint8_t *identity = malloc(SIDE_SECTION);
-	size_t bytes = side_identity(side_component(p->source->arm64, "cpu/0"), identity);
+	size_t bytes = side_identity(side_component(side_of(p->source->arm64), "cpu/0"), identity);
 	uint64_t own[COUNT(changed)];
 
 	for (size_t i = 0; i < COUNT(changed); i++) {
@@ -436,7 +426,7 @@ static void other_processor_is_refused(void **state)
 static void refused_value_is_named(void **state)
 {
 	struct pair *p = *state;
-	const struct vferry_component *c = side_component(p->target->arm64, "cpu/0");
+	const struct vferry_component *c = side_component(side_of(p->target->arm64), "cpu/0");
 	uint8_t *section = p->sections.data[0];
 	struct vferry_error err;
 

@@ -10,36 +10,19 @@
 /* ---- identity ---- */
 
 struct identity {
-	uint8_t data[64 << 10];
+	uint8_t data[SIDE_SECTION];
 	size_t bytes;
 };
 
 static void read_identity(struct vferry_kvm_x86 *x86, const char *name, struct identity *id)
 {
-	const struct vferry_component *c = vferry_kvm_x86_component(x86, rig_index(x86, name));
-	struct vferry_writer *w;
-	const void *data;
-
-	assert_int_equal(vferry_writer_new(sizeof(id->data), &w), 0);
-	assert_int_equal(c->identity(c->user, w, NULL), 0);
-	data = vferry_writer_data(w, &id->bytes);
-	memcpy(id->data, data, id->bytes);
-	assert_true(vferry_writer_ok(w));
-	vferry_writer_free(w);
+	id->bytes = side_identity(side_component(side_of(x86), name), id->data);
 }
 
 static int check_identity(struct vferry_kvm_x86 *x86, const char *name, const struct identity *id,
 			  struct vferry_reasons *reasons)
 {
-	const struct vferry_component *c = vferry_kvm_x86_component(x86, rig_index(x86, name));
-	struct vferry_reader *r;
-	int ret;
-
-	*reasons = (struct vferry_reasons) { 0 };
-	assert_int_equal(vferry_reader_new(id->data, id->bytes, &r), 0);
-	ret = c->check(c->user, r, reasons);
-	vferry_reader_free(r);
-	return ret;
+	return side_check(side_component(side_of(x86), name), id->data, id->bytes, reasons);
 }
 
 static void same_machine_is_taken(void **state)
@@ -53,7 +36,7 @@ static void same_machine_is_taken(void **state)
 		read_identity(p->from, names[i], &id);
 		assert_int_equal(check_identity(p->to, names[i], &id, &reasons), 0);
 		if (reasons.count)
-			fail_msg("%s: %s", names[i], reasons.last);
+			fail_msg("%s", reasons.all);
 		for (id.bytes--; id.bytes; id.bytes = id.bytes * 9 / 10)
 			assert_int_equal(check_identity(p->to, names[i], &id, &reasons), -EINVAL);
 	}
@@ -153,7 +136,7 @@ static void each_difference_is_a_reason(void **state)
 	assert_string_equal(reasons.ids, "cpu-feature ");
 	(void) snprintf(text, sizeof(text), "CPUID 0x80000001/0 ecx: the source's vCPU has bits %u,",
 			bit);
-	assert_non_null(strstr(reasons.last, text));
+	assert_non_null(strstr(reasons.all, text));
 
 	id = good;
 	leaf = cpuid_in(&id, 0x80000008);
@@ -176,7 +159,7 @@ static void each_difference_is_a_reason(void **state)
 	vf_put_u32(id.data + id.bytes - 4, 0x7777);	/* the last MSR */
 	assert_int_equal(check_identity(p->to, "cpu/0", &id, &reasons), 0);
 	assert_string_equal(reasons.ids, "cpu-msr ");
-	assert_non_null(strstr(reasons.last, "0x7777"));
+	assert_non_null(strstr(reasons.all, "0x7777"));
 	vf_put_u32(id.data + id.bytes - 4 * count - 4, count + 1);
 	assert_int_equal(check_identity(p->to, "cpu/0", &id, &reasons), -EINVAL);
 
@@ -282,7 +265,7 @@ static void split_irqchip_has_lapics_only(void **state)
 {
 	struct kvm_rig rig = { 0 };
 	struct vferry_kvm_x86_config config;
-	struct rig_sections *sections = calloc(1, sizeof(*sections));
+	struct side_sections *sections = calloc(1, sizeof(*sections));
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	struct vferry_kvm_x86 *x86 = NULL;
 
@@ -300,8 +283,8 @@ static void split_irqchip_has_lapics_only(void **state)
 		fail_msg("%s", err.message);
 	assert_int_equal(vferry_kvm_x86_component_count(x86), 2 * RIG_CPUS + 1);
 	assert_null(vferry_kvm_x86_component(x86, 2 * RIG_CPUS + 1));
-	assert_int_equal(rig_run_class(x86, VFERRY_SAVE_LAPIC, sections, &err), 0);
-	assert_int_equal(rig_run_class(x86, VFERRY_LOAD_LAPIC, sections, &err), 0);
+	assert_int_equal(side_run_class(side_of(x86), VFERRY_SAVE_LAPIC, sections, &err), 0);
+	assert_int_equal(side_run_class(side_of(x86), VFERRY_LOAD_LAPIC, sections, &err), 0);
 	vferry_kvm_x86_free(x86);
 	for (unsigned i = 0; i < RIG_CPUS; i++) {
 		munmap(rig.run[i], rig.run_bytes);

@@ -151,7 +151,7 @@ static void set_odd_state(const struct kvm_rig *rig)
 static void everything_arrives(void **state)
 {
 	struct pair *p = *state;
-	struct rig_sections *again = calloc(1, sizeof(*again));
+	struct side_sections *again = calloc(1, sizeof(*again));
 
 	set_odd_state(p->source);
 	rig_save(p->from, &p->sections);
@@ -254,26 +254,13 @@ static uint64_t kvm_clock(const struct kvm_rig *rig)
 	return data.clock;
 }
 
-/* Of the section of the clock. */
-#define TIME_REALTIME	1
-
-/* As if the source had been saved @ns earlier than it was. */
-static void make_older(uint8_t *section, int64_t ns)
-{
-	uint64_t realtime;
-
-	memcpy(&realtime, section + TIME_REALTIME, sizeof(realtime));
-	realtime -= (uint64_t) ns;
-	memcpy(section + TIME_REALTIME, &realtime, sizeof(realtime));
-}
-
 /* KVM's clock goes on over there by as much as the time of day did, and never back. */
 static void clock_goes_on(void **state)
 {
 	const int64_t pauses[] = { 0, 10ll * 1000000000, -10ll * 1000000000 };
 	struct pair *p = *state;
 	struct kvm_clock_data hour = { .clock = 3600ull * 1000000000 };
-	uint8_t *section = p->sections.data[rig_index(p->from, "clock")];
+	uint8_t *section = p->sections.data[side_index(side_of(p->from), "clock")];
 
 	for (size_t i = 0; i < COUNT(pauses); i++) {
 		struct vferry_error err = VFERRY_ERROR_INIT;
@@ -284,8 +271,9 @@ static void clock_goes_on(void **state)
 		began = realtime_ns();
 		before = kvm_clock(p->source);
 		rig_save(p->from, &p->sections);
-		make_older(section, pauses[i]);
-		assert_int_equal(rig_run_class(p->to, VFERRY_LOAD_CLOCK, &p->sections, &err), 0);
+		side_make_older(section, pauses[i]);
+		assert_int_equal(side_run_class(side_of(p->to), VFERRY_LOAD_CLOCK, &p->sections,
+				 &err), 0);
 		after = kvm_clock(p->target);
 		most = gap + realtime_ns() - began;
 		assert_true(after >= before + gap);
@@ -316,34 +304,21 @@ static void unknown_undo_is_nothing(void **state)
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	uint64_t before = kvm_clock(p->source);
 
-	assert_int_equal(rig_run_class(p->from, VFERRY_UNDO_CLOCK, &p->sections, &err), 0);
+	assert_int_equal(side_run_class(side_of(p->from), VFERRY_UNDO_CLOCK, &p->sections,
+			 &err), 0);
 	rig_save(p->from, &p->sections);
-	assert_int_equal(rig_run_class(p->from, VFERRY_UNDO_CLOCK, &p->sections, &err), 0);
+	assert_int_equal(side_run_class(side_of(p->from), VFERRY_UNDO_CLOCK, &p->sections,
+			 &err), 0);
 	assert_true(kvm_clock(p->source) >= before);
 }
 
 /* ---- damage ---- */
 
-static const struct vferry_step_desc *load_step(const struct vferry_component *c, size_t n)
-{
-	for (size_t i = 0; i < c->step_count; i++)
-		if (VFERRY_PHASE_OF(c->steps[i].step_class) == VFERRY_PHASE_LOAD && !n--)
-			return &c->steps[i];
-	return NULL;
-}
-
-static int load_bytes(const struct vferry_component *c, size_t n, uint8_t *data, size_t bytes,
-		      struct vferry_error *err)
-{
-	*err = (struct vferry_error) VFERRY_ERROR_INIT;
-	return rig_run_step(c, load_step(c, n), data, &bytes, err);
-}
-
 /* Every step of every component refuses its section if it is shorter or longer by any number. */
 static void cut_sections_are_refused(void **state)
 {
 	struct pair *p = *state;
-	uint8_t *copy = calloc(1, RIG_SECTION + 1);
+	uint8_t *copy = calloc(1, SIDE_SECTION + 1);
 	struct vferry_error err;
 
 	rig_save(p->from, &p->sections);
@@ -353,10 +328,10 @@ static void cut_sections_are_refused(void **state)
 
 		memcpy(copy, p->sections.data[i], bytes);
 		copy[bytes] = 0;
-		for (size_t n = 0; load_step(c, n); n++) {
+		for (size_t n = 0; side_load_step(c, n); n++) {
 			for (size_t cut = 0; cut < bytes; cut += cut < 200 || bytes - cut < 40 ? 1 : 37)
-				assert_int_equal(load_bytes(c, n, copy, cut, &err), -EINVAL);
-			assert_int_equal(load_bytes(c, n, copy, bytes + 1, &err), -EINVAL);
+				assert_int_equal(side_load_bytes(c, n, copy, cut, &err), -EINVAL);
+			assert_int_equal(side_load_bytes(c, n, copy, bytes + 1, &err), -EINVAL);
 			assert_string_not_equal(err.message, "");
 		}
 	}
@@ -408,12 +383,12 @@ static void register_sets_of_other_sizes_are_refused(void **state)
 		uint32_t bytes = vf_get_u32(section + at);
 
 		vf_put_u32(section + at, bytes + 8);
-		assert_int_equal(load_bytes(c, 2, section, p->sections.bytes[0], &err), -EINVAL);
+		assert_int_equal(side_load_bytes(c, 2, section, p->sections.bytes[0], &err), -EINVAL);
 		assert_string_equal(err.id, "cpu-register-set");
 		vf_put_u32(section + at, bytes);
 		at += 4 + bytes;
 	}
-	assert_int_equal(load_bytes(c, 0, section, p->sections.bytes[0], &err), 0);
+	assert_int_equal(side_load_bytes(c, 0, section, p->sections.bytes[0], &err), 0);
 }
 
 static void msr_that_is_refused_is_named(void **state)
@@ -426,8 +401,8 @@ static void msr_that_is_refused_is_named(void **state)
 
 	rig_save(p->from, &p->sections);
 	memcpy(msr_in(section, 0x2ff) + 4, &value, sizeof(value));
-	assert_int_equal(load_bytes(c, 0, section, p->sections.bytes[0], &err), 0);
-	assert_int_equal(load_bytes(c, 1, section, p->sections.bytes[0], &err), -EINVAL);
+	assert_int_equal(side_load_bytes(c, 0, section, p->sections.bytes[0], &err), 0);
+	assert_int_equal(side_load_bytes(c, 1, section, p->sections.bytes[0], &err), -EINVAL);
 	assert_string_equal(err.id, "cpu-msr-refused");
 	assert_non_null(strstr(err.message, "MSR 0x2ff does not take 0x1000"));
 }
@@ -441,10 +416,10 @@ static void unknown_msr_is_never_written(void **state)
 
 	rig_save(p->from, &p->sections);
 	vf_put_u32(msr_in(section, 0), VF_MSR_TSC);	/* there is such a one, but not for this */
-	assert_int_equal(load_bytes(c, 1, section, p->sections.bytes[0], &err), -EINVAL);
+	assert_int_equal(side_load_bytes(c, 1, section, p->sections.bytes[0], &err), -EINVAL);
 	assert_string_equal(err.id, "cpu-msr-unknown");
 	vf_put_u32(msr_in(section, VF_MSR_TSC), 0x2ff);	/* and none comes twice */
-	assert_int_equal(load_bytes(c, 1, section, p->sections.bytes[0], &err), -EINVAL);
+	assert_int_equal(side_load_bytes(c, 1, section, p->sections.bytes[0], &err), -EINVAL);
 	assert_string_equal(err.id, "cpu-section-damaged");
 }
 
