@@ -13,47 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "component_target.h"
 #include "kvm/arm64/arm64_internal.h"
+#include "must_be.h"
 #include "vferry_kvm_arm64.h"
 
 #define COUNT(a)	(sizeof(a) / sizeof((a)[0]))
 #define SYSREG(...)	VF_REG_OF_SYSREG(VF_SYSREG(__VA_ARGS__))
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct vferry_step {
-	int unused;
-};
-
-struct vferry_reasons {
-	unsigned count;
-};
-
-struct vferry_reader *vferry_step_reader(struct vferry_step *step)
-{
-	(void) step;
-	return NULL;
-}
-
-struct vferry_writer *vferry_step_writer(struct vferry_step *step)
-{
-	(void) step;
-	return NULL;
-}
-
-void vferry_reasons_add(struct vferry_reasons *reasons, const char *id, const char *object,
-			const char *fmt, ...)
-{
-	char text[512];
-	va_list args;
-
-	(void) id;
-	(void) object;
-	va_start(args, fmt);
-	(void) vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	reasons->count++;
-}
 
 /* ---- a machine of one vCPU ---- */
 
@@ -110,15 +78,6 @@ static struct machine *machine_new(void)
 	m->cpu.arm64 = &m->arm64;
 	(void) snprintf(m->cpu.name, sizeof(m->cpu.name), "cpu/0");
 	return m;
-}
-
-static void must_be(const struct vferry_writer *w, const uint8_t *data, size_t size)
-{
-	size_t bytes;
-	const void *out = vferry_writer_data(w, &bytes);
-
-	if (!vferry_writer_ok(w) || bytes != size || memcmp(out, data, size))
-		abort();
 }
 
 static void try_cpu(struct machine *m, struct vferry_reader *r, const uint8_t *data, size_t size)

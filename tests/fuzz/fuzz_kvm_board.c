@@ -7,8 +7,8 @@
  * KVM behind: nobody hears the interrupt.
  */
 #include <stdlib.h>
-#include <string.h>
 
+#include "must_be.h"
 #include "vmm/kvm/serial.h"
 #include "vmm/kvm/x86/x86.h"
 
@@ -25,15 +25,6 @@ static void set_up(void)
 		return;
 	if (kvm_console_new(&machine, kvm_arch_serial_irq, &machine.console) < 0 ||
 	    kvm_components_new(&machine, &machine.components) < 0)
-		abort();
-}
-
-static void must_be(const struct vferry_writer *w, const uint8_t *data, size_t size)
-{
-	size_t bytes;
-	const void *out = vferry_writer_data(w, &bytes);
-
-	if (!vferry_writer_ok(w) || bytes != size || memcmp(out, data, size))
 		abort();
 }
 

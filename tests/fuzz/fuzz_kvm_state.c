@@ -7,57 +7,14 @@
  * 3 that of the clock; 4 and more the section of a load step of one of the other components. There
  * is no KVM behind: steps fail where their first call does.
  */
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/checked.h"
+#include "component_target.h"
 #include "kvm/x86/x86_internal.h"
+#include "must_be.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* The session's side of a step and of a list of reasons, as far as a component sees it. */
-struct vferry_step {
-	struct vferry_reader *reader;
-};
-
-struct vferry_reasons {
-	unsigned count;
-};
-
-struct vferry_reader *vferry_step_reader(struct vferry_step *step)
-{
-	return step->reader;
-}
-
-struct vferry_writer *vferry_step_writer(struct vferry_step *step)
-{
-	(void) step;
-	return NULL;
-}
-
-void vferry_reasons_add(struct vferry_reasons *reasons, const char *id, const char *object,
-			const char *fmt, ...)
-{
-	char text[512];
-	va_list args;
-
-	(void) id;
-	(void) object;
-	va_start(args, fmt);
-	(void) vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	reasons->count++;
-}
-
-static void must_be(const struct vferry_writer *w, const uint8_t *data, size_t size)
-{
-	size_t bytes;
-	const void *out = vferry_writer_data(w, &bytes);
-
-	if (!vferry_writer_ok(w) || bytes != size || memcmp(out, data, size))
-		abort();
-}
 
 static void try_cpu(struct vferry_reader *r, const uint8_t *data, size_t size)
 {
