@@ -267,6 +267,16 @@ static int list_failed(const struct vf_arm64_cpu *cpu, int code, struct vferry_e
 	return vf_kvm_failed(err, cpu->name, "KVM_GET_REG_LIST", code);
 }
 
+static int make_bank(struct vf_arm64_cpu *cpu, struct id_list *list, struct vferry_error *err)
+{
+	int code = vf_arm64_bank_init(&cpu->bank, list->ids, without_counters(list));
+
+	if (code == -ENOMEM)
+		return no_memory(cpu, err);
+	return code ? vferry_error_set(err, code, "kvm-registers", cpu->name,
+				       "KVM_GET_REG_LIST names what is no register") : 0;
+}
+
 static int read_list(struct vf_arm64_cpu *cpu, struct vferry_error *err)
 {
 	struct id_list *list = calloc(1, sizeof(*list));
@@ -279,13 +289,9 @@ static int read_list(struct vf_arm64_cpu *cpu, struct vferry_error *err)
 	if (code || list->count > VF_ARM64_REGS_MAX)
 		code = list_failed(cpu, code ? code : -E2BIG, err);
 	else
-		code = vf_arm64_bank_init(&cpu->bank, list->ids, without_counters(list));
+		code = make_bank(cpu, list, err);
 	free(list);
-	if (code == -ENOMEM)
-		return no_memory(cpu, err);
-	return code && !cpu->bank.regs && code == -EINVAL ?
-		vferry_error_set(err, code, "kvm-registers", cpu->name,
-				 "KVM_GET_REG_LIST names what is no register") : code;
+	return code;
 }
 
 static uint32_t attr_u32(const struct vf_arm64_cpu *cpu, uint32_t group, uint64_t attr)
