@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* clock.h - the one clock and the one unit: CLOCK_MONOTONIC in nanoseconds. */
+/*
+ * clock.h - the one clock and the one unit: CLOCK_MONOTONIC in nanoseconds. Two hosts share none:
+ * between them CLOCK_REALTIME has to do.
+ */
 #ifndef VF_BASE_CLOCK_H
 #define VF_BASE_CLOCK_H
 
@@ -9,12 +12,22 @@
 #define VF_MS_NS 1000000ull
 #define VF_SECOND_NS 1000000000ull
 
-static inline uint64_t vf_now_ns(void)
+static inline uint64_t vf_clock_ns(clockid_t clock)
 {
 	struct timespec ts;
 
-	(void) clock_gettime(CLOCK_MONOTONIC, &ts);
+	(void) clock_gettime(clock, &ts);
 	return (uint64_t) ts.tv_sec * VF_SECOND_NS + (uint64_t) ts.tv_nsec;
+}
+
+static inline uint64_t vf_now_ns(void)
+{
+	return vf_clock_ns(CLOCK_MONOTONIC);
+}
+
+static inline uint64_t vf_realtime_ns(void)
+{
+	return vf_clock_ns(CLOCK_REALTIME);
 }
 
 #endif

@@ -6,15 +6,14 @@
  */
 #define _GNU_SOURCE
 #include <assert.h>
-#include <time.h>
 
 #include "arm64_vm.h"
+#include "base/clock.h"
 #include "ram/ram.h"
 #include "ram/ram_internal.h"
 
 #define TABLES		0x100000ull	/* offset in RAM of what an ITS gets */
 #define SKIP		77
-#define SECOND_NS	1000000000ull
 
 /* The kernel's own words, where its headers have them: the same numbers. */
 static_assert(VF_REG_OF_SYSREG(VF_SYSREG(3u, 0u, 0u, 4u, 1u)) == ARM64_SYS_REG(3, 0, 0, 4, 1), "");
@@ -240,17 +239,9 @@ static void guest_goes_on(void **state)
 
 /* ---- time ---- */
 
-static uint64_t realtime_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t) now.tv_sec * SECOND_NS + (uint64_t) now.tv_nsec;
-}
-
 static uint64_t ticks(const struct vm *vm, uint64_t ns)
 {
-	return (uint64_t) ((unsigned __int128) ns * vm->arm64->counter_hz / SECOND_NS);
+	return (uint64_t) ((unsigned __int128) ns * vm->arm64->counter_hz / VF_SECOND_NS);
 }
 
 /*
@@ -263,9 +254,9 @@ static void move_clock(struct pair *p, int64_t pause_ns, bool stands_still)
 	uint64_t gap = !stands_still && pause_ns > 0 ? (uint64_t) pause_ns : 0;
 	uint64_t before, after, began, most;
 
-	set_reg(p->source, 0, VF_REG_TIMER_CNT, ticks(p->source, 3600 * SECOND_NS));
+	set_reg(p->source, 0, VF_REG_TIMER_CNT, ticks(p->source, 3600 * VF_SECOND_NS));
 	start_at(p->source, clock_guest, sizeof(clock_guest));
-	began = realtime_ns();
+	began = vf_realtime_ns();
 	before = run_to_out(p->source);
 	complete(p->source);
 	save(p->source->arm64, &p->sections);
@@ -273,9 +264,9 @@ static void move_clock(struct pair *p, int64_t pause_ns, bool stands_still)
 	memcpy(p->target->ram, p->source->ram, RAM_BYTES);
 	load(p->target->arm64, &p->sections);
 	after = run_to_out(p->target);
-	most = gap + realtime_ns() - began;
+	most = gap + vf_realtime_ns() - began;
 	assert_true(after >= before + ticks(p->source, gap));
-	assert_true(after <= before + ticks(p->source, most + most / 1000 + SECOND_NS / 1000));
+	assert_true(after <= before + ticks(p->source, most + most / 1000 + VF_SECOND_NS / 1000));
 }
 
 static void clock_goes_on(void **state)
@@ -285,17 +276,17 @@ static void clock_goes_on(void **state)
 
 static void clock_goes_on_after_a_long_pause(void **state)
 {
-	move_clock(*state, 86400ll * (int64_t) SECOND_NS, false);
+	move_clock(*state, 86400ll * (int64_t) VF_SECOND_NS, false);
 }
 
 static void clock_never_goes_back(void **state)
 {
-	move_clock(*state, -10ll * (int64_t) SECOND_NS, false);
+	move_clock(*state, -10ll * (int64_t) VF_SECOND_NS, false);
 }
 
 static void clock_stands_still(void **state)
 {
-	move_clock(*state, 10ll * (int64_t) SECOND_NS, true);
+	move_clock(*state, 10ll * (int64_t) VF_SECOND_NS, true);
 }
 
 /* CNTPCT goes along, as far from CNTVCT as it was. */
@@ -306,15 +297,15 @@ static void physical_counter_goes_on(void **state)
 
 	if (!p->source->arm64->has_physical)
 		skip();
-	set_reg(p->source, 0, VF_REG_TIMER_CNT, ticks(p->source, 3600 * SECOND_NS));
-	set_reg(p->source, 0, VF_REG_PTIMER_CNT, ticks(p->source, 7200 * SECOND_NS));
+	set_reg(p->source, 0, VF_REG_TIMER_CNT, ticks(p->source, 3600 * VF_SECOND_NS));
+	set_reg(p->source, 0, VF_REG_PTIMER_CNT, ticks(p->source, 7200 * VF_SECOND_NS));
 	before = get_reg(p->source, 0, VF_REG_PTIMER_CNT);
 	save(p->source->arm64, &p->sections);
 	load(p->target->arm64, &p->sections);
 	assert_true(get_reg(p->target, 1, VF_REG_PTIMER_CNT) >= before);
 	apart = get_reg(p->target, 1, VF_REG_PTIMER_CNT) - get_reg(p->target, 0, VF_REG_TIMER_CNT);
-	assert_true(apart >= ticks(p->source, 3599 * SECOND_NS));
-	assert_true(apart <= ticks(p->source, 3601 * SECOND_NS));
+	assert_true(apart >= ticks(p->source, 3599 * VF_SECOND_NS));
+	assert_true(apart <= ticks(p->source, 3601 * VF_SECOND_NS));
 }
 
 /* Time that stood still goes on from where it was, on the source. */
@@ -326,11 +317,11 @@ static void undo_puts_the_clock_back(void **state)
 
 	save(p->source->arm64, &p->sections);
 	saved = p->source->arm64->stopped.virtual_count;
-	set_reg(p->source, 0, VF_REG_TIMER_CNT, saved + ticks(p->source, 1000 * SECOND_NS));
+	set_reg(p->source, 0, VF_REG_TIMER_CNT, saved + ticks(p->source, 1000 * VF_SECOND_NS));
 	assert_int_equal(side_run(p->source->arm64, VFERRY_UNDO_CLOCK, &p->sections, &err), 0);
 	assert_true(get_reg(p->source, 0, VF_REG_TIMER_CNT) >= saved);
 	assert_true(get_reg(p->source, 1, VF_REG_TIMER_CNT) <
-		    saved + ticks(p->source, 500 * SECOND_NS));
+		    saved + ticks(p->source, 500 * VF_SECOND_NS));
 }
 
 /* ---- one offset for both counters, as an embedder may choose ---- */
@@ -357,7 +348,7 @@ static void embedders_offset_is_moved(void **state)
 	memcpy(p->target->ram, p->source->ram, RAM_BYTES);
 	load(p->target->arm64, &p->sections);
 	assert_in_range(run_to_out(p->target), offset.counter_offset,
-			offset.counter_offset + ticks(p->source, 100 * SECOND_NS));
+			offset.counter_offset + ticks(p->source, 100 * VF_SECOND_NS));
 }
 
 /* ---- refusals ---- */

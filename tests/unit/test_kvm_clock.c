@@ -12,10 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "fake_step.h"
 #include "kvm/call.h"
 #include "kvm/x86/x86_internal.h"
@@ -26,14 +26,6 @@
 #define TOLERANCE	TICKS_OF_MS(2000)	/* two readings of a busy host's clock */
 #define VM_FD(host)	((host) * 100)
 #define VCPU_FD(host, n)	((host) * 100 + 1 + (int) (n))
-
-static uint64_t realtime_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t) now.tv_sec * 1000000000 + (uint64_t) now.tv_nsec;
-}
 
 /* ---- two hosts, and the calls that reach them ---- */
 
@@ -51,12 +43,12 @@ static struct host {
 
 static uint64_t guest_tsc(const struct host *h, unsigned cpu)
 {
-	return h->tsc_base + realtime_ns() * 2 + h->offset[cpu];
+	return h->tsc_base + vf_realtime_ns() * 2 + h->offset[cpu];
 }
 
 static uint64_t guest_clock(const struct host *h)
 {
-	return h->clock_ns + realtime_ns() - h->clock_at;
+	return h->clock_ns + vf_realtime_ns() - h->clock_at;
 }
 
 static int msr_call(struct host *h, unsigned cpu, bool set, struct kvm_msr_entry *entry)
@@ -122,7 +114,7 @@ int vf_kvm_call(int fd, unsigned long request, void *argument)
 	}
 	assert_int_equal(request, KVM_SET_CLOCK);
 	h->clock_ns = clock->clock;
-	h->clock_at = realtime_ns();
+	h->clock_at = vf_realtime_ns();
 	return 0;
 }
 
@@ -177,7 +169,7 @@ struct pair {
 static void machine_init(struct machine *m, int host, uint64_t tsc_base)
 {
 	m->host = &hosts[host];
-	*m->host = (struct host) { .tsc_base = tsc_base, .clock_ns = 5, .clock_at = realtime_ns(),
+	*m->host = (struct host) { .tsc_base = tsc_base, .clock_ns = 5, .clock_at = vf_realtime_ns(),
 		.fail_fd = -1 };
 	m->x86 = (struct vferry_kvm_x86) { .vm = VM_FD(host), .kvm = -1, .cpus = m->cpus,
 		.cpu_count = CPUS, .tsc_moves = true };

@@ -4,8 +4,7 @@
  * in another, a guest goes on there, and what is damaged on the way is refused by name.
  */
 #define _GNU_SOURCE
-#include <time.h>
-
+#include "base/clock.h"
 #include "kvm_pair.h"
 
 /* ---- state ---- */
@@ -238,14 +237,6 @@ static void guest_goes_on(void **state)
 	assert_int_equal(rig_run_to_out(p->source, 0), 6);	/* saving changed nothing there */
 }
 
-static uint64_t realtime_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t) now.tv_sec * 1000000000 + (uint64_t) now.tv_nsec;
-}
-
 static uint64_t kvm_clock(const struct kvm_rig *rig)
 {
 	struct kvm_clock_data data = { 0 };
@@ -268,14 +259,14 @@ static void clock_goes_on(void **state)
 		uint64_t before, after, began, most;
 
 		rig_call(p->source->vm, KVM_SET_CLOCK, &hour);
-		began = realtime_ns();
+		began = vf_realtime_ns();
 		before = kvm_clock(p->source);
 		rig_save(p->from, &p->sections);
 		side_make_older(section, pauses[i]);
 		assert_int_equal(side_run_class(side_of(p->to), VFERRY_LOAD_CLOCK, &p->sections,
 				 &err), 0);
 		after = kvm_clock(p->target);
-		most = gap + realtime_ns() - began;
+		most = gap + vf_realtime_ns() - began;
 		assert_true(after >= before + gap);
 		assert_true(after <= before + most + most / 1000 + 1000000); /* slewed, rounded */
 	}

@@ -10,7 +10,6 @@
 #include <linux/kvm.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/checked.h"
 #include "base/clock.h"
@@ -55,11 +54,8 @@ static uint32_t host_counter_hz(void *user)
 
 static uint64_t host_realtime_ns(void *user)
 {
-	struct timespec now;
-
 	(void) user;
-	(void) clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t) now.tv_sec * VF_SECOND_NS + (uint64_t) now.tv_nsec;
+	return vf_realtime_ns();
 }
 
 const struct vf_arm64_calls vf_arm64_host_calls = { .call = host_call, .counter = host_counter,

@@ -17,9 +17,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "kvm/call.h"
 #include "kvm/x86/x86_internal.h"
 
@@ -55,14 +55,6 @@ int vf_x86_tsc_offset_set(int vcpu, uint64_t offset)
 
 /* ---- one moment ---- */
 
-static uint64_t realtime_ns(void)
-{
-	struct timespec now;
-
-	(void) clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t) now.tv_sec * 1000000000 + (uint64_t) now.tv_nsec;
-}
-
 static int get_clock(int vm, uint64_t *ret_ns)
 {
 	struct kvm_clock_data data = { 0 };
@@ -80,12 +72,12 @@ static int read_moment(const struct vferry_kvm_x86 *x86, struct vf_x86_time *tim
 	int code = 0;
 
 	for (int i = 0; i < READINGS && !code; i++) {
-		uint64_t clock_ns = 0, tsc = 0, before = realtime_ns(), took;
+		uint64_t clock_ns = 0, tsc = 0, before = vf_realtime_ns(), took;
 
 		code = get_clock(x86->vm, &clock_ns);
 		if (!code)
 			code = vf_x86_tsc_get(x86->cpus[0].fd, &tsc);
-		took = realtime_ns() - before;
+		took = vf_realtime_ns() - before;
 		if (code || took >= shortest)
 			continue;
 		shortest = took;
@@ -122,7 +114,7 @@ static int move_clock(const struct vferry_kvm_x86 *x86, const struct vf_x86_time
 		      struct vferry_error *err)
 {
 	struct kvm_clock_data data = {
-		.clock = time->clock_ns + vf_x86_time_elapsed(time, realtime_ns()),
+		.clock = time->clock_ns + vf_x86_time_elapsed(time, vf_realtime_ns()),
 	};
 	int code = vf_kvm_call(x86->vm, KVM_SET_CLOCK, &data);
 
