@@ -26,8 +26,16 @@ struct kvm_vcpu;
 struct guest_boot;
 struct guest_platform;
 
+struct kvm_capability {
+	int number;
+	const char *name;		/* NULL: the list ends */
+};
+
+#define KVM_CAPABILITY(name_) { .number = KVM_CAP_##name_, .name = #name_ }
+
 struct kvm_arch_facts {
 	const char *name;		/* of the machine, for both sides of a migration */
+	const struct kvm_capability *needed;	/* of KVM, beside what every machine needs */
 	uint16_t elf_machine;		/* of programs for the guest */
 	/* GSIs below `pins` are pins of interrupt controllers; messages have those above. */
 	uint32_t pins;
@@ -40,7 +48,7 @@ extern const struct machine_layout kvm_arch_layout;
 
 /* ---- making one ---- */
 
-/* Does this KVM have what the machine needs? */
+/* Does this KVM have what the machine needs, beyond capabilities? */
 int kvm_arch_probe(int kvm, struct vferry_error *err);
 /* Options that this architecture does not have: -EINVAL. */
 int kvm_arch_check(const struct machine_options *options, struct vferry_error *err);

@@ -27,10 +27,24 @@ static int why_not_open(struct vferry_error *err)
 				vferry_errno_name(r));
 }
 
+static int check_capabilities(int kvm, const struct kvm_capability *needed, struct vferry_error *err)
+{
+	for (; needed->name; needed++)
+		if (ioctl(kvm, KVM_CHECK_EXTENSION, needed->number) <= 0)
+			return vferry_error_set(err, -ENOTSUP, "kvm-capability", "kvm",
+						"this KVM lacks KVM_CAP_%s", needed->name);
+	return 0;
+}
+
 /* That it makes virtual machines is found out by making one: another hypervisor may hold the processor. */
 static int try_out(int kvm, struct vferry_error *err)
 {
-	int vm;
+	static const struct kvm_capability needed[] = {
+		KVM_CAPABILITY(USER_MEMORY), KVM_CAPABILITY(IRQ_ROUTING), KVM_CAPABILITY(IRQFD),
+		KVM_CAPABILITY(IRQFD_RESAMPLE), KVM_CAPABILITY(SIGNAL_MSI),
+		KVM_CAPABILITY(IMMEDIATE_EXIT), { 0 },
+	};
+	int vm, r;
 
 	if (ioctl(kvm, KVM_GET_API_VERSION, 0) != API_VERSION)
 		return vferry_error_set(err, -ENOTSUP, "no-kvm", "kvm", "/dev/kvm is not KVM's API %d",
@@ -40,7 +54,10 @@ static int try_out(int kvm, struct vferry_error *err)
 		return vferry_error_set(err, -errno, "no-vm", "kvm", "KVM makes no virtual machine (%s)",
 					vferry_errno_name(errno));
 	(void) close(vm);
-	return kvm_arch_probe(kvm, err);
+	r = check_capabilities(kvm, needed, err);
+	if (r == 0)
+		r = check_capabilities(kvm, kvm_arch_facts.needed, err);
+	return r == 0 ? kvm_arch_probe(kvm, err) : r;
 }
 
 static int probe(const struct machine_options *options, struct vferry_error *err)

@@ -16,8 +16,13 @@
 
 _Static_assert(ARM64_RAM == GUEST_ARM64_RAM, "the guest program is linked for another address");
 
+static const struct kvm_capability needed[] = {
+	KVM_CAPABILITY(ONE_REG), KVM_CAPABILITY(DEVICE_CTRL), KVM_CAPABILITY(ARM_PSCI_0_2), { 0 },
+};
+
 const struct kvm_arch_facts kvm_arch_facts = {
 	.name = "kvm-arm64-v1",
+	.needed = needed,
 	.elf_machine = EM_AARCH64,
 	.pins = ARM64_SPIS,
 	.pin_routes = ARM64_SPIS,
@@ -61,23 +66,8 @@ static int try_devices(int kvm, struct vferry_error *err)
 
 int kvm_arch_probe(int kvm, struct vferry_error *err)
 {
-	static const struct {
-		int number;
-		const char *name;
-	} needed[] = {
-		{ KVM_CAP_USER_MEMORY, "USER_MEMORY" }, { KVM_CAP_ONE_REG, "ONE_REG" },
-		{ KVM_CAP_DEVICE_CTRL, "DEVICE_CTRL" }, { KVM_CAP_ARM_PSCI_0_2, "ARM_PSCI_0_2" },
-		{ KVM_CAP_IRQ_ROUTING, "IRQ_ROUTING" }, { KVM_CAP_IRQFD, "IRQFD" },
-		{ KVM_CAP_IRQFD_RESAMPLE, "IRQFD_RESAMPLE" }, { KVM_CAP_SIGNAL_MSI, "SIGNAL_MSI" },
-		{ KVM_CAP_IMMEDIATE_EXIT, "IMMEDIATE_EXIT" },
-	};
-	int r;
+	int r = try_devices(kvm, err);
 
-	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
-		if (ioctl(kvm, KVM_CHECK_EXTENSION, needed[i].number) <= 0)
-			return vferry_error_set(err, -ENOTSUP, "kvm-capability", "kvm",
-						"this KVM lacks KVM_CAP_%s", needed[i].name);
-	r = try_devices(kvm, err);
 	return r == 0 ? vferry_kvm_arm64_probe(kvm, err) : r;
 }
 

@@ -28,8 +28,14 @@
 #define CONFIG_ENABLE		0x80000000u
 #define CONFIG_BITS		(CONFIG_ENABLE | 0x00fffffcu)	/* bus, slot, function, register */
 
+static const struct kvm_capability needed[] = {
+	KVM_CAPABILITY(IRQCHIP), KVM_CAPABILITY(PIT2), KVM_CAPABILITY(SET_TSS_ADDR),
+	KVM_CAPABILITY(EXT_CPUID), { 0 },
+};
+
 const struct kvm_arch_facts kvm_arch_facts = {
 	.name = "kvm-x86-64-v1",
+	.needed = needed,
 	.elf_machine = EM_X86_64,
 	.pins = IOAPIC_PINS,
 	.pin_routes = IOAPIC_PINS + 16,	/* and those of the PICs */
@@ -49,21 +55,6 @@ const struct machine_layout kvm_arch_layout = {
 
 int kvm_arch_probe(int kvm, struct vferry_error *err)
 {
-	static const struct {
-		int number;
-		const char *name;
-	} needed[] = {
-		{ KVM_CAP_USER_MEMORY, "USER_MEMORY" }, { KVM_CAP_IRQCHIP, "IRQCHIP" },
-		{ KVM_CAP_PIT2, "PIT2" }, { KVM_CAP_SET_TSS_ADDR, "SET_TSS_ADDR" },
-		{ KVM_CAP_EXT_CPUID, "EXT_CPUID" }, { KVM_CAP_IRQ_ROUTING, "IRQ_ROUTING" },
-		{ KVM_CAP_IRQFD, "IRQFD" }, { KVM_CAP_IRQFD_RESAMPLE, "IRQFD_RESAMPLE" },
-		{ KVM_CAP_SIGNAL_MSI, "SIGNAL_MSI" }, { KVM_CAP_IMMEDIATE_EXIT, "IMMEDIATE_EXIT" },
-	};
-
-	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
-		if (ioctl(kvm, KVM_CHECK_EXTENSION, needed[i].number) <= 0)
-			return vferry_error_set(err, -ENOTSUP, "kvm-capability", "kvm",
-						"this KVM lacks KVM_CAP_%s", needed[i].name);
 	return vferry_kvm_x86_probe(kvm, err);
 }
 
