@@ -17,6 +17,7 @@
 #include <vferry/component.h>
 #include <vferry/device.h>
 #include <vferry/error.h>
+#include <vferry/kvm.h>
 
 #include "../machine_accel.h"
 
@@ -61,8 +62,11 @@ void kvm_arch_free(struct kvm_machine *m);
 int kvm_arch_vcpu(struct kvm_vcpu *vcpu, struct vferry_error *err);
 /* Every vCPU exists, none ran: what is made after them, and what power-on looks like. */
 int kvm_arch_complete(struct kvm_machine *m, struct vferry_error *err);
-/* The library's components of this machine; freed while its descriptors are open. */
-int kvm_arch_state_new(struct kvm_machine *m, enum machine_guest_time time,
+/*
+ * The library's components of this machine; freed while its descriptors are open.
+ * @vcpu: all of the machine's, borrowed for the call
+ */
+int kvm_arch_state_new(struct kvm_machine *m, const int *vcpu, enum vferry_kvm_time time,
 		       struct vferry_error *err);
 void kvm_arch_state_free(struct kvm_machine *m);
 /* Components of the library and of this architecture; NULL: no more. */

@@ -271,6 +271,16 @@ static int make_vcpus(struct kvm_machine *m, struct vferry_error *err)
 	return r == 0 ? kvm_arch_complete(m, err) : r;
 }
 
+static int make_state(struct kvm_machine *m, enum machine_guest_time time, struct vferry_error *err)
+{
+	int vcpu[MACHINE_CPUS_MAX];
+
+	for (unsigned i = 0; i < m->cpus; i++)
+		vcpu[i] = m->vcpu[i].fd;
+	return kvm_arch_state_new(m, vcpu, time == MACHINE_GUEST_TIME_PAUSED ?
+				  VFERRY_KVM_TIME_PAUSED : VFERRY_KVM_TIME_RUNNING, err);
+}
+
 /* Threads last: what they run is complete. */
 static int start_threads(struct kvm_machine *m, struct vferry_error *err)
 {
@@ -298,7 +308,7 @@ static int make(struct kvm_machine *m, const struct machine_options *options,
 	if (r == 0)
 		r = make_vcpus(m, err);
 	if (r == 0)
-		r = kvm_arch_state_new(m, options->guest_time, err);
+		r = make_state(m, options->guest_time, err);
 	if (r == 0)
 		r = kvm_components_new(m, &m->components);
 	/* An incoming machine's memory and registers come with it. */

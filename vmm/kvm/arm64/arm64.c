@@ -121,21 +121,16 @@ static int release_vectors(void *user, struct vferry_error *err)
 	return m->machine->irqs ? vferry_irq_plan_release(m->machine->irqs, err) : 0;
 }
 
-int kvm_arch_state_new(struct kvm_machine *m, enum machine_guest_time time,
+int kvm_arch_state_new(struct kvm_machine *m, const int *vcpu, enum vferry_kvm_time time,
 		       struct vferry_error *err)
 {
 	const int its = arm64_gic_its_fd(m->arch->gic);
-	int vcpu[MACHINE_CPUS_MAX];
 	struct vferry_kvm_arm64_config config = {
 		.size = sizeof(config), .kvm = m->kvm, .vm = m->vm, .vcpu = vcpu,
 		.cpu_count = m->cpus, .gic = arm64_gic_fd(m->arch->gic), .its = &its, .its_count = 1,
-		.time = time == MACHINE_GUEST_TIME_PAUSED ? VFERRY_KVM_TIME_PAUSED
-							  : VFERRY_KVM_TIME_RUNNING,
-		.release = release_vectors, .user = m,
+		.time = time, .release = release_vectors, .user = m,
 	};
 
-	for (unsigned i = 0; i < m->cpus; i++)
-		vcpu[i] = m->vcpu[i].fd;
 	return vferry_kvm_arm64_new(&config, &m->arch->state, err);
 }
 

@@ -117,21 +117,17 @@ int kvm_arch_complete(struct kvm_machine *m, struct vferry_error *err)
 	return x86_power_on_remember(m, &m->arch->power_on, err);
 }
 
-int kvm_arch_state_new(struct kvm_machine *m, enum machine_guest_time time,
+int kvm_arch_state_new(struct kvm_machine *m, const int *vcpu, enum vferry_kvm_time time,
 		       struct vferry_error *err)
 {
 	bool split = m->arch->split;
-	int vcpu[MACHINE_CPUS_MAX];
 	struct vferry_kvm_x86_config config = {
 		.size = sizeof(config), .kvm = m->kvm, .vm = m->vm, .vcpu = vcpu,
 		.cpu_count = m->cpus, .pit = !split,
 		.irqchip = split ? VFERRY_KVM_IRQCHIP_SPLIT : VFERRY_KVM_IRQCHIP_KERNEL,
-		.time = time == MACHINE_GUEST_TIME_PAUSED ? VFERRY_KVM_TIME_PAUSED
-							  : VFERRY_KVM_TIME_RUNNING,
+		.time = time,
 	};
 
-	for (unsigned i = 0; i < m->cpus; i++)
-		vcpu[i] = m->vcpu[i].fd;
 	return vferry_kvm_x86_new(&config, &m->arch->state, err);
 }
 
