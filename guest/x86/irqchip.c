@@ -3,9 +3,8 @@
  * irqchip.c - local APIC and IOAPIC, and from vectors to the program's interrupt numbers.
  *
  * Each vCPU has its own devices, and for each of those GUEST_X86_VECTORS vectors from VECTOR_MESSAGE
- * on.
- * INTx pins are levels and have vectors of the lowest class: while one is being dealt with, none of
- * its likes comes, and messages do.
+ * on. INTx pins are levels and have vectors of the lowest class: while one is being dealt with, none
+ * of its likes comes, and messages do.
  *
  * A level must not be ended before its cause is dealt with, or it comes once more. Some hypervisors
  * end it themselves when they deliver it (there is nothing in service then), and each device that

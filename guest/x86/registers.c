@@ -128,7 +128,8 @@ static void check_vectors(struct cpu *cpu)
 			if (found[i][j] == held->vector[i][j])
 				continue;
 			if (good)
-				register_lost(&cpu->bare, REGISTER_VECTOR + i, held->vector[i][j], found[i][j]);
+				register_lost(&cpu->bare, REGISTER_VECTOR + i,
+					      held->vector[i][j], found[i][j]);
 			good = false;
 		}
 	}

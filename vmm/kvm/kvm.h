@@ -22,8 +22,8 @@
  *   arch.h          what differs between architectures: x86/, arm64/
  *
  * Threads and locks: machine->lock protects the run state and is taken first; parking.h says which
- * come with the vCPUs; the console's and the sink's stand alone. No
- * lock is held in KVM_RUN or while an exit is handled.
+ * come with the vCPUs; the console's and the sink's stand alone. No lock is held in KVM_RUN or while
+ * an exit is handled.
  */
 #ifndef VMM_KVM_KVM_H
 #define VMM_KVM_KVM_H

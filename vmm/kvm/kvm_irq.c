@@ -12,8 +12,9 @@
  * are delivered there and then. Those that are not (kvm_arch_is_queued()), and an event that was
  * pending when its eventfd was connected, are delivered by a work queue. The work of one irqfd is
  * waited for by taking the irqfd away (virt/kvm/eventfd.c, irqfd_shutdown), so a flush reconnects
- * those that may have used it, as long as nothing is lost by that. A pin of KVM's needs none: its device asserts it for as long as there
- * is a cause, and is asked for that when it is connected again.
+ * those that may have used it, as long as nothing is lost by that. A pin of KVM's needs none: its
+ * device asserts it for as long as there is a cause, and is asked for that when it is connected
+ * again.
  *
  * Threads: any; one lock.
  */

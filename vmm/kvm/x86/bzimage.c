@@ -44,7 +44,8 @@ static const char *why_not(const void *file, size_t bytes)
 /* The header's length is in the jump over it, which is the instruction in front of its magic. */
 static size_t header_bytes(const uint8_t *file)
 {
-	size_t end = offsetof(struct boot_params, hdr.header) + file[HEADER_AT + offsetof(struct setup_header, jump) + 1];
+	uint8_t jump = file[HEADER_AT + offsetof(struct setup_header, jump) + 1];
+	size_t end = offsetof(struct boot_params, hdr.header) + jump;
 	size_t most = HEADER_AT + sizeof(struct setup_header);
 
 	return (end < most ? end : most) - HEADER_AT;
