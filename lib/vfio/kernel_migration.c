@@ -31,7 +31,7 @@
 
 /* ---- features ---- */
 
-/* The header, and @len bytes of data that are given or come back. */
+/* The header, and @len bytes of data that are given and come back: the answer to a SET does, too. */
 static int call_feature(struct vf_kernel_device *d, uint32_t flags, void *data, size_t len)
 {
 	struct {
@@ -45,7 +45,7 @@ static int call_feature(struct vf_kernel_device *d, uint32_t flags, void *data, 
 	if (len)
 		memcpy(call.data, data, len);
 	r = vf_kernel_device_ioctl(d, VF_VFIO_DEVICE_FEATURE, &call);
-	if (r >= 0 && (flags & VF_VFIO_FEATURE_GET) && len)
+	if (r >= 0 && len)
 		memcpy(data, call.data, len);
 	return r < 0 ? r : 0;
 }
@@ -169,19 +169,10 @@ static int make_spare(struct vf_kernel_device *d)
 	return d->spare < 0 ? d->spare : 0;
 }
 
-/* The answer to a SET is copied back, also its descriptor: not as call_feature() does it. */
+/* @ret_fd: of the session that begins; -1 = none does. */
 static int call_set_state(struct vf_kernel_device *d, uint32_t state, int *ret_fd)
 {
-	struct {
-		struct vf_vfio_device_feature head;
-		struct vf_vfio_feature_mig_state state;
-	} call = {
-		.head = {
-			.argsz = sizeof(call),
-			.flags = VF_VFIO_FEATURE_MIG_DEVICE_STATE | VF_VFIO_FEATURE_SET,
-		},
-		.state = { .device_state = state, .data_fd = -1 },
-	};
+	struct vf_vfio_feature_mig_state set = { .device_state = state, .data_fd = -1 };
 	int r;
 
 	if (has_session(state)) {
@@ -190,9 +181,9 @@ static int call_set_state(struct vf_kernel_device *d, uint32_t state, int *ret_f
 			return r;
 		vf_close(&d->spare);
 	}
-	r = vf_kernel_device_ioctl(d, VF_VFIO_DEVICE_FEATURE, &call);
-	*ret_fd = r < 0 ? -1 : call.state.data_fd;
-	return r < 0 ? r : 0;
+	r = call_feature(d, VF_VFIO_FEATURE_MIG_DEVICE_STATE | VF_VFIO_FEATURE_SET, &set, sizeof(set));
+	*ret_fd = set.data_fd;
+	return r;
 }
 
 int vf_kernel_set_state(struct vf_backend *backend, uint32_t state, struct vferry_error *err)
@@ -370,21 +361,12 @@ static int start_device_log(struct vf_kernel_device *d, uint64_t page_bytes,
 	struct vf_vfio_dma_log_control control = {
 		.page_size = page_bytes, .num_ranges = count, .ranges = (uintptr_t) ranges,
 	};
-	struct {
-		struct vf_vfio_device_feature head;
-		struct vf_vfio_dma_log_control control;
-	} call = {
-		.head = {
-			.argsz = sizeof(call),
-			.flags = VF_VFIO_FEATURE_DMA_LOGGING_START | VF_VFIO_FEATURE_SET,
-		},
-		.control = control,
-	};
-	int r = vf_kernel_device_ioctl(d, VF_VFIO_DEVICE_FEATURE, &call);
+	int r = call_feature(d, VF_VFIO_FEATURE_DMA_LOGGING_START | VF_VFIO_FEATURE_SET, &control,
+			     sizeof(control));
 
 	if (r < 0)
 		return r;
-	*ret_page_bytes = call.control.page_size;
+	*ret_page_bytes = control.page_size;
 	return 0;
 }
 
