@@ -22,7 +22,7 @@ static void close_device(struct vf_backend *backend)
 	vf_kernel_drop_stream(d);
 	vf_close(&d->spare);
 	vf_kernel_log_done(d);
-	if (d->entered)
+	if (d->seat.fd >= 0)
 		vf_space_leave(d->space, &d->seat);
 	if (d->owns_space)
 		(void) vferry_dma_space_free(d->space);
@@ -90,7 +90,7 @@ static struct vf_kernel_device *new_device(const struct vf_kernel *kernel,
 		.areas_fault = true,
 	};
 	d->kernel = *kernel;
-	d->seat.fd = -1;
+	d->seat = (struct vf_space_seat) VF_SPACE_SEAT_INIT;
 	d->spare = -1;
 	d->timeout_ns = options->timeout_ns * DATA_TIMEOUTS;
 	pthread_mutex_init(&d->stream_lock, NULL);
@@ -109,10 +109,7 @@ static int enter_space(struct vf_kernel_device *d, const struct vf_kernel_target
 		r = vf_space_new(&d->kernel, NULL, &d->space, err);
 		d->owns_space = r == 0;
 	}
-	if (r == 0)
-		r = vf_space_enter(d->space, target, &d->seat, err);
-	d->entered = r == 0;
-	return r;
+	return r < 0 ? r : vf_space_enter(d->space, target, &d->seat, err);
 }
 
 int vf_backend_open_kernel_at(const struct vf_kernel *kernel, const char *text,

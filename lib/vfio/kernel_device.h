@@ -41,8 +41,7 @@ struct vf_kernel_device {
 	struct vf_kernel kernel;
 	struct vferry_dma_space *space;
 	bool owns_space;
-	bool entered;			/* the seat is taken */
-	struct vf_space_seat seat;
+	struct vf_space_seat seat;	/* taken once it has a descriptor */
 	char name[64];
 	uint64_t timeout_ns;		/* that data may keep us waiting */
 
