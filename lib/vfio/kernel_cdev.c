@@ -22,10 +22,14 @@
 #include "vferry_iommufd.h"
 #include "vferry_vfio.h"
 
+static int iommufd_of(const struct vferry_dma_space *space)
+{
+	return space->given_iommufd >= 0 ? space->given_iommufd : space->fd;
+}
+
 static int call(struct vferry_dma_space *space, unsigned long request, void *arg)
 {
-	int fd = space->given_iommufd >= 0 ? space->given_iommufd : space->fd;
-	int r = vf_kernel_ioctl(&space->kernel, fd, request, arg);
+	int r = vf_kernel_ioctl(&space->kernel, iommufd_of(space), request, arg);
 
 	return r < 0 ? r : 0;
 }
@@ -45,7 +49,7 @@ static int open_space(struct vferry_dma_space *space, struct vferry_error *err)
 	const struct vf_kernel *k = &space->kernel;
 	int r;
 
-	if (space->given_iommufd < 0 && space->fd < 0) {
+	if (iommufd_of(space) < 0) {
 		int fd = k->calls->open(k->user, "/dev/iommu", O_RDWR);
 
 		if (fd < 0)
@@ -191,16 +195,21 @@ static int open_device(struct vferry_dma_space *space, const struct vf_kernel_ta
 	return fd < 0 ? explain_open(t, fd, err) : fd;
 }
 
-static void leave(struct vferry_dma_space *space, struct vf_space_seat *seat)
+/* @others: devices that stay. */
+static void take_out(struct vferry_dma_space *space, struct vf_space_seat *seat, uint32_t others)
 {
 	if (seat->told_kvm)
 		(void) vf_space_tell_kvm(space, seat->fd, false);
 	vf_close(&seat->fd);
 	if (seat->table && --seat->table->users == 0)
 		destroy(space, seat->table->id);
-	/* vf_space_enter() counts; this device is still one. */
-	if (space->devices <= 1)
+	if (others == 0)
 		close_space(space);
+}
+
+static void leave(struct vferry_dma_space *space, struct vf_space_seat *seat)
+{
+	take_out(space, seat, space->devices - 1);
 }
 
 static int enter(struct vferry_dma_space *space, const struct vf_kernel_target *t,
@@ -221,20 +230,15 @@ static int enter(struct vferry_dma_space *space, const struct vf_kernel_target *
 					 vferry_errno_name(r));
 	}
 	if (r >= 0) {
-		bind.iommufd = space->given_iommufd >= 0 ? space->given_iommufd : space->fd;
+		bind.iommufd = iommufd_of(space);
 		r = vf_kernel_ioctl(&space->kernel, seat->fd, VF_VFIO_DEVICE_BIND_IOMMUFD, &bind);
 		if (r < 0)
 			explain_bind(t, r, err);
 	}
 	if (r >= 0)
 		r = attach_device(space, seat, bind.out_devid, t, err);
-	if (r >= 0)
-		return 0;
-	if (seat->told_kvm)
-		(void) vf_space_tell_kvm(space, seat->fd, false);
-	vf_close(&seat->fd);
-	if (space->devices == 0)
-		close_space(space);
+	if (r < 0)
+		take_out(space, seat, space->devices);
 	return r;
 }
 
