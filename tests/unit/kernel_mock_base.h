@@ -132,6 +132,12 @@ static int mock_call(struct mock *m, const char *fmt, ...)
 	return r;
 }
 
+static inline void fail_named(struct mock *m, const char *call, int error)
+{
+	m->fail_call = call;
+	m->fail_with = error;
+}
+
 static inline void mock_forget(struct mock *m)
 {
 	m->noted = 0;

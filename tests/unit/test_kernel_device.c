@@ -48,12 +48,6 @@ static struct vf_backend *open_rig(struct rig *rig)
 	return rig->b;
 }
 
-static void fail_named(struct mock *m, const char *call, int error)
-{
-	m->fail_call = call;
-	m->fail_with = error;
-}
-
 /* ---- regions ---- */
 
 static void regions_are_what_the_kernel_says(void **state)

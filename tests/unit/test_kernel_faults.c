@@ -279,8 +279,7 @@ static void what_cannot_be_reset_does_not_migrate(void **state)
 	struct life *l = *state;
 
 	l->m->info_flags = VF_VFIO_DEVICE_FLAGS_PCI;
-	l->m->fail_call = "RESET";
-	l->m->fail_with = -EINVAL;
+	fail_named(l->m, "RESET", -EINVAL);
 	open_life(l);
 	assert_int_equal(vf_device_session_begin(l->device, VF_DEVICE_SOURCE, &err), -ENOTSUP);
 	assert_string_equal(err.id, "device-no-reset");

@@ -194,12 +194,6 @@ static void kinds_do_not_mix(void **state)
 	(void) vferry_dma_space_free(space);
 }
 
-static void fail_named(struct mock *m, const char *call, int error)
-{
-	m->fail_call = call;
-	m->fail_with = error;
-}
-
 static void groups_are_refused_with_reasons(void **state)
 {
 	struct mock *m = *state;
