@@ -7,7 +7,6 @@
  * not used any more.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vfio.h>
@@ -19,16 +18,16 @@
 #include <unistd.h>
 
 #include "kvm.h"
+#include "sysfs.h"
 
 #define EDUS		16
-#define PCI		"/sys/bus/pci/"
 #define EDU_RAISE	(0x60 / 4)
 #define EDU_LOWER	(0x64 / 4)
 #define COMMAND		4
 #define COMMAND_MASTER	6	/* memory, bus master */
 
 static struct edu {
-	char bdf[16];
+	char bdf[SYSFS_BDF];
 	int device;
 	volatile uint32_t *bar;
 	int irq;		/* the host's, while it has one */
@@ -39,49 +38,19 @@ static int edu_ready;		/* 0: not tried, 1, or a negative errno */
 
 /* --- finding and opening them --- */
 
-static long read_number(const char *bdf, const char *name)
-{
-	char path[128], text[32] = "";
-	FILE *f;
-
-	(void) snprintf(path, sizeof(path), PCI "devices/%s/%s", bdf, name);
-	f = fopen(path, "re");
-	if (!f || !fgets(text, sizeof(text), f))
-		text[0] = '\0';
-	if (f)
-		fclose(f);
-	return strtol(text, NULL, 0);
-}
-
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
-	int err = n == (ssize_t) strlen(text) ? 0 : -errno;
-
-	if (fd >= 0)
-		close(fd);
-	return err;
-}
-
 static int open_group(const char *bdf)
 {
-	char path[128], target[256];
+	char path[128];
 	int container, group, device;
-	ssize_t n;
 
-	(void) snprintf(path, sizeof(path), PCI "devices/%s/driver_override", bdf);
-	if (write_file(path, "vfio-pci") || write_file(PCI "drivers_probe", bdf))
+	if (sysfs_bind_pci(bdf, "vfio-pci"))
 		return -EIO;
-	(void) snprintf(path, sizeof(path), PCI "devices/%s/iommu_group", bdf);
-	n = readlink(path, target, sizeof(target) - 1);
-	if (n < 0)
-		return -errno;
-	target[n] = '\0';
-	(void) snprintf(path, sizeof(path), "/dev/vfio/%s", strrchr(target, '/') + 1);
+	(void) snprintf(path, sizeof(path), SYSFS_PCI "devices/%s", bdf);
+	group = sysfs_open_group(path);
+	if (group < 0)
+		return group;
 	container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
-	group = open(path, O_RDWR | O_CLOEXEC);
-	if (container < 0 || group < 0 || ioctl(group, VFIO_GROUP_SET_CONTAINER, &container) ||
+	if (container < 0 || ioctl(group, VFIO_GROUP_SET_CONTAINER, &container) ||
 	    ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
 		return -errno;
 	device = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, bdf);
@@ -113,25 +82,18 @@ static int open_edu(struct edu *edu)
 
 static int open_all(void)
 {
-	DIR *dir = opendir(PCI "devices");
-	const struct dirent *entry;
 	int err = 0;
 
-	while (dir && !err && edu_count < EDUS && (entry = readdir(dir))) {
+	while (!err && edu_count < EDUS &&
+	       sysfs_find_pci(0x1234, 0x11e8, edu_count, edus[edu_count].bdf)) {
 		struct edu *edu = &edus[edu_count];
 
-		if (read_number(entry->d_name, "vendor") != 0x1234 ||
-		    read_number(entry->d_name, "device") != 0x11e8)
-			continue;
-		(void) snprintf(edu->bdf, sizeof(edu->bdf), "%.15s", entry->d_name);
 		err = open_edu(edu);
 		if (err)
 			fprintf(stderr, "lab: %s: %s\n", edu->bdf, strerror(-err));
 		else
 			edu_count++;
 	}
-	if (dir)
-		closedir(dir);
 	return err ? err : edu_count ? 1 : -ENOTSUP;
 }
 

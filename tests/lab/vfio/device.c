@@ -7,7 +7,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -16,51 +15,11 @@
 #include <cmocka.h>
 
 #include "device.h"
+#include "sysfs.h"
 
-#define PCI		"/sys/bus/pci/"
 #define COMMAND		4
 
-/* --- finding and opening --- */
-
-static long read_number(const char *path)
-{
-	char text[32] = "";
-	FILE *f = fopen(path, "re");
-
-	if (f) {
-		(void) !fgets(text, sizeof(text), f);
-		fclose(f);
-	}
-	return strtol(text, NULL, 0);
-}
-
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
-	int ret = n == (ssize_t) strlen(text) ? 0 : -errno;
-
-	if (fd >= 0)
-		close(fd);
-	return ret;
-}
-
-static bool find_pci(uint32_t vendor, uint32_t id, unsigned int nth, char *ret_bdf)
-{
-	char path[128];
-
-	for (unsigned int slot = 0; slot < 32; slot++) {
-		(void) snprintf(path, sizeof(path), PCI "devices/0000:00:%02x.0/vendor", slot);
-		if (read_number(path) != (long) vendor)
-			continue;
-		(void) snprintf(path, sizeof(path), PCI "devices/0000:00:%02x.0/device", slot);
-		if (read_number(path) != (long) id || nth--)
-			continue;
-		(void) sprintf(ret_bdf, "0000:00:%02x.0", slot);
-		return true;
-	}
-	return false;
-}
+/* --- opening --- */
 
 static int container_fd = -1;
 static uint8_t *ram;
@@ -104,17 +63,9 @@ static uint64_t region_offset(const struct device *device, uint32_t index)
 void device_open(struct device *device, const char *sysfs, const char *name)
 {
 	struct vfio_device_info info = { .argsz = sizeof(info) };
-	char path[256], target[256];
-	ssize_t n;
-	int group;
+	int group = sysfs_open_group(sysfs);
 
-	(void) snprintf(path, sizeof(path), "%s/iommu_group", sysfs);
-	n = readlink(path, target, sizeof(target) - 1);
-	assert_true(n > 0);
-	target[n] = '\0';
-	(void) snprintf(path, sizeof(path), "/dev/vfio/%.32s", strrchr(target, '/') + 1);
-	group = open(path, O_RDWR | O_CLOEXEC);
-	assert_return_code(group, errno);
+	assert_return_code(group, -group);
 	join_container(group);
 	(void) snprintf(device->name, sizeof(device->name), "%s", name);
 	device->fd = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, name);
@@ -129,18 +80,11 @@ void device_open(struct device *device, const char *sysfs, const char *name)
 bool device_open_pci(struct device *device, uint32_t vendor, uint32_t id, unsigned int nth,
 		     const char *driver)
 {
-	char path[128], bdf[16];
+	char path[128], bdf[SYSFS_BDF];
 
-	if (!find_pci(vendor, id, nth, bdf))
+	if (!sysfs_find_pci(vendor, id, nth, bdf) || sysfs_bind_pci(bdf, driver))
 		return false;
-	(void) snprintf(path, sizeof(path), PCI "devices/%s/driver_override", bdf);
-	if (write_file(path, driver))
-		return false;
-	(void) write_file(PCI "drivers_probe", bdf);	/* bound already: fine */
-	(void) snprintf(path, sizeof(path), PCI "drivers/%s/%s", driver, bdf);
-	if (access(path, F_OK))
-		return false;
-	(void) snprintf(path, sizeof(path), PCI "devices/%s", bdf);
+	(void) snprintf(path, sizeof(path), SYSFS_PCI "devices/%s", bdf);
 	device_open(device, path, bdf);
 	return true;
 }

@@ -5,7 +5,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/serial_reg.h>
 #include <linux/vfio.h>
 #include <setjmp.h>
@@ -19,6 +18,7 @@
 #include <cmocka.h>
 
 #include "device.h"
+#include "sysfs.h"
 
 #define CREATE		"/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-2/create"
 #define UUID_A		"83b8f4f2-509f-382f-3c1e-e6bfe0fa1001"
@@ -208,14 +208,12 @@ static void test_log(void **state)
 static int open_mtty(struct device *device, const char *uuid)
 {
 	char path[128];
-	int fd = open(CREATE, O_WRONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : write(fd, uuid, strlen(uuid));
+	int ret = sysfs_write(CREATE, uuid);
 
-	if (n < 0) {
-		perror(CREATE);
-		return -errno;
+	if (ret) {
+		fprintf(stderr, CREATE ": %s\n", strerror(-ret));
+		return ret;
 	}
-	close(fd);
 	(void) snprintf(path, sizeof(path), "/sys/bus/mdev/devices/%s", uuid);
 	device_open(device, path, uuid);
 	return 0;

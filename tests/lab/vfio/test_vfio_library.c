@@ -10,7 +10,6 @@
  * One line for each thing that was seen; the exit code is 0 if all was.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +21,7 @@
 #include <vferry/ram.h>
 
 #include "ram/ram.h"
+#include "sysfs.h"
 #include "vferry_vfio.h"
 
 #define RAM_BYTES	(2u << 20)
@@ -249,56 +249,16 @@ static void see_move(struct machine *m, struct vferry_device *from, struct vferr
 
 /* ---- which ---- */
 
-#define DEVICES "/sys/bus/pci/devices/"
-
-static bool is_edu(const char *name)
+static bool find_two(char uris[2][320])
 {
-	char path[320], text[32] = "";
-	FILE *file;
+	for (unsigned int i = 0; i < 2; i++) {
+		char bdf[SYSFS_BDF];
 
-	(void) snprintf(path, sizeof(path), DEVICES "%s/modalias", name);
-	file = fopen(path, "re");
-	if (!file)
-		return false;
-	(void) fgets(text, sizeof(text), file);
-	(void) fclose(file);
-	return strncmp(text, "pci:v00001234d000011E8", 22) == 0;
-}
-
-static void put(const char *path, const char *text)
-{
-	FILE *file = fopen(path, "we");
-
-	if (file) {
-		(void) fputs(text, file);
-		(void) fclose(file);
+		if (!sysfs_find_pci(0x1234, 0x11e8, i, bdf) || sysfs_bind_pci(bdf, "edu_vfio_pci"))
+			return false;
+		(void) snprintf(uris[i], sizeof(uris[i]), "vfio:%s", bdf);
 	}
-}
-
-static void bind_and_name(const char *name, char *uri, size_t size)
-{
-	char path[320];
-
-	(void) snprintf(path, sizeof(path), DEVICES "%s/driver_override", name);
-	put(path, "edu_vfio_pci");
-	put("/sys/bus/pci/drivers_probe", name);
-	(void) snprintf(uri, size, "vfio:%s", name);
-}
-
-static unsigned int find_two(char uris[2][320])
-{
-	struct dirent **entries;
-	int count = scandir(DEVICES, &entries, NULL, alphasort);
-	unsigned int found = 0;
-
-	for (int i = 0; i < count; i++) {
-		if (found < 2 && is_edu(entries[i]->d_name))
-			bind_and_name(entries[i]->d_name, uris[found++], 320);
-		free(entries[i]);
-	}
-	if (count >= 0)
-		free(entries);
-	return found;
+	return true;
 }
 
 int main(int argc, char **argv)
@@ -311,7 +271,7 @@ int main(int argc, char **argv)
 		(void) snprintf(uris[0], sizeof(uris[0]), "%s", argv[1]);
 		(void) snprintf(uris[1], sizeof(uris[1]), "%s", argv[2]);
 	} else {
-		check(find_two(uris) == 2, "two edu devices", NULL);
+		check(find_two(uris), "two edu devices", NULL);
 	}
 	make_machine(&m);
 	a = open_device(&m, uris[0], "00:01.0");
