@@ -246,3 +246,55 @@ void stream_write_all(int fd, const uint8_t *data, size_t bytes)
 		bytes -= (size_t) n;
 	}
 }
+
+size_t device_save(const struct device *device, uint8_t *data, size_t room)
+{
+	int fd = device_session(device, VF_VFIO_STATE_STOP_COPY);
+	size_t bytes = stream_read_all(fd, data, room);
+
+	close(fd);
+	return bytes;
+}
+
+void device_load(const struct device *device, const uint8_t *data, size_t bytes)
+{
+	int fd = device_session(device, VF_VFIO_STATE_RESUMING);
+
+	stream_write_all(fd, data, bytes);
+	close(fd);
+	device_to(device, VF_VFIO_STATE_STOP);
+}
+
+/* --- the log of DMA --- */
+
+int device_log_start(const struct device *device)
+{
+	struct vf_vfio_dma_log_range range = { .iova = RAM_IOVA, .length = RAM_BYTES };
+	struct vf_vfio_dma_log_control control = {
+		.page_size = PAGE,
+		.num_ranges = 1,
+		.ranges = (uintptr_t) &range,
+	};
+
+	return device_feature(device, VF_VFIO_FEATURE_DMA_LOGGING_START | VF_VFIO_FEATURE_SET, &control,
+			      sizeof(control));
+}
+
+int device_log_report(const struct device *device, uint64_t bitmap[RAM_BYTES / PAGE / 64])
+{
+	struct vf_vfio_dma_log_report report = {
+		.iova = RAM_IOVA,
+		.length = RAM_BYTES,
+		.page_size = PAGE,
+		.bitmap = (uintptr_t) bitmap,
+	};
+
+	return device_feature(device, VF_VFIO_FEATURE_DMA_LOGGING_REPORT | VF_VFIO_FEATURE_GET, &report,
+			      sizeof(report));
+}
+
+void device_log_stop(const struct device *device)
+{
+	assert_int_equal(device_feature(device, VF_VFIO_FEATURE_DMA_LOGGING_STOP | VF_VFIO_FEATURE_SET,
+					NULL, 0), 0);
+}

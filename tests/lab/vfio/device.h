@@ -52,6 +52,15 @@ void device_reset(const struct device *device);
 size_t stream_read_all(int fd, uint8_t *data, size_t room);
 void stream_write_all(int fd, const uint8_t *data, size_t bytes);
 
+/* The whole state; afterwards the device is in STOP_COPY, or in STOP. */
+size_t device_save(const struct device *device, uint8_t *data, size_t room);
+void device_load(const struct device *device, const uint8_t *data, size_t bytes);
+
+/* The log of DMA into all of the RAM: 0 or -errno. A bit is a page. */
+int device_log_start(const struct device *device);
+int device_log_report(const struct device *device, uint64_t bitmap[RAM_BYTES / PAGE / 64]);
+void device_log_stop(const struct device *device);
+
 /* Every change of state from every state, against the rules of <linux/vfio.h>. */
 void check_arcs(const struct device *device);
 

@@ -100,23 +100,10 @@ static bool has_pre_copy(void)
 	return a.flags & VF_VFIO_MIGRATION_PRE_COPY;
 }
 
-static void load(const struct device *device, size_t bytes)
-{
-	int fd = device_session(device, VF_VFIO_STATE_RESUMING);
-
-	stream_write_all(fd, stream, bytes);
-	close(fd);
-	device_to(device, VF_VFIO_STATE_STOP);
-}
-
 /* From one device to the other, which runs afterwards; the first one is as after a reset. */
 static void move(const struct device *from, const struct device *to)
 {
-	int fd = device_session(from, VF_VFIO_STATE_STOP_COPY);
-	size_t bytes = stream_read_all(fd, stream, sizeof(stream));
-
-	close(fd);
-	load(to, bytes);
+	device_load(to, stream, device_save(from, stream, sizeof(stream)));
 	device_to(to, VF_VFIO_STATE_RUNNING);
 	device_reset(from);
 }
@@ -341,9 +328,7 @@ static void test_truncated_stream(void **state)
 
 	(void) state;
 	device_write32(&a, LIVENESS, 1);
-	fd = device_session(&a, VF_VFIO_STATE_STOP_COPY);
-	bytes = stream_read_all(fd, stream, sizeof(stream));
-	close(fd);
+	bytes = device_save(&a, stream, sizeof(stream));
 	for (size_t i = 0; i < sizeof(cut) / sizeof(cut[0]) + 9; i++) {
 		size_t length = i < sizeof(cut) / sizeof(cut[0]) ? cut[i] :
 				bytes - (i - sizeof(cut) / sizeof(cut[0])) - 1;
@@ -367,9 +352,7 @@ static void test_wrong_stream(void **state)
 	int fd, ignored;
 
 	(void) state;
-	fd = device_session(&a, VF_VFIO_STATE_STOP_COPY);
-	bytes = stream_read_all(fd, stream, sizeof(stream));
-	close(fd);
+	bytes = device_save(&a, stream, sizeof(stream));
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		stream[wrong[i]] ^= 0x40;
 		fd = device_session(&b, VF_VFIO_STATE_RESUMING);
@@ -472,7 +455,7 @@ static void test_pre_copy(void **state)
 	close(fd);
 	assert_int_equal(device_set_state(&a, VF_VFIO_STATE_RUNNING, &ignored), 0);
 
-	load(&b, bytes + left);
+	device_load(&b, stream, bytes + left);
 	device_to(&b, VF_VFIO_STATE_RUNNING);
 	check_buffer(&b, 0, 50, 200);
 	check_buffer(&b, 50, 50, (uint8_t) (1 + 50 * 7));
@@ -481,34 +464,14 @@ static void test_pre_copy(void **state)
 
 /* --- the log of DMA --- */
 
-static int log_start(const struct device *device)
-{
-	struct vf_vfio_dma_log_range range = { .iova = RAM_IOVA, .length = RAM_BYTES };
-	struct vf_vfio_dma_log_control control = {
-		.page_size = PAGE,
-		.num_ranges = 1,
-		.ranges = (uintptr_t) &range,
-	};
-
-	return device_feature(device, VF_VFIO_FEATURE_DMA_LOGGING_START | VF_VFIO_FEATURE_SET, &control,
-			      sizeof(control));
-}
-
 /* The only page that is dirty; -1: none. */
 static int log_page(const struct device *device)
 {
 	static uint64_t bitmap[RAM_BYTES / PAGE / 64];
-	struct vf_vfio_dma_log_report report = {
-		.iova = RAM_IOVA,
-		.length = RAM_BYTES,
-		.page_size = PAGE,
-		.bitmap = (uintptr_t) bitmap,
-	};
 	int page = -1;
 
 	memset(bitmap, 0, sizeof(bitmap));
-	assert_int_equal(device_feature(device, VF_VFIO_FEATURE_DMA_LOGGING_REPORT | VF_VFIO_FEATURE_GET,
-					&report, sizeof(report)), 0);
+	assert_int_equal(device_log_report(device, bitmap), 0);
 	for (int i = 0; i < (int) (RAM_BYTES / PAGE); i++) {
 		if (!(bitmap[i / 64] >> (i % 64) & 1))
 			continue;
@@ -521,11 +484,11 @@ static int log_page(const struct device *device)
 static void test_log(void **state)
 {
 	(void) state;
-	if (log_start(&a) == -ENOTTY) {
+	if (device_log_start(&a) == -ENOTTY) {
 		print_message("skipped: this kernel has no IOMMUFD, and refuses each report of a log\n");
 		skip();
 	}
-	assert_int_equal(log_start(&a), -EINVAL);
+	assert_int_equal(device_log_start(&a), -EINVAL);
 	fill_buffer(&a, 0, 64, 1);		/* reads RAM only */
 	assert_int_equal(log_page(&a), -1);
 	start_dma(&a, BUFFER, RAM_IOVA + 77 * PAGE + 8, 64, TO_RAM);
@@ -535,12 +498,10 @@ static void test_log(void **state)
 	assert_int_equal(log_page(&a), -1);
 	check_buffer(&a, 0, 64, 1);
 	assert_int_equal(log_page(&a), 16);
-	assert_int_equal(device_feature(&a, VF_VFIO_FEATURE_DMA_LOGGING_STOP | VF_VFIO_FEATURE_SET, NULL, 0),
-			 0);
-	assert_int_equal(log_start(&a), 0);	/* a new one knows nothing of the old one */
+	device_log_stop(&a);
+	assert_int_equal(device_log_start(&a), 0);	/* a new one knows nothing of the old one */
 	assert_int_equal(log_page(&a), -1);
-	assert_int_equal(device_feature(&a, VF_VFIO_FEATURE_DMA_LOGGING_STOP | VF_VFIO_FEATURE_SET, NULL, 0),
-			 0);
+	device_log_stop(&a);
 }
 
 /* --- the trapped page --- */

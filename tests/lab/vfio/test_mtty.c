@@ -69,11 +69,7 @@ static void check_words(const struct device *device, const char *words)
 
 static void load(const struct device *device, size_t bytes)
 {
-	int fd = device_session(device, VF_VFIO_STATE_RESUMING);
-
-	stream_write_all(fd, stream, bytes);
-	close(fd);
-	device_to(device, VF_VFIO_STATE_STOP);
+	device_load(device, stream, bytes);
 	device_to(device, VF_VFIO_STATE_RUNNING);
 }
 
@@ -97,14 +93,10 @@ static void test_arcs(void **state)
 
 static void test_state_moves(void **state)
 {
-	int fd;
-
 	(void) state;
 	put(&a, UART_SCR, 0x5a);
 	write_words(&a, "moved");
-	fd = device_session(&a, VF_VFIO_STATE_STOP_COPY);
-	load(&b, stream_read_all(fd, stream, sizeof(stream)));
-	close(fd);
+	load(&b, device_save(&a, stream, sizeof(stream)));
 	assert_int_equal(get(&b, UART_SCR), 0x5a);
 	check_words(&b, "moved");
 	device_to(&a, VF_VFIO_STATE_RUNNING);	/* it was a copy */
@@ -138,11 +130,10 @@ static void test_pre_copy(void **state)
 
 static void test_truncated_stream(void **state)
 {
-	int fd = device_session(&a, VF_VFIO_STATE_STOP_COPY), ignored;
-	size_t bytes = stream_read_all(fd, stream, sizeof(stream));
+	size_t bytes = device_save(&a, stream, sizeof(stream));
+	int fd, ignored;
 
 	(void) state;
-	close(fd);
 	for (size_t length = 0; length < bytes; length++) {
 		fd = device_session(&b, VF_VFIO_STATE_RESUMING);
 		stream_write_all(fd, stream, length);
@@ -178,31 +169,16 @@ static void test_interrupts(void **state)
 static void test_log(void **state)
 {
 	uint64_t bitmap[RAM_BYTES / PAGE / 64] = { 0 };
-	struct vf_vfio_dma_log_range range = { .iova = RAM_IOVA, .length = RAM_BYTES };
-	struct vf_vfio_dma_log_control control = {
-		.page_size = PAGE,
-		.num_ranges = 1,
-		.ranges = (uintptr_t) &range,
-	};
-	struct vf_vfio_dma_log_report report = {
-		.iova = RAM_IOVA,
-		.length = RAM_BYTES,
-		.page_size = PAGE,
-		.bitmap = (uintptr_t) bitmap,
-	};
 	int ret;
 
 	(void) state;
-	assert_int_equal(device_feature(&a, VF_VFIO_FEATURE_DMA_LOGGING_START | VF_VFIO_FEATURE_SET, &control,
-					sizeof(control)), 0);
-	ret = device_feature(&a, VF_VFIO_FEATURE_DMA_LOGGING_REPORT | VF_VFIO_FEATURE_GET, &report,
-			     sizeof(report));
+	assert_int_equal(device_log_start(&a), 0);
+	ret = device_log_report(&a, bitmap);
 	assert_true(ret == 0 || ret == -EOPNOTSUPP);	/* the latter without IOMMUFD */
 	print_message("a report of the log: %s\n", strerror(-ret));
 	for (size_t i = 0; i < sizeof(bitmap) / sizeof(bitmap[0]); i++)
 		assert_int_equal(bitmap[i], 0);
-	assert_int_equal(device_feature(&a, VF_VFIO_FEATURE_DMA_LOGGING_STOP | VF_VFIO_FEATURE_SET, NULL, 0),
-			 0);
+	device_log_stop(&a);
 }
 
 static int open_mtty(struct device *device, const char *uuid)
