@@ -80,12 +80,13 @@ static int enter_hardware(struct edu_device *edu, struct hardware *ret_hw)
 	return 0;
 }
 
-static bool guest_has_memory_on(struct edu_device *edu)
+/* What it lets the device do: answer to accesses (PCI_COMMAND_MEMORY), reach memory (PCI_COMMAND_MASTER). */
+static bool guest_allows(struct edu_device *edu, u16 what)
 {
 	u16 command;
 
 	pci_read_config_word(edu->core.pdev, PCI_COMMAND, &command);
-	return command & PCI_COMMAND_MEMORY;
+	return command & what;
 }
 
 static bool dma_runs(const struct edu_device *edu)
@@ -140,10 +141,7 @@ static void program_dma(struct edu_device *edu, u64 source, u64 target, u64 coun
 
 static int copy_ram(struct edu_device *edu, u64 iova, u32 at, u32 bytes, bool write)
 {
-	u16 command;
-
-	pci_read_config_word(edu->core.pdev, PCI_COMMAND, &command);
-	if (!(command & PCI_COMMAND_MASTER))
+	if (!guest_allows(edu, PCI_COMMAND_MASTER))
 		return -EFAULT;		/* the device won't reach it, either */
 	return vfio_dma_rw(&edu->core.vdev, iova & dma_mask, edu->shadow.buffer + at, bytes, write);
 }
@@ -292,7 +290,7 @@ int edu_registers_read(struct edu_device *edu, u32 offset, u32 bytes, u64 *ret_v
 	struct hardware hw;
 	int ret;
 
-	if (!guest_has_memory_on(edu))
+	if (!guest_allows(edu, PCI_COMMAND_MEMORY))
 		return -EIO;
 	ret = enter_hardware(edu, &hw);
 	if (ret)
@@ -344,7 +342,7 @@ int edu_registers_write(struct edu_device *edu, u32 offset, u32 bytes, u64 value
 	struct hardware hw;
 	int ret;
 
-	if (!guest_has_memory_on(edu))
+	if (!guest_allows(edu, PCI_COMMAND_MEMORY))
 		return -EIO;
 	ret = enter_hardware(edu, &hw);
 	if (ret)
