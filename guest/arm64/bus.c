@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bus.c - MMIO (guest/bus.h). An access is one instruction of a kind that a VMM is told all of, and
- * ordered against memory as drivers want it: what a device is to read is there before it is told
- * so, and nothing that it wrote is read before it said so.
+ * bus.c - MMIO. An access is one instruction of a kind that a VMM is told all of, and ordered against
+ * memory as drivers want it: what a device is to read is there before it is told so, and nothing that
+ * it wrote is read before it said so.
  */
 #include "cpu.h"
 
-uint64_t mmio_read(uint64_t gpa, unsigned size)
+const uint64_t arch_low_end = GUEST_ARM64_RAM;
+
+uint64_t arch_mmio_read(uint64_t gpa, unsigned size)
 {
 	uint64_t value;
 
@@ -28,7 +30,7 @@ uint64_t mmio_read(uint64_t gpa, unsigned size)
 	return value;
 }
 
-void mmio_write(uint64_t gpa, unsigned size, uint64_t value)
+void arch_mmio_write(uint64_t gpa, unsigned size, uint64_t value)
 {
 	__asm__ volatile("dsb st" : : : "memory");
 	switch (size) {
@@ -45,27 +47,4 @@ void mmio_write(uint64_t gpa, unsigned size, uint64_t value)
 		__asm__ volatile("str %0, [%1]" : : "r"(value), "r"(gpa) : "memory");
 		break;
 	}
-}
-
-static bool within(const struct guest_range *range, uint64_t gpa)
-{
-	return gpa >= range->gpa && gpa - range->gpa < range->bytes;
-}
-
-/* What is not mapped would be answered by nobody either. */
-static bool reachable(const struct guest_vcpu *vcpu, uint64_t gpa)
-{
-	return gpa < GUEST_ARM64_RAM || within(&vcpu->platform->window32, gpa) ||
-	       within(&vcpu->platform->window64, gpa);
-}
-
-uint64_t guest_read(struct guest_vcpu *vcpu, uint64_t gpa, unsigned size)
-{
-	return reachable(vcpu, gpa) ? mmio_read(gpa, size) : UINT64_MAX;
-}
-
-void guest_write(struct guest_vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t value)
-{
-	if (reachable(vcpu, gpa))
-		mmio_write(gpa, size, value);
 }

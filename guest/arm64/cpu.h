@@ -68,10 +68,6 @@ static inline void synchronize(void)
 	__asm__ volatile("isb" : : : "memory");
 }
 
-/* MMIO for which no vCPU is needed: before there is a program, and of the serial port. */
-uint64_t mmio_read(uint64_t gpa, unsigned size);
-void mmio_write(uint64_t gpa, unsigned size, uint64_t value);
-
 /* ---- gic.c ---- */
 
 void gic_boot(void);			/* vCPU 0: of the distributor, what the serial line needs */

@@ -34,7 +34,7 @@
 
 static void add_bits(uint64_t gpa, uint32_t bits)
 {
-	mmio_write(gpa, 4, mmio_read(gpa, 4) | bits);
+	arch_mmio_write(gpa, 4, arch_mmio_read(gpa, 4) | bits);
 }
 
 /* A level, to vCPU 0. */
@@ -43,26 +43,26 @@ void gic_boot(void)
 	const uint64_t d = platform.gicd_gpa;
 	const uint32_t irq = boot.serial_irq, bit = 1u << irq % 32;
 
-	mmio_write(d + VF_GICD_CTLR, 4, GICD_CTLR_VALUE);
+	arch_mmio_write(d + VF_GICD_CTLR, 4, GICD_CTLR_VALUE);
 	add_bits(d + VF_GICD_IGROUPR + irq / 32 * 4, bit);
-	mmio_write(d + VF_GICD_IPRIORITYR + irq, 1, PRIORITY);
-	mmio_write(d + VF_GICD_ICFGR + irq / 16 * 4, 4,
-		   mmio_read(d + VF_GICD_ICFGR + irq / 16 * 4, 4) & ~(3u << irq % 16 * 2));
-	mmio_write(d + VF_GICD_IROUTER + 8ull * irq, 8, 0);
-	mmio_write(d + VF_GICD_ISENABLER + irq / 32 * 4, 4, bit);
+	arch_mmio_write(d + VF_GICD_IPRIORITYR + irq, 1, PRIORITY);
+	arch_mmio_write(d + VF_GICD_ICFGR + irq / 16 * 4, 4,
+			arch_mmio_read(d + VF_GICD_ICFGR + irq / 16 * 4, 4) & ~(3u << irq % 16 * 2));
+	arch_mmio_write(d + VF_GICD_IROUTER + 8ull * irq, 8, 0);
+	arch_mmio_write(d + VF_GICD_ISENABLER + irq / 32 * 4, 4, bit);
 }
 
 static void start_redistributor(unsigned id)
 {
 	const uint64_t r = platform.gicr_gpa + id * (uint64_t) VF_GICR_FRAMES_SIZE;
 
-	mmio_write(r + VF_GICR_WAKER, 4, 0);
-	while (mmio_read(r + VF_GICR_WAKER, 4) & WAKER_ASLEEP)
+	arch_mmio_write(r + VF_GICR_WAKER, 4, 0);
+	while (arch_mmio_read(r + VF_GICR_WAKER, 4) & WAKER_ASLEEP)
 		arch_relax();
-	mmio_write(r + VF_GICR_IGROUPR0, 4, UINT32_MAX);
-	mmio_write(r + VF_GICR_IPRIORITYR0 + WAKE, 1, PRIORITY);
-	mmio_write(r + VF_GICR_IPRIORITYR0 + boot.arm64.timer_irq, 1, PRIORITY);
-	mmio_write(r + VF_GICR_ISENABLER0, 4, 1u << WAKE | 1u << boot.arm64.timer_irq);
+	arch_mmio_write(r + VF_GICR_IGROUPR0, 4, UINT32_MAX);
+	arch_mmio_write(r + VF_GICR_IPRIORITYR0 + WAKE, 1, PRIORITY);
+	arch_mmio_write(r + VF_GICR_IPRIORITYR0 + boot.arm64.timer_irq, 1, PRIORITY);
+	arch_mmio_write(r + VF_GICR_ISENABLER0, 4, 1u << WAKE | 1u << boot.arm64.timer_irq);
 }
 
 void gic_start(struct cpu *cpu)

@@ -108,12 +108,12 @@ void arch_boot(void)
 
 uint8_t arch_serial_read(unsigned reg)
 {
-	return (uint8_t) mmio_read(boot.serial_at + reg, 1);
+	return (uint8_t) arch_mmio_read(boot.serial_at + reg, 1);
 }
 
 void arch_serial_write(unsigned reg, uint8_t value)
 {
-	mmio_write(boot.serial_at + reg, 1, value);
+	arch_mmio_write(boot.serial_at + reg, 1, value);
 }
 
 /* ---- time ---- */

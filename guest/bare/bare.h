@@ -5,7 +5,7 @@
  *
  *   main.c        start, the loop that steps the program
  *   clock.c       the processor's counter as the program's clock; the timer
- *   bus.c         what a program can do (guest/bus.h), but for MMIO
+ *   bus.c         what a program can do (guest/bus.h)
  *   console.c     the serial line: what is said, and commands
  *   watch.c       registers that hold values; exceptions
  *   memory.c      what a compiler takes for granted
@@ -83,6 +83,10 @@ void exception_end(struct bare_cpu *cpu, const char *what, uint64_t number, uint
 /* Where RAM begins; it is seen at its physical address plus an alias, so no address of it is NULL. */
 extern const uint64_t arch_ram_gpa, arch_ram_alias;
 extern const uint64_t arch_serial_default;	/* boot.serial_at, if what was told can't be read */
+extern const uint64_t arch_low_end;	/* all below is mapped; beyond, RAM and windows */
+/* MMIO: an access of 1, 2, 4 or 8 bytes to what is mapped. */
+uint64_t arch_mmio_read(uint64_t gpa, unsigned size);
+void arch_mmio_write(uint64_t gpa, unsigned size, uint64_t value);
 uint64_t arch_counter_hz(void);
 /* Can what was told of this architecture be? */
 bool arch_told_well(void);

@@ -1,10 +1,33 @@
 /* SPDX-License-Identifier: MIT */
-/* bus.c - what a program can do to its machine (guest/bus.h), on bare metal; MMIO: the architecture. */
+/* bus.c - what a program can do to its machine (guest/bus.h), on bare metal. */
 #include "bare.h"
 
 static struct bare_cpu *cpu_of(struct guest_vcpu *vcpu)
 {
 	return (struct bare_cpu *) ((char *) vcpu - offsetof(struct bare_cpu, guest));
+}
+
+static bool within(const struct guest_range *range, uint64_t gpa)
+{
+	return gpa >= range->gpa && gpa - range->gpa < range->bytes;
+}
+
+/* What is not mapped would be answered by nobody either. */
+static bool reachable(const struct guest_vcpu *vcpu, uint64_t gpa)
+{
+	return gpa < arch_low_end || within(&vcpu->platform->window32, gpa) ||
+	       within(&vcpu->platform->window64, gpa);
+}
+
+uint64_t guest_read(struct guest_vcpu *vcpu, uint64_t gpa, unsigned size)
+{
+	return reachable(vcpu, gpa) ? arch_mmio_read(gpa, size) : UINT64_MAX;
+}
+
+void guest_write(struct guest_vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t value)
+{
+	if (reachable(vcpu, gpa))
+		arch_mmio_write(gpa, size, value);
 }
 
 void *guest_ram(struct guest_vcpu *vcpu, uint64_t gpa, uint64_t bytes)

@@ -1,21 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* bus.c - MMIO (guest/bus.h); an access is one instruction, so that a VMM sees what is meant. */
+/* bus.c - MMIO: an access is one instruction, so that a VMM sees what is meant. */
 #include "cpu.h"
 
-/* What is not mapped would be answered by nobody either. */
-static bool reachable(const struct guest_vcpu *vcpu, uint64_t gpa)
-{
-	const struct guest_range *window = &vcpu->platform->window64;
+const uint64_t arch_low_end = 1ull << 32;
 
-	return gpa < 1ull << 32 || (gpa >= window->gpa && gpa - window->gpa < window->bytes);
-}
-
-uint64_t guest_read(struct guest_vcpu *vcpu, uint64_t gpa, unsigned size)
+uint64_t arch_mmio_read(uint64_t gpa, unsigned size)
 {
 	uint64_t value = 0;
 
-	if (!reachable(vcpu, gpa))
-		return UINT64_MAX;
 	switch (size) {
 	case 1:
 		__asm__ volatile("movzbl (%1), %k0" : "=r"(value) : "r"(gpa) : "memory");
@@ -33,10 +25,8 @@ uint64_t guest_read(struct guest_vcpu *vcpu, uint64_t gpa, unsigned size)
 	return value;
 }
 
-void guest_write(struct guest_vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t value)
+void arch_mmio_write(uint64_t gpa, unsigned size, uint64_t value)
 {
-	if (!reachable(vcpu, gpa))
-		return;
 	switch (size) {
 	case 1:
 		__asm__ volatile("movb %b0, (%1)" : : "q"(value), "r"(gpa) : "memory");
