@@ -99,8 +99,8 @@ bool kvm_arch_is_queued(const struct vferry_irq_route *route);
 enum vferry_forwarded kvm_arch_forwarded(struct kvm_machine *m,
 					 const struct vferry_irq_route *route, char *reason,
 					 size_t size);
-/* Can an eventfd be taken from this route, and given back, with nothing lost? */
-bool kvm_arch_may_reconnect(struct kvm_machine *m, const struct vferry_irq_route *route);
+/* Can eventfds be taken from their routes, and given back, with nothing lost? */
+bool kvm_arch_may_reconnect(struct kvm_machine *m);
 /* Pins of a controller that is not KVM's. Both eventfds are borrowed. */
 struct kvm_arch_pins {
 	/* -EBUSY: connected already; -E2BIG. */

@@ -288,24 +288,22 @@ static enum vferry_forwarded sink_forwarded(void *user, uint32_t gsi, char *reas
 /* Between taking it away and giving it back nothing is lost: an eventfd keeps its count. */
 static int reconnect(struct kvm_irq *irq, struct connection *c)
 {
-	const struct vferry_irq_route *route = find_route(irq, c->gsi);
-	int r;
+	int r = irqfd(irq, c, false);
 
-	if (route && !kvm_arch_may_reconnect(irq->machine, route))
-		return 0;
-	r = irqfd(irq, c, false);
 	return r == 0 ? irqfd(irq, c, true) : r;
 }
 
 int kvm_irq_flush(struct kvm_irq *irq, struct vferry_error *err)
 {
+	bool may;
 	int r = 0;
 
 	if (irq->pins)
 		irq->pins->flush(irq->machine);
 	pthread_mutex_lock(&irq->lock);
+	may = kvm_arch_may_reconnect(irq->machine);
 	for (struct connection *c = irq->connections; c && r == 0; c = c->next)
-		if (c->queued)
+		if (c->queued && (may || !find_route(irq, c->gsi)))
 			r = reconnect(irq, c);
 	pthread_mutex_unlock(&irq->lock);
 	if (r < 0)

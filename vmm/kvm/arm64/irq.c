@@ -145,7 +145,7 @@ enum vferry_forwarded kvm_arch_forwarded(struct kvm_machine *m,
 {
 	struct lpis lpis;
 
-	(void) route;
+	(void) route;	/* all are alike, or it can't be told */
 	if (!m->arch->forwards)
 		return say(VFERRY_FORWARDED_NO, reason, size,
 			   "it is no kernel device, or the host does not forward");
@@ -161,7 +161,7 @@ enum vferry_forwarded kvm_arch_forwarded(struct kvm_machine *m,
 }
 
 /* What is pending in hardware is lost with the connection. */
-bool kvm_arch_may_reconnect(struct kvm_machine *m, const struct vferry_irq_route *route)
+bool kvm_arch_may_reconnect(struct kvm_machine *m)
 {
-	return kvm_arch_forwarded(m, route, NULL, 0) == VFERRY_FORWARDED_NO;
+	return kvm_arch_forwarded(m, NULL, NULL, 0) == VFERRY_FORWARDED_NO;
 }

@@ -59,10 +59,9 @@ enum vferry_forwarded kvm_arch_forwarded(struct kvm_machine *m,
 }
 
 /* What was posted to a vCPU is kept with it. */
-bool kvm_arch_may_reconnect(struct kvm_machine *m, const struct vferry_irq_route *route)
+bool kvm_arch_may_reconnect(struct kvm_machine *m)
 {
 	(void) m;
-	(void) route;
 	return true;
 }
 
