@@ -74,7 +74,7 @@ struct check_result {
 
 /* Times of one transition, or of one way of moving data. */
 struct check_time {
-	char what[40];			/* "RUNNING -> STOP" */
+	char what[64];			/* "RUNNING -> STOP" */
 	uint32_t count;
 	uint64_t total_ns, max_ns;
 	uint64_t bytes;			/* moved in total_ns; 0 = it moves none */

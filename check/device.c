@@ -24,18 +24,9 @@ const char *check_errno(int64_t code)
 
 const char *check_state_name(uint32_t state)
 {
-	static const char *const names[VF_VFIO_STATE__COUNT] = {
-		[VF_VFIO_STATE_ERROR] = "ERROR",
-		[VF_VFIO_STATE_STOP] = "STOP",
-		[VF_VFIO_STATE_RUNNING] = "RUNNING",
-		[VF_VFIO_STATE_STOP_COPY] = "STOP_COPY",
-		[VF_VFIO_STATE_RESUMING] = "RESUMING",
-		[VF_VFIO_STATE_RUNNING_P2P] = "RUNNING_P2P",
-		[VF_VFIO_STATE_PRE_COPY] = "PRE_COPY",
-		[VF_VFIO_STATE_PRE_COPY_P2P] = "PRE_COPY_P2P",
-	};
+	const char *name = vf_vfio_state_name(state);
 
-	return state < VF_VFIO_STATE__COUNT ? names[state] : "a state that does not exist";
+	return name ? name : "a state that does not exist";
 }
 
 bool check_has_state(const struct check *c, uint32_t state)
@@ -111,7 +102,7 @@ int check_set(struct check *c, uint32_t state)
 	start = vf_now_ns();
 	r = (int) answered(c, c->backend->ops->set_state(c->backend, state, NULL));
 	if (r == 0 && from != state && from < VF_VFIO_STATE__COUNT) {
-		char what[40];
+		char what[64];
 
 		(void) snprintf(what, sizeof(what), "%s -> %s", check_state_name(from),
 				check_state_name(state));

@@ -14,17 +14,6 @@
 #define LINE_BYTES 256u
 #define WORDS_MAX 16u
 
-static const char *const state_names[VF_VFIO_STATE__COUNT] = {
-	[VF_VFIO_STATE_ERROR] = "ERROR",
-	[VF_VFIO_STATE_STOP] = "STOP",
-	[VF_VFIO_STATE_RUNNING] = "RUNNING",
-	[VF_VFIO_STATE_STOP_COPY] = "STOP_COPY",
-	[VF_VFIO_STATE_RESUMING] = "RESUMING",
-	[VF_VFIO_STATE_RUNNING_P2P] = "RUNNING_P2P",
-	[VF_VFIO_STATE_PRE_COPY] = "PRE_COPY",
-	[VF_VFIO_STATE_PRE_COPY_P2P] = "PRE_COPY_P2P",
-};
-
 /* Messages are counted in slots: the protocol's own by their number, ours behind them. */
 #define SLOT_OF_OURS(command) (24u + ((command) - VF_VFIO_USER_PRECOPY_INFO))
 
@@ -166,11 +155,19 @@ static int count_of(const char *word, uint64_t *ret)
 	return 0;
 }
 
-static int find_name(const char *const *names, uint32_t count, const char *word, size_t len)
+static const char *command_name(uint32_t slot)
 {
-	for (uint32_t i = 0; i < count; i++)
-		if (names[i] && strlen(names[i]) == len && !memcmp(names[i], word, len))
+	return command_names[slot];
+}
+
+static int find_name(const char *(*name_of)(uint32_t number), uint32_t count, const char *word, size_t len)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		const char *name = name_of(i);
+
+		if (name && strlen(name) == len && !memcmp(name, word, len))
 			return (int) i;
+	}
 	return -1;
 }
 
@@ -278,8 +275,8 @@ static int take_arc(struct line *l, struct vf_script_rule *r)
 
 	if (!arrow)
 		return complain(l, "FROM->TO, message, data-read or data-write");
-	from = find_name(state_names, VF_VFIO_STATE__COUNT, word, (size_t) (arrow - word));
-	to = find_name(state_names, VF_VFIO_STATE__COUNT, arrow + 2, strlen(arrow + 2));
+	from = find_name(vf_vfio_state_name, VF_VFIO_STATE__COUNT, word, (size_t) (arrow - word));
+	to = find_name(vf_vfio_state_name, VF_VFIO_STATE__COUNT, arrow + 2, strlen(arrow + 2));
 	if (arrow == word + 1 && *word == '*')
 		from = VF_SCRIPT_ANY_STATE;
 	if (!strcmp(arrow + 2, "*"))
@@ -296,7 +293,7 @@ static int take_arc(struct line *l, struct vf_script_rule *r)
 static int take_message(struct line *l, struct vf_script_rule *r)
 {
 	const char *word = l->at < l->count ? l->words[l->at] : "";
-	int slot = find_name(command_names, VF_SCRIPT_COMMANDS, word, strlen(word));
+	int slot = find_name(command_name, VF_SCRIPT_COMMANDS, word, strlen(word));
 
 	if (slot < 0)
 		return complain(l, "a message's name, like REGION_READ,");

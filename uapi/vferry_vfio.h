@@ -11,6 +11,7 @@
 #ifndef VFERRY_UAPI_VFIO_H
 #define VFERRY_UAPI_VFIO_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* --- ioctl numbers: _IO(';', n). 3.6 unless noted; cdev 6.6. Encoded here without <linux/ioctl.h>:
@@ -240,6 +241,23 @@ enum vf_vfio_state {
 	VF_VFIO_STATE_PRE_COPY_P2P = 7,		/* 6.2 */
 	VF_VFIO_STATE__COUNT = 8,
 };
+
+/* As people write them; NULL = there is no such state. */
+static inline const char *vf_vfio_state_name(uint32_t state)
+{
+	static const char *const names[VF_VFIO_STATE__COUNT] = {
+		[VF_VFIO_STATE_ERROR] = "ERROR",
+		[VF_VFIO_STATE_STOP] = "STOP",
+		[VF_VFIO_STATE_RUNNING] = "RUNNING",
+		[VF_VFIO_STATE_STOP_COPY] = "STOP_COPY",
+		[VF_VFIO_STATE_RESUMING] = "RESUMING",
+		[VF_VFIO_STATE_RUNNING_P2P] = "RUNNING_P2P",
+		[VF_VFIO_STATE_PRE_COPY] = "PRE_COPY",
+		[VF_VFIO_STATE_PRE_COPY_P2P] = "PRE_COPY_P2P",
+	};
+
+	return state < VF_VFIO_STATE__COUNT ? names[state] : NULL;
+}
 
 struct vf_vfio_feature_mig_state {
 	uint32_t device_state;

@@ -18,23 +18,13 @@
  */
 #include <errno.h>
 
-#include "base/checked.h"
 #include "vfio/device_internal.h"
 
 const char *vf_migration_state_name(uint32_t state)
 {
-	static const char *const names[VF_VFIO_STATE__COUNT] = {
-		[VF_VFIO_STATE_ERROR] = "ERROR",
-		[VF_VFIO_STATE_STOP] = "STOP",
-		[VF_VFIO_STATE_RUNNING] = "RUNNING",
-		[VF_VFIO_STATE_STOP_COPY] = "STOP_COPY",
-		[VF_VFIO_STATE_RESUMING] = "RESUMING",
-		[VF_VFIO_STATE_RUNNING_P2P] = "RUNNING_P2P",
-		[VF_VFIO_STATE_PRE_COPY] = "PRE_COPY",
-		[VF_VFIO_STATE_PRE_COPY_P2P] = "PRE_COPY_P2P",
-	};
+	const char *name = vf_vfio_state_name(state);
 
-	return state < VF_ARRAY_COUNT(names) ? names[state] : "unknown";
+	return name ? name : "unknown";
 }
 
 static bool is_precopy(uint32_t state)

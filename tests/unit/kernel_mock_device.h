@@ -77,10 +77,9 @@ static bool mock_has_session(uint32_t state)
 
 static const char *mock_state_name(uint32_t state)
 {
-	static const char *const names[] = { "ERROR", "STOP", "RUNNING", "STOP_COPY", "RESUMING",
-					     "RUNNING_P2P", "PRE_COPY", "PRE_COPY_P2P" };
+	const char *name = vf_vfio_state_name(state);
 
-	return state < 8 ? names[state] : "?";
+	return name ? name : "?";
 }
 
 static int mock_set_state(struct mock *m, struct vf_vfio_feature_mig_state *state)
