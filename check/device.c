@@ -134,6 +134,26 @@ bool check_is(struct check *c, uint32_t state, const char *after)
 	return r == 0 && now == state;
 }
 
+void check_refuses(struct check *c, uint32_t state, uint32_t target)
+{
+	const char *name = vf_vfio_state_name(target);
+	char number[16], after[80];
+	int r = check_set(c, target);
+
+	if (!name) {
+		(void) snprintf(number, sizeof(number), "%u", target);
+		name = number;
+	}
+	(void) snprintf(after, sizeof(after), "after SET %s in %s", name, check_state_name(state));
+	if (r == 0)
+		check_fail(c, "SET %s in %s is accepted", name, check_state_name(state));
+	else if (r != -EINVAL)
+		check_fail(c, "SET %s in %s fails with %s, not EINVAL", name, check_state_name(state),
+			   check_errno(r));
+	else
+		(void) check_is(c, state, after);
+}
+
 bool check_go(struct check *c, uint32_t state)
 {
 	uint32_t now;
@@ -195,6 +215,19 @@ int check_settle(struct check *c)
 	if (r == 0 && state != VF_VFIO_STATE_RUNNING)	/* a reset that keeps the migration state */
 		r = check_set(c, VF_VFIO_STATE_RUNNING);
 	return r;
+}
+
+void check_each_state(struct check *c, void (*body)(struct check *c, uint32_t state))
+{
+	for (uint32_t state = VF_VFIO_STATE_STOP; state < VF_VFIO_STATE__COUNT && !check_decided(c);
+	     state++) {
+		if (!check_has_state(c, state) || (state == VF_VFIO_STATE_RESUMING && !c->image.size))
+			continue;
+		if (check_settle(c) < 0)
+			check_blocked(c, "RUNNING can't be reached");
+		else if (check_reach(c, state))
+			body(c, state);
+	}
 }
 
 /* --- requests --- */

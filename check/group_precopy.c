@@ -149,27 +149,19 @@ static int size_of(struct check *c, uint64_t *ret)
 	return c->backend->ops->data_size(c->backend, ret, NULL);
 }
 
-static void run_size_states(struct check *c, const struct check_assertion *a)
+static void has_size(struct check *c, uint32_t state)
 {
 	uint64_t bytes;
+	int r = size_of(c, &bytes);
 
+	if (r < 0)
+		check_fail(c, "in %s it fails with %s", check_state_name(state), check_errno(r));
+}
+
+static void run_size_states(struct check *c, const struct check_assertion *a)
+{
 	(void) a;
-	for (uint32_t state = VF_VFIO_STATE_STOP; state < VF_VFIO_STATE__COUNT && !check_decided(c);
-	     state++) {
-		int r;
-
-		if (!check_has_state(c, state) || (state == VF_VFIO_STATE_RESUMING && !c->image.size))
-			continue;
-		if (check_settle(c) < 0) {
-			check_blocked(c, "RUNNING can't be reached");
-			return;
-		}
-		if (!check_reach(c, state))
-			return;
-		r = size_of(c, &bytes);
-		if (r < 0)
-			check_fail(c, "in %s it fails with %s", check_state_name(state), check_errno(r));
-	}
+	check_each_state(c, has_size);
 }
 
 static void run_size_estimate(struct check *c, const struct check_assertion *a)

@@ -107,6 +107,10 @@ bool check_reach(struct check *c, uint32_t state);
 bool check_go(struct check *c, uint32_t state);
 /* To RUNNING, by reset where need be. */
 int check_settle(struct check *c);
+/* Is SET of @target refused with EINVAL, and the device still in @state? Fails the assertion if not. */
+void check_refuses(struct check *c, uint32_t state, uint32_t target);
+/* Does @body in each state that the device has, until there is a verdict. RESUMING takes an image. */
+void check_each_state(struct check *c, void (*body)(struct check *c, uint32_t state));
 /* A request as it stands: @flags and @argsz, @in bytes of @data go out, @room come back. */
 int check_feature(struct check *c, uint32_t flags, uint32_t argsz, void *data, size_t in,
 		  size_t room);
