@@ -16,7 +16,6 @@
 #include "dma.h"
 #include "vfio/pci_regs.h"
 
-#define BYTES (CHECK_PAGES * VF_PAGE_BYTES)
 #define JOB_NS (2 * VF_SECOND_NS)
 
 /* --- memory --- */
@@ -26,9 +25,9 @@ static int make_memory(struct check_memory *m)
 	if (m->map)
 		return 0;
 	m->fd = memfd_create("vferry-check", MFD_CLOEXEC);
-	if (m->fd < 0 || ftruncate(m->fd, (off_t) BYTES))
+	if (m->fd < 0 || ftruncate(m->fd, (off_t) CHECK_BYTES))
 		return -errno;
-	m->map = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
+	m->map = mmap(NULL, CHECK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
 	if (m->map == MAP_FAILED) {
 		m->map = NULL;
 		return -errno;
@@ -42,7 +41,7 @@ bool check_memory_map(struct check *c)
 	int r = make_memory(m);
 
 	if (r == 0 && !m->mapped)
-		r = c->backend->ops->dma_map(c->backend, CHECK_IOVA, BYTES, true, m->fd, 0, m->map, NULL);
+		r = c->backend->ops->dma_map(c->backend, CHECK_IOVA, CHECK_BYTES, true, m->fd, 0, m->map, NULL);
 	if (r < 0)
 		check_blocked(c, "no memory can be mapped for the device: %s", check_errno(r));
 	else
@@ -53,16 +52,41 @@ bool check_memory_map(struct check *c)
 void check_memory_forget(struct check *c)
 {
 	if (c->memory.mapped && c->backend)
-		(void) c->backend->ops->dma_unmap(c->backend, CHECK_IOVA, BYTES, NULL);
+		(void) c->backend->ops->dma_unmap(c->backend, CHECK_IOVA, CHECK_BYTES, NULL);
 	c->memory.mapped = false;
 }
 
 void check_memory_done(struct check *c)
 {
 	if (c->memory.map)
-		(void) munmap(c->memory.map, BYTES);
+		(void) munmap(c->memory.map, CHECK_BYTES);
 	vf_close(&c->memory.fd);
 	c->memory.map = NULL;
+}
+
+/* --- its log --- */
+
+int check_log_start(struct check *c)
+{
+	const struct vf_vfio_dma_log_range whole = { .iova = CHECK_IOVA, .length = CHECK_BYTES };
+	uint64_t page;
+
+	return c->backend->ops->dma_log_start(c->backend, VF_PAGE_BYTES, &whole, 1, &page, NULL);
+}
+
+int check_log_stop(struct check *c)
+{
+	return c->backend->ops->dma_log_stop(c->backend, NULL);
+}
+
+bool check_log_report(struct check *c, uint64_t *word)
+{
+	int r = c->backend->ops->dma_log_report(c->backend, CHECK_IOVA, CHECK_BYTES, VF_PAGE_BYTES, word,
+						NULL);
+
+	if (r < 0)
+		check_blocked(c, "REPORT fails with %s", check_errno(r));
+	return r == 0;
 }
 
 /* --- registers --- */

@@ -8,10 +8,12 @@
 #ifndef CHECK_DMA_H
 #define CHECK_DMA_H
 
+#include "base/checked.h"
 #include "internal.h"
 
 #define CHECK_IOVA 0x4000000ull
 #define CHECK_PAGES 64u
+#define CHECK_BYTES (CHECK_PAGES * VF_PAGE_BYTES)
 #define CHECK_DRIVER_PAGES 8u
 
 /* Makes the memory reachable. False: BLOCKED was said. */
@@ -19,6 +21,12 @@ bool check_memory_map(struct check *c);
 /* The device is closed: it reaches it no more. */
 void check_memory_forget(struct check *c);
 void check_memory_done(struct check *c);
+
+/* The log of all of the memory, in pages of VF_PAGE_BYTES; errors are the device's. */
+int check_log_start(struct check *c);
+int check_log_stop(struct check *c);
+/* Sets bits in *word for the pages that were written. False: BLOCKED was said. */
+bool check_log_report(struct check *c, uint64_t *word);
 
 struct check_driver {
 	const char *name;

@@ -9,7 +9,6 @@
 #include "internal.h"
 
 #define PAGE VF_PAGE_BYTES
-#define BYTES (CHECK_PAGES * PAGE)
 #define FIRST CHECK_DRIVER_PAGES
 #define ROUNDS 8u
 
@@ -27,19 +26,16 @@ static uint64_t ours(uint64_t word)
 static bool take_report(struct check *c, uint64_t *ret)
 {
 	uint64_t word = 0;
-	int r = c->backend->ops->dma_log_report(c->backend, CHECK_IOVA, BYTES, PAGE, &word, NULL);
+	bool given = check_log_report(c, &word);
 
-	if (r < 0)
-		check_blocked(c, "REPORT fails with %s", check_errno(r));
 	*ret = ours(word);
-	return r == 0;
+	return given;
 }
 
 /* A device that works, with a log that is empty. False: a verdict was given. */
 static bool begin(struct check *c)
 {
-	const struct vf_vfio_dma_log_range whole = { .iova = CHECK_IOVA, .length = BYTES };
-	uint64_t page, before;
+	uint64_t before;
 	int r;
 
 	if (!check_memory_map(c))
@@ -48,7 +44,7 @@ static bool begin(struct check *c)
 	if (r == 0)
 		r = c->driver->start(c);
 	if (r == 0)
-		r = c->backend->ops->dma_log_start(c->backend, PAGE, &whole, 1, &page, NULL);
+		r = check_log_start(c);
 	if (r < 0)
 		check_blocked(c, "the device, or its log, can't be started: %s", check_errno(r));
 	return r == 0 && take_report(c, &before);
@@ -56,7 +52,7 @@ static bool begin(struct check *c)
 
 static void end(struct check *c)
 {
-	(void) c->backend->ops->dma_log_stop(c->backend, NULL);
+	(void) check_log_stop(c);
 }
 
 static bool writes(struct check *c, uint64_t iova, uint64_t len)
@@ -201,17 +197,16 @@ static void run_parts(struct check *c, const struct check_assertion *a)
 
 static void run_stale(struct check *c, const struct check_assertion *a)
 {
-	const struct vf_vfio_dma_log_range whole = { .iova = CHECK_IOVA, .length = BYTES };
-	uint64_t page, said;
+	uint64_t said;
 	int r;
 
 	(void) a;
 	if (!begin(c))
 		return;
 	if (writes(c, page_at(FIRST + 7), 8)) {
-		r = c->backend->ops->dma_log_stop(c->backend, NULL);
+		r = check_log_stop(c);
 		if (r == 0)
-			r = c->backend->ops->dma_log_start(c->backend, PAGE, &whole, 1, &page, NULL);
+			r = check_log_start(c);
 		if (r < 0)
 			check_blocked(c, "the log can't be started again: %s", check_errno(r));
 		else if (take_report(c, &said) && said)

@@ -10,21 +10,13 @@
 #include "internal.h"
 
 #define PAGE VF_PAGE_BYTES
-#define BYTES (CHECK_PAGES * PAGE)
 #define RANGES_MAX 257u		/* one more than fits into a page of the kernel's */
-
-static const struct vf_vfio_dma_log_range whole = { .iova = CHECK_IOVA, .length = BYTES };
 
 static int start(struct check *c, const struct vf_vfio_dma_log_range *ranges, uint32_t count)
 {
 	uint64_t page;
 
 	return c->backend->ops->dma_log_start(c->backend, PAGE, ranges, count, &page, NULL);
-}
-
-static int stop(struct check *c)
-{
-	return c->backend->ops->dma_log_stop(c->backend, NULL);
 }
 
 static int report(struct check *c, uint64_t iova, uint64_t bytes, uint64_t page, uint64_t *words)
@@ -39,7 +31,7 @@ static bool started(struct check *c)
 
 	if (!check_memory_map(c))
 		return false;
-	r = start(c, &whole, 1);
+	r = check_log_start(c);
 	if (r < 0)
 		check_blocked(c, "the log can't be started: %s", check_errno(r));
 	return r == 0;
@@ -48,7 +40,7 @@ static bool started(struct check *c)
 static void refused(struct check *c, int r, int want, const char *what)
 {
 	if (r >= 0) {
-		(void) stop(c);
+		(void) check_log_stop(c);
 		check_fail(c, "%s is accepted", what);
 	} else if (want && r != want) {
 		check_fail(c, "%s fails with %s, not %s", what, check_errno(r), check_errno(want));
@@ -64,15 +56,16 @@ static void run_start(struct check *c, const struct check_assertion *a)
 	(void) a;
 	if (!check_memory_map(c))
 		return;
-	r = start(c, &whole, 1);
+	r = check_log_start(c);
 	if (r < 0)
 		check_fail(c, "START fails with %s", check_errno(r));
 	else
-		(void) stop(c);
+		(void) check_log_stop(c);
 }
 
 static void run_page(struct check *c, const struct check_assertion *a)
 {
+	const struct vf_vfio_dma_log_range whole = { .iova = CHECK_IOVA, .length = CHECK_BYTES };
 	uint64_t page = 0;
 	int r;
 
@@ -84,7 +77,7 @@ static void run_page(struct check *c, const struct check_assertion *a)
 		check_blocked(c, "the log can't be started: %s", check_errno(r));
 	else if (!vf_is_pow2(page))
 		check_fail(c, "the page size is %" PRIu64 ", no power of two", page);
-	(void) stop(c);
+	(void) check_log_stop(c);
 }
 
 static void run_stop(struct check *c, const struct check_assertion *a)
@@ -94,7 +87,7 @@ static void run_stop(struct check *c, const struct check_assertion *a)
 	(void) a;
 	if (!started(c))
 		return;
-	r = stop(c);
+	r = check_log_stop(c);
 	if (r < 0)
 		check_fail(c, "STOP fails with %s", check_errno(r));
 }
@@ -106,16 +99,16 @@ static void run_restart(struct check *c, const struct check_assertion *a)
 	(void) a;
 	if (!started(c))
 		return;
-	r = stop(c);
+	r = check_log_stop(c);
 	if (r < 0) {
 		check_blocked(c, "the log can't be stopped: %s", check_errno(r));
 		return;
 	}
-	r = start(c, &whole, 1);
+	r = check_log_start(c);
 	if (r < 0)
 		check_fail(c, "START after STOP fails with %s", check_errno(r));
 	else
-		(void) stop(c);
+		(void) check_log_stop(c);
 }
 
 static void run_again(struct check *c, const struct check_assertion *a)
@@ -123,9 +116,9 @@ static void run_again(struct check *c, const struct check_assertion *a)
 	(void) a;
 	if (!started(c))
 		return;
-	if (start(c, &whole, 1) >= 0)
+	if (check_log_start(c) >= 0)
 		check_fail(c, "a second START is accepted");
-	(void) stop(c);
+	(void) check_log_stop(c);
 }
 
 static void run_no_ranges(struct check *c, const struct check_assertion *a)
@@ -183,7 +176,7 @@ static void run_states(struct check *c, const struct check_assertion *a)
 	(void) a;
 	if (!started(c))
 		return;
-	if (stop(c) < 0) {
+	if (check_log_stop(c) < 0) {
 		check_blocked(c, "the log can't be stopped in RUNNING");
 		return;
 	}
@@ -192,11 +185,11 @@ static void run_states(struct check *c, const struct check_assertion *a)
 
 		if (!check_has_state(c, states[i]) || !check_go(c, states[i]))
 			continue;
-		r = start(c, &whole, 1);
+		r = check_log_start(c);
 		if (r < 0)
 			check_fail(c, "START in %s fails with %s", check_state_name(states[i]),
 				   check_errno(r));
-		else if ((r = stop(c)) < 0)
+		else if ((r = check_log_stop(c)) < 0)
 			check_fail(c, "STOP in %s fails with %s", check_state_name(states[i]),
 				   check_errno(r));
 	}
@@ -212,10 +205,10 @@ static void run_report(struct check *c, const struct check_assertion *a)
 	(void) a;
 	if (!started(c))
 		return;
-	r = report(c, CHECK_IOVA, BYTES, PAGE, &word);
+	r = report(c, CHECK_IOVA, CHECK_BYTES, PAGE, &word);
 	if (r < 0)
 		check_fail(c, "REPORT fails with %s", check_errno(r));
-	(void) stop(c);
+	(void) check_log_stop(c);
 }
 
 static void run_in_stop(struct check *c, const struct check_assertion *a)
@@ -227,63 +220,48 @@ static void run_in_stop(struct check *c, const struct check_assertion *a)
 	if (!started(c))
 		return;
 	if (check_go(c, VF_VFIO_STATE_STOP_COPY)) {
-		r = report(c, CHECK_IOVA, BYTES, PAGE, &word);
+		r = report(c, CHECK_IOVA, CHECK_BYTES, PAGE, &word);
 		if (r < 0)
 			check_fail(c, "REPORT in STOP_COPY fails with %s", check_errno(r));
 	}
-	(void) stop(c);
+	(void) check_log_stop(c);
 }
 
 static void run_clears(struct check *c, const struct check_assertion *a)
 {
-	uint64_t word = 0;
-	int r;
+	uint64_t first = 0, word = 0;
 
 	(void) a;
 	if (!started(c))
 		return;
-	r = report(c, CHECK_IOVA, BYTES, PAGE, &word);
-	word = 0;
-	if (r == 0)
-		r = report(c, CHECK_IOVA, BYTES, PAGE, &word);
-	if (r < 0)
-		check_blocked(c, "REPORT fails with %s", check_errno(r));
-	else if (word)
+	if (check_log_report(c, &first) && check_log_report(c, &word) && word)
 		check_fail(c, "nobody uses the device, and the second report says %#" PRIx64, word);
-	(void) stop(c);
+	(void) check_log_stop(c);
 }
 
 static void run_ors(struct check *c, const struct check_assertion *a)
 {
 	const uint64_t before = 0xa5a5a5a5a5a5a5a5ull;
 	uint64_t word = before;
-	int r;
 
 	(void) a;
 	if (!started(c))
 		return;
-	r = report(c, CHECK_IOVA, BYTES, PAGE, &word);
-	if (r < 0)
-		check_blocked(c, "REPORT fails with %s", check_errno(r));
-	else if ((word & before) != before)
+	if (check_log_report(c, &word) && (word & before) != before)
 		check_fail(c, "bits that were set before are %#" PRIx64 " afterwards", word & before);
-	(void) stop(c);
+	(void) check_log_stop(c);
 }
 
 static void run_bounds(struct check *c, const struct check_assertion *a)
 {
 	uint64_t words[3] = { 0 };
-	int r;
 
 	(void) a;
 	if (!started(c))
 		return;
-	r = report(c, CHECK_IOVA, BYTES, PAGE, &words[1]);
-	if (r < 0)
-		check_blocked(c, "REPORT fails with %s", check_errno(r));
-	else if (words[0] || words[2])
+	if (check_log_report(c, &words[1]) && (words[0] || words[2]))
 		check_fail(c, "what lies before or behind the bitmap was changed");
-	(void) stop(c);
+	(void) check_log_stop(c);
 }
 
 static void run_bad_page(struct check *c, const struct check_assertion *a)
@@ -305,7 +283,7 @@ static void run_bad_page(struct check *c, const struct check_assertion *a)
 			check_fail(c, "a page size of %" PRIu64 " fails with %s, not EINVAL", pages[i],
 				   check_errno(r));
 	}
-	(void) stop(c);
+	(void) check_log_stop(c);
 }
 
 static void run_other_page(struct check *c, const struct check_assertion *a)
@@ -316,11 +294,11 @@ static void run_other_page(struct check *c, const struct check_assertion *a)
 	(void) a;
 	if (!started(c))
 		return;
-	r = report(c, CHECK_IOVA, BYTES, 4 * PAGE, &word);
+	r = report(c, CHECK_IOVA, CHECK_BYTES, 4 * PAGE, &word);
 	if (r < 0)
 		check_fail(c, "REPORT in pages of 16 KiB, with a log that was started for 4 KiB, fails with %s",
 			   check_errno(r));
-	(void) stop(c);
+	(void) check_log_stop(c);
 }
 
 static void run_report_wrap(struct check *c, const struct check_assertion *a)
@@ -332,7 +310,7 @@ static void run_report_wrap(struct check *c, const struct check_assertion *a)
 		return;
 	if (report(c, UINT64_MAX - PAGE + 1, 2 * PAGE, PAGE, words) >= 0)
 		check_fail(c, "REPORT of a range that wraps around is accepted");
-	(void) stop(c);
+	(void) check_log_stop(c);
 }
 
 static void run_report_off(struct check *c, const struct check_assertion *a)
@@ -342,9 +320,9 @@ static void run_report_off(struct check *c, const struct check_assertion *a)
 	(void) a;
 	if (!check_memory_map(c))
 		return;
-	if (report(c, CHECK_IOVA, BYTES, PAGE, &word) >= 0)
+	if (report(c, CHECK_IOVA, CHECK_BYTES, PAGE, &word) >= 0)
 		check_warn(c, "it is answered before START");
-	if (started(c) && stop(c) == 0 && report(c, CHECK_IOVA, BYTES, PAGE, &word) >= 0)
+	if (started(c) && check_log_stop(c) == 0 && report(c, CHECK_IOVA, CHECK_BYTES, PAGE, &word) >= 0)
 		check_warn(c, "it is answered after STOP");
 }
 
