@@ -266,7 +266,7 @@ void check_image_done(struct check_image *image)
 	*image = (struct check_image) { 0 };
 }
 
-static int make_room(struct check_image *image, size_t chunk)
+int check_image_room(struct check_image *image, size_t chunk)
 {
 	size_t want = image->size + chunk, have = vf_max_u64(4096, image->size);
 	uint8_t *bytes;
@@ -293,7 +293,7 @@ int64_t check_drain_some(struct check *c, struct check_image *image, size_t chun
 
 	while (total < most) {
 		size_t len = (size_t) vf_min_u64(chunk, most - total);
-		int r = make_room(image, len);
+		int r = check_image_room(image, len);
 		ssize_t n;
 
 		if (r < 0)

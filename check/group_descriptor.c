@@ -6,8 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/bytes.h"
 #include "base/checked.h"
@@ -54,17 +52,13 @@ static int begin(struct check *c, uint32_t state)
 static ssize_t read_all(struct check *c, int fd, struct check_image *image)
 {
 	for (;;) {
-		uint8_t *bytes = realloc(image->bytes, image->size + PIECE);
-		ssize_t n;
+		ssize_t n = check_image_room(image, PIECE);
 
-		if (!bytes)
-			return -ENOMEM;
-		image->bytes = bytes;
-		if (image->size > CHECK_IMAGE_MAX)
-			return -EFBIG;
+		if (n < 0)
+			return n;
 		if (!check_time_left(c))
 			return -ETIME;
-		n = c->sys->read(c->sys->user, fd, bytes + image->size, PIECE);
+		n = c->sys->read(c->sys->user, fd, image->bytes + image->size, PIECE);
 		if (n <= 0)
 			return n;
 		image->size += (size_t) n;

@@ -121,6 +121,8 @@ int check_data_write(struct check *c, const void *from, size_t len);
 int check_drain(struct check *c, struct check_image *image, size_t chunk);
 /* Reads what there is now (PRE_COPY), @most bytes at most. Bytes, or an error. */
 int64_t check_drain_some(struct check *c, struct check_image *image, size_t chunk, uint64_t most);
+/* Room for @chunk bytes more. 0; -ENOMEM; -EFBIG: more than CHECK_IMAGE_MAX. */
+int check_image_room(struct check_image *image, size_t chunk);
 void check_image_done(struct check_image *image);
 /* RUNNING -> STOP -> STOP_COPY -> all of it -> STOP. False: BLOCKED was said. */
 bool check_save(struct check *c, struct check_image *ret, size_t chunk);
