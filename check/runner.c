@@ -361,8 +361,8 @@ static void give_up_locked(struct run *run)
 			"unknown: it hangs; this process can't end what it waits for");
 }
 
-/* Return: true when the worker has ended. */
-static bool watch(struct run *run)
+/* Return: true when the worker has ended; else @run may be gone already, and *ret is what is known. */
+static bool watch(struct run *run, struct check_report *ret)
 {
 	bool finished;
 
@@ -380,6 +380,7 @@ static bool watch(struct run *run)
 		(void) pthread_cond_timedwait(&run->moved, &run->lock, &until);
 	}
 	finished = run->finished;
+	*ret = run->report;
 	(void) pthread_mutex_unlock(&run->lock);
 	return finished;
 }
@@ -437,11 +438,8 @@ static struct run *new_run(const struct check_options *options)
 	return run;
 }
 
-static void merge_report(struct run *run, bool finished, struct check_report *ret)
+static void merge_report(const struct run *run, struct check_report *ret)
 {
-	*ret = run->report;
-	if (!finished)
-		return;		/* the rest is still being written to */
 	*ret = *run->c.report;
 	memcpy(ret->verdicts, run->report.verdicts, sizeof(ret->verdicts));
 }
@@ -475,10 +473,10 @@ int check_run(const struct check_options *options, struct check_report *ret,
 		free_run(run);
 		return r;
 	}
-	finished = watch(run);
-	merge_report(run, finished, ret);
+	finished = watch(run, ret);
 	if (finished) {
 		(void) pthread_join(worker, NULL);
+		merge_report(run, ret);
 		free_run(run);
 	} else {
 		(void) pthread_detach(worker);
