@@ -116,6 +116,24 @@ ssize_t broken_read(struct broken *b, void *to, size_t len)
 	return n;
 }
 
+ssize_t broken_read_wrong(struct broken *b, void *to, size_t len, bool wrong)
+{
+	ssize_t n = broken_read(b, to, len);
+
+	if (wrong && n > 0)
+		((uint8_t *) to)[0] ^= 0xff;
+	return n;
+}
+
+ssize_t broken_next_wrong(struct broken *b, void *to, size_t len)
+{
+	bool first = b->memory[0] && !b->read;
+
+	if (first)
+		b->memory[0] = 0;
+	return broken_read_wrong(b, to, len, first);
+}
+
 int broken_write(struct broken *b, const void *from, size_t len)
 {
 	int r = b->real->ops->data_write(b->real, from, len, NULL);

@@ -83,6 +83,10 @@ int broken_set_state(struct broken *b, uint32_t to);
 int broken_get_state(struct broken *b, uint32_t *ret_state);
 int broken_reset(struct broken *b);
 ssize_t broken_read(struct broken *b, void *to, size_t len);
+/* The first byte of what is read is wrong when @wrong. */
+ssize_t broken_read_wrong(struct broken *b, void *to, size_t len, bool wrong);
+/* As a fault's data_read: the next session begins wrong if memory[0], which is cleared then. */
+ssize_t broken_next_wrong(struct broken *b, void *to, size_t len);
 int broken_write(struct broken *b, const void *from, size_t len);
 /* With DEVICE_DESCRIPTORS by the rules of the kernel's core. */
 int broken_log_start(struct broken *b, uint64_t page, const struct vf_vfio_dma_log_range *ranges,

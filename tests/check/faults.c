@@ -19,11 +19,6 @@
 
 /* --- requests --- */
 
-static int real_feature(struct broken *b, void *arg, size_t bytes, size_t room)
-{
-	return broken_feature(b, arg, bytes, room);
-}
-
 static const struct vf_vfio_device_feature *head_of(const void *arg)
 {
 	return arg;
@@ -34,7 +29,7 @@ static int feature_answers(struct broken *b, void *arg, size_t bytes, size_t roo
 {
 	if (head_of(arg)->flags == b->fault->a && (!b->fault->b || head_of(arg)->argsz <= b->fault->b))
 		return b->fault->code;
-	return real_feature(b, arg, bytes, room);
+	return broken_feature(b, arg, bytes, room);
 }
 
 /* ... with an argsz of `b` at least. */
@@ -42,7 +37,7 @@ static int feature_answers_long(struct broken *b, void *arg, size_t bytes, size_
 {
 	if (head_of(arg)->flags == b->fault->a && head_of(arg)->argsz >= b->fault->b)
 		return b->fault->code;
-	return real_feature(b, arg, bytes, room);
+	return broken_feature(b, arg, bytes, room);
 }
 
 /* ... with an argsz from 8 on, below `b`. */
@@ -50,12 +45,12 @@ static int feature_answers_short(struct broken *b, void *arg, size_t bytes, size
 {
 	if (head_of(arg)->flags == b->fault->a && head_of(arg)->argsz >= 8 && head_of(arg)->argsz < b->fault->b)
 		return b->fault->code;
-	return real_feature(b, arg, bytes, room);
+	return broken_feature(b, arg, bytes, room);
 }
 
 static int no_stop_copy(struct broken *b, void *arg, size_t bytes, size_t room)
 {
-	int r = real_feature(b, arg, bytes, room);
+	int r = broken_feature(b, arg, bytes, room);
 
 	if (r >= 0 && head_of(arg)->flags == (MIGRATION | GET) && head_of(arg)->argsz == 16)
 		((uint8_t *) arg)[8] &= (uint8_t) ~VF_VFIO_MIGRATION_STOP_COPY;
@@ -64,7 +59,7 @@ static int no_stop_copy(struct broken *b, void *arg, size_t bytes, size_t room)
 
 static int flags_change(struct broken *b, void *arg, size_t bytes, size_t room)
 {
-	int r = real_feature(b, arg, bytes, room);
+	int r = broken_feature(b, arg, bytes, room);
 
 	if (r >= 0 && head_of(arg)->flags == (MIGRATION | GET) && b->state == VF_VFIO_STATE_STOP)
 		((uint8_t *) arg)[8] ^= VF_VFIO_MIGRATION_PRE_COPY;
@@ -75,7 +70,7 @@ static int probe_sets(struct broken *b, void *arg, size_t bytes, size_t room)
 {
 	if (head_of(arg)->flags == (STATE | SET | PROBE) && head_of(arg)->argsz == 16)
 		return broken_set_state(b, VF_VFIO_STATE_STOP);
-	return real_feature(b, arg, bytes, room);
+	return broken_feature(b, arg, bytes, room);
 }
 
 #define ANSWERS(name, flags, argsz, with) \

@@ -5,13 +5,6 @@
 #include "base/checked.h"
 #include "broken.h"
 
-static ssize_t spoil(void *data, ssize_t n)
-{
-	if (n > 0)
-		((uint8_t *) data)[0] ^= 0xff;
-	return n;
-}
-
 /* --- reading and writing --- */
 
 static ssize_t read_fails(struct broken *b, void *to, size_t len)
@@ -44,9 +37,7 @@ static int writes_in_stop(struct broken *b, const void *from, size_t len)
 
 static ssize_t one_byte_is_wrong(struct broken *b, void *to, size_t len)
 {
-	ssize_t n = broken_read(b, to, len);
-
-	return len == 1 ? spoil(to, n) : n;
+	return broken_read_wrong(b, to, len, len == 1);
 }
 
 static ssize_t big_read_fails(struct broken *b, void *to, size_t len)
@@ -63,9 +54,8 @@ static int one_byte_is_refused(struct broken *b, const void *from, size_t len)
 static ssize_t after_precopy(struct broken *b, void *to, size_t len, bool when)
 {
 	bool first = b->from_precopy && b->state == VF_VFIO_STATE_STOP_COPY && b->read == b->read_before_stop;
-	ssize_t n = broken_read(b, to, len);
 
-	return first && when ? spoil(to, n) : n;
+	return broken_read_wrong(b, to, len, first && when);
 }
 
 static ssize_t after_whole_precopy(struct broken *b, void *to, size_t len)
@@ -81,17 +71,6 @@ static ssize_t after_some_precopy(struct broken *b, void *to, size_t len)
 static ssize_t after_unread_precopy(struct broken *b, void *to, size_t len)
 {
 	return after_precopy(b, to, len, !b->read_before_stop);
-}
-
-/* memory[0]: the next session begins wrong. */
-static ssize_t spoil_next(struct broken *b, void *to, size_t len)
-{
-	bool first = b->memory[0] && !b->read;
-	ssize_t n = broken_read(b, to, len);
-
-	if (first)
-		b->memory[0] = 0;
-	return first ? spoil(to, n) : n;
 }
 
 /* SET `b` in `a` with data unread. */
@@ -211,9 +190,9 @@ const struct fault faults_of_data[] = {
 	{ .id = "data.precopy-all", .data_read = after_whole_precopy },
 	{ .id = "data.precopy-some", .data_read = after_some_precopy },
 	{ .id = "data.precopy-unread", .data_read = after_unread_precopy },
-	{ .id = "data.left-early", .data_read = spoil_next, .set_state = remembers,
+	{ .id = "data.left-early", .data_read = broken_next_wrong, .set_state = remembers,
 	  .a = VF_VFIO_STATE_STOP_COPY, .b = VF_VFIO_STATE_STOP },
-	{ .id = "data.cancelled", .data_read = spoil_next, .set_state = remembers,
+	{ .id = "data.cancelled", .data_read = broken_next_wrong, .set_state = remembers,
 	  .a = VF_VFIO_STATE_PRE_COPY, .b = VF_VFIO_STATE_RUNNING, .also = "concurrent.cancel-precopy" },
 
 	{ .id = "precopy.info", .precopy_info = no_info, .a = VF_VFIO_STATE_PRE_COPY },

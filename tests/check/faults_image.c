@@ -5,13 +5,6 @@
 
 #include "broken.h"
 
-static ssize_t spoil(void *data, ssize_t n)
-{
-	if (n > 0)
-		((uint8_t *) data)[0] ^= 0xff;
-	return n;
-}
-
 /* --- images that are right --- */
 
 static int forgets_by_reset(struct broken *b)
@@ -53,10 +46,7 @@ static int notes_loaded(struct broken *b, uint32_t from, uint32_t to)
 
 static ssize_t spoilt_after_load(struct broken *b, void *to, size_t len)
 {
-	bool first = b->memory[0] && !b->read;
-	ssize_t n = broken_read(b, to, len);
-
-	return first ? spoil(to, n) : n;
+	return broken_read_wrong(b, to, len, b->memory[0] && !b->read);
 }
 
 /* memory[0]: sessions since it ran. */
@@ -71,26 +61,17 @@ static int counts_sessions(struct broken *b, uint32_t from, uint32_t to)
 
 static ssize_t second_differs(struct broken *b, void *to, size_t len)
 {
-	bool first = b->memory[0] > 1 && !b->read;
-	ssize_t n = broken_read(b, to, len);
-
-	return first ? spoil(to, n) : n;
+	return broken_read_wrong(b, to, len, b->memory[0] > 1 && !b->read);
 }
 
 static ssize_t loaded_differs(struct broken *b, void *to, size_t len)
 {
-	bool first = b->loaded && !b->read;
-	ssize_t n = broken_read(b, to, len);
-
-	return first ? spoil(to, n) : n;
+	return broken_read_wrong(b, to, len, b->loaded && !b->read);
 }
 
 static ssize_t later_differs(struct broken *b, void *to, size_t len)
 {
-	bool first = b->sessions > 1 && !b->read;
-	ssize_t n = broken_read(b, to, len);
-
-	return first ? spoil(to, n) : n;
+	return broken_read_wrong(b, to, len, b->sessions > 1 && !b->read);
 }
 
 /* --- images that are wrong: `a` is the kind that is taken --- */
@@ -219,16 +200,6 @@ static int reset_keeps_place(struct broken *b)
 	return broken_reset(b);
 }
 
-static ssize_t goes_on(struct broken *b, void *to, size_t len)
-{
-	bool first = b->memory[0] && !b->read;
-	ssize_t n = broken_read(b, to, len);
-
-	if (first)
-		b->memory[0] = 0;
-	return first ? spoil(to, n) : n;
-}
-
 /* memory[0]: half an image was in it, and nothing had failed (memory[1]). */
 static int reset_keeps_half(struct broken *b)
 {
@@ -275,12 +246,10 @@ static int notes_p2p(struct broken *b, uint32_t from, uint32_t to)
 
 static ssize_t spoilt_by_p2p(struct broken *b, void *to, size_t len)
 {
-	ssize_t n = broken_read(b, to, len);
+	bool first = b->memory[0];
 
-	if (!b->memory[0])
-		return n;
 	b->memory[0] = 0;
-	return spoil(to, n);
+	return broken_read_wrong(b, to, len, first);
 }
 
 static int deaf_in_p2p(struct broken *b, uint32_t region, uint64_t offset, void *to, size_t len)
@@ -309,7 +278,7 @@ const struct fault faults_of_images[] = {
 	RESET(PRE_COPY_P2P),
 	{ .id = "reset.ERROR", .device = DEVICE_ERRS, .reset = reset_stops, .a = VF_VFIO_STATE_ERROR },
 	{ .id = "reset.ends-session", .reset = reset_keeps_session, .data_read = reads_on, .set_state = forgets },
-	{ .id = "reset.fresh-save", .reset = reset_keeps_place, .data_read = goes_on },
+	{ .id = "reset.fresh-save", .reset = reset_keeps_place, .data_read = broken_next_wrong },
 	{ .id = "reset.half-loaded", .reset = reset_keeps_half, .data_write = half_is_there,
 	  .set_state = notes_failure },
 	{ .id = "reset.empties", .verdict = CHECK_WARN, .alone = true, .data_read = later_differs },

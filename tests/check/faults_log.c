@@ -291,11 +291,7 @@ static ssize_t starts_empty(struct broken *b, void *to, size_t len)
 
 static ssize_t fourth_is_wrong(struct broken *b, void *to, size_t len)
 {
-	ssize_t n = broken_read(b, to, len);
-
-	if (n > 0 && b->sessions == 4)
-		((uint8_t *) to)[0] ^= 0xff;
-	return n;
+	return broken_read_wrong(b, to, len, b->sessions == 4);
 }
 
 #define DESCRIPTORS .device = DEVICE_DESCRIPTORS
