@@ -151,7 +151,7 @@ int vf_vfio_user_client_feature(struct vf_vfio_user_client *client, uint32_t fla
 
 /*
  * The same as it stands: @arg is the request, @bytes of header and data, argsz and flags whatever the
- * caller wrote, and up to @room bytes of header and data come back into it. Errors are the peer's own.
+ * caller wrote. Data comes back behind the header, up to @room bytes with it. Errors are the peer's own.
  */
 int vf_vfio_user_client_feature_raw(struct vf_vfio_user_client *client, void *arg, size_t bytes,
 				    size_t room, struct vferry_error *err);

@@ -365,46 +365,26 @@ int vf_vfio_user_client_reset(struct vf_vfio_user_client *client, struct vferry_
 
 /* --- DEVICE_FEATURE --- */
 
-static int feature_call(struct vf_vfio_user_client *client, uint32_t flags, const void *data,
-			size_t data_len, void *to, size_t to_size, struct vferry_error *err)
+/* @head goes out as it stands. *ret_len: bytes of the reply, head and data; 0 = it is empty. */
+static int feature_exchange(struct vf_vfio_user_client *client, const void *head, bool transition,
+			    const void *data, size_t data_len, void *to, size_t to_size,
+			    size_t *ret_len, struct vferry_error *err)
 {
-	uint8_t head[VF_VFIO_USER_FEATURE_BYTES], reply[VF_VFIO_USER_FEATURE_BYTES];
+	uint8_t reply[VF_VFIO_USER_FEATURE_BYTES];
+	uint8_t *request = NULL;
 	struct vf_vfio_user_call call = {
 		.command = VF_VFIO_USER_FEATURE,
 		.head = head,
-		.head_len = sizeof(head),
-		.data = data,
+		.head_len = VF_VFIO_USER_FEATURE_BYTES,
 		.data_len = data_len,
 		.reply = reply,
 		.reply_size = sizeof(reply),
 		.reply_data = to,
 		.reply_data_size = to_size,
-		.transition = (flags & VF_VFIO_FEATURE_SET) && !(flags & VF_VFIO_FEATURE_PROBE),
+		.transition = transition,
 	};
 	int ret;
 
-	/* argsz bounds the reply, and libvfio-user wants it to cover the request as well. */
-	vf_vfio_user_put_feature(head, (uint32_t) (VF_VFIO_USER_FEATURE_BYTES +
-						   vf_max_u64(data_len, to_size)), flags);
-	ret = vf_vfio_user_client_call(client, &call, err);
-	if (ret)
-		return ret;
-	if (!call.reply_len)
-		return 0;	/* nothing to say but "done" */
-	if (call.reply_len < sizeof(reply))
-		return vf_vfio_user_client_broken(client, "a feature reply too short", err);
-	return (int) (call.reply_len - sizeof(reply));
-}
-
-int vf_vfio_user_client_feature(struct vf_vfio_user_client *client, uint32_t flags, void *data,
-				size_t data_len, size_t data_size, struct vferry_error *err)
-{
-	uint8_t *request = NULL;
-	int ret;
-
-	if (data_len > data_size || data_size > VF_VFIO_USER_DEFAULT_XFER)
-		return vferry_error_set(err, -EINVAL, "bad-argument", client->name,
-					"a feature's data does not fit");
 	/* A copy: another thread may put the answer in place before our send has returned. */
 	if (data_len) {
 		request = malloc(data_len);
@@ -412,9 +392,43 @@ int vf_vfio_user_client_feature(struct vf_vfio_user_client *client, uint32_t fla
 			return vferry_error_set(err, -ENOMEM, "no-memory", client->name,
 						"no memory for a request");
 		memcpy(request, data, data_len);
+		call.data = request;
 	}
-	ret = feature_call(client, flags, request, data_len, data, data_size, err);
+	ret = vf_vfio_user_client_call(client, &call, err);
 	free(request);
+	*ret_len = call.reply_len;
+	return ret;
+}
+
+static int feature_call(struct vf_vfio_user_client *client, uint32_t flags, const void *data,
+			size_t data_len, void *to, size_t to_size, struct vferry_error *err)
+{
+	bool transition = (flags & VF_VFIO_FEATURE_SET) && !(flags & VF_VFIO_FEATURE_PROBE);
+	uint8_t head[VF_VFIO_USER_FEATURE_BYTES];
+	size_t len;
+	int ret;
+
+	/* argsz bounds the reply, and libvfio-user wants it to cover the request as well. */
+	vf_vfio_user_put_feature(head, (uint32_t) (sizeof(head) + vf_max_u64(data_len, to_size)), flags);
+	ret = feature_exchange(client, head, transition, data, data_len, to, to_size, &len, err);
+	if (ret)
+		return ret;
+	if (!len)
+		return 0;	/* nothing to say but "done" */
+	if (len < sizeof(head))
+		return vf_vfio_user_client_broken(client, "a feature reply too short", err);
+	return (int) (len - sizeof(head));
+}
+
+int vf_vfio_user_client_feature(struct vf_vfio_user_client *client, uint32_t flags, void *data,
+				size_t data_len, size_t data_size, struct vferry_error *err)
+{
+	int ret;
+
+	if (data_len > data_size || data_size > VF_VFIO_USER_DEFAULT_XFER)
+		return vferry_error_set(err, -EINVAL, "bad-argument", client->name,
+					"a feature's data does not fit");
+	ret = feature_call(client, flags, data, data_len, data, data_size, err);
 	if (ret == -EINVAL && (flags & VF_VFIO_FEATURE_PROBE))
 		return -ENOTTY;
 	return ret;
@@ -423,36 +437,14 @@ int vf_vfio_user_client_feature(struct vf_vfio_user_client *client, uint32_t fla
 int vf_vfio_user_client_feature_raw(struct vf_vfio_user_client *client, void *arg, size_t bytes,
 				    size_t room, struct vferry_error *err)
 {
-	uint8_t *body = arg, head[VF_VFIO_USER_FEATURE_BYTES], reply[VF_VFIO_USER_FEATURE_BYTES];
-	uint8_t *copy = NULL;
-	struct vf_vfio_user_call call = {
-		.command = VF_VFIO_USER_FEATURE,
-		.head = head,
-		.head_len = sizeof(head),
-		.reply = reply,
-		.reply_size = sizeof(reply),
-		.transition = true,
-	};
-	int ret;
+	const size_t head = VF_VFIO_USER_FEATURE_BYTES;
+	uint8_t *data = (uint8_t *) arg + head;
+	size_t len;
 
-	if (bytes < sizeof(head) || bytes > room || room > VF_VFIO_USER_DEFAULT_XFER)
+	if (bytes < head || bytes > room || room > VF_VFIO_USER_DEFAULT_XFER)
 		return vferry_error_set(err, -EINVAL, "bad-argument", client->name,
 					"a feature's data does not fit");
-	memcpy(head, body, sizeof(head));
-	if (bytes > sizeof(head)) {	/* as above: the answer may come early */
-		copy = malloc(bytes - sizeof(head));
-		if (!copy)
-			return vferry_error_set(err, -ENOMEM, "no-memory", client->name,
-						"no memory for a request");
-		memcpy(copy, body + sizeof(head), bytes - sizeof(head));
-		call.data = copy;
-		call.data_len = bytes - sizeof(head);
-	}
-	call.reply_data = body + sizeof(head);
-	call.reply_data_size = room - sizeof(head);
-	ret = vf_vfio_user_client_call(client, &call, err);
-	free(copy);
-	return ret;
+	return feature_exchange(client, arg, true, data, bytes - head, data, room - head, &len, err);
 }
 
 int vf_vfio_user_client_dma_log_start(struct vf_vfio_user_client *client, uint64_t page_size,
