@@ -24,8 +24,8 @@ const struct check_group *check_group_of(const struct check_assertion *assertion
 /* One result as it comes; @last_group is the caller's, for headings. */
 void check_text_result(FILE *to, const struct check_result *result,
 		       const struct check_group **last_group);
-/* What follows the last one: the device, times, counts. */
-void check_text_end(FILE *to, const struct check_report *report);
+/* What follows the last one: the device, times, counts, the seed. */
+void check_text_end(FILE *to, uint64_t seed, const struct check_report *report);
 /* All assertions, with their sentences. */
 void check_text_list(FILE *to);
 
@@ -34,6 +34,7 @@ int check_json(FILE *to, const char *device, uint64_t seed, const struct check_r
 	       const struct check_report *report);
 int check_junit(FILE *to, const char *device, const struct check_results *results,
 		const struct check_report *report);
-int check_tap(FILE *to, const struct check_results *results, const struct check_report *report);
+int check_tap(FILE *to, uint64_t seed, const struct check_results *results,
+	      const struct check_report *report);
 
 #endif

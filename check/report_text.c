@@ -77,7 +77,7 @@ static void print_time(FILE *to, const struct check_time *t)
 	(void) fputc('\n', to);
 }
 
-void check_text_end(FILE *to, const struct check_report *report)
+void check_text_end(FILE *to, uint64_t seed, const struct check_report *report)
 {
 	const uint32_t *n = report->verdicts;
 
@@ -89,8 +89,8 @@ void check_text_end(FILE *to, const struct check_report *report)
 		       report->features, report->image_bytes, report->left);
 	if (report->hung)
 		(void) fprintf(to, "the run was ended: the device hangs\n");
-	(void) fprintf(to, "%u passed, %u failed, %u warnings, %u blocked, %u skipped\n", n[CHECK_PASS],
-		       n[CHECK_FAIL], n[CHECK_WARN], n[CHECK_BLOCKED], n[CHECK_SKIP]);
+	(void) fprintf(to, "%u passed, %u failed, %u warnings, %u blocked, %u skipped\nseed: %" PRIu64 "\n",
+		       n[CHECK_PASS], n[CHECK_FAIL], n[CHECK_WARN], n[CHECK_BLOCKED], n[CHECK_SKIP], seed);
 }
 
 void check_text_list(FILE *to)
@@ -105,7 +105,8 @@ void check_text_list(FILE *to)
 	}
 }
 
-int check_tap(FILE *to, const struct check_results *results, const struct check_report *report)
+int check_tap(FILE *to, uint64_t seed, const struct check_results *results,
+	      const struct check_report *report)
 {
 	(void) fprintf(to, "TAP version 13\n1..%zu\n", results->count);
 	for (size_t i = 0; i < results->count; i++) {
@@ -119,6 +120,6 @@ int check_tap(FILE *to, const struct check_results *results, const struct check_
 		if (r->text[0] && r->verdict != CHECK_SKIP)
 			(void) fprintf(to, "# %s: %s\n", check_verdict_name(r->verdict), r->text);
 	}
-	(void) fprintf(to, "# %s; left in: %s\n", report->device, report->left);
+	(void) fprintf(to, "# %s; left in: %s; seed: %" PRIu64 "\n", report->device, report->left, seed);
 	return ferror(to) ? -EIO : 0;
 }

@@ -109,11 +109,9 @@ static int print(const struct request *r, const struct check_report *report)
 	if (r->json)
 		ret = check_json(stdout, r->check.device, r->check.seed, &r->results, report);
 	else if (r->tap)
-		ret = check_tap(stdout, &r->results, report);
+		ret = check_tap(stdout, r->check.seed, &r->results, report);
 	else
-		check_text_end(stdout, report);
-	if (!r->json && !r->tap)
-		printf("seed: %llu\n", (unsigned long long) r->check.seed);
+		check_text_end(stdout, r->check.seed, report);
 	if (ret || fflush(stdout))
 		return tool_fail(&usage, TOOL_FAILED, "the report can't be written: %s",
 				 vferry_errno_name(ret ? ret : errno));

@@ -39,10 +39,11 @@ def test_a_good_device_passes(lab, tmp_path):
 
 def test_only_what_is_asked_for_as_often_as_is_asked_for(lab):
     result = run("check", f"vfio-user:{device(lab).path}", "--tap", "--only", "size", "--only", "arc.RUNNING-STOP",
-                 "--repeat", 3)
+                 "--repeat", 3, "--seed", 9)
     assert result.returncode == DONE
     lines = [line for line in result.stdout.splitlines() if line.startswith("ok ")]
     assert len(lines) == 3 * 4 and result.stdout.startswith("TAP version 13\n1..12\n")
+    assert result.stdout.endswith("; seed: 9\n")
 
 
 def test_list_has_all_and_needs_no_device():
