@@ -470,7 +470,8 @@ static bool peers(bool use_p2p)
 				.src = DATA_AT + i * 8, .dst = PEER_AT + 0x5000, .length = 8,
 				.delay_us = 4000 });
 	}
-	usleep(20000);
+	while (read_from(&a, BAR0, ACCEL_REG_RING_HEAD, 4) < 2)	/* it is at work */
+		usleep(1000);
 	if (use_p2p) {
 		go(&a, VF_VFIO_STATE_RUNNING_P2P);
 		go(&b, VF_VFIO_STATE_RUNNING_P2P);
