@@ -155,6 +155,36 @@ static int attach_device(struct vferry_dma_space *space, struct vf_space_seat *s
 	return 0;
 }
 
+/* ---- which tables log ---- */
+
+static int set_logging(struct vferry_dma_space *space, const struct vf_space_table *table, bool on)
+{
+	struct vf_iommu_hwpt_set_dirty_tracking set = {
+		.size = sizeof(set),
+		.flags = on ? VF_IOMMU_HWPT_DIRTY_TRACKING_ENABLE : 0,
+		.hwpt_id = table->id,
+	};
+
+	return call(space, VF_IOMMU_HWPT_SET_DIRTY_TRACKING, &set);
+}
+
+static int start_logging(struct vferry_dma_space *space, struct vf_space_seat *seat)
+{
+	int r = seat->table->logging ? 0 : set_logging(space, seat->table, true);
+
+	if (r < 0)
+		return r;
+	seat->table->logging++;
+	seat->logging = true;
+	return 0;
+}
+
+static int stop_logging(struct vferry_dma_space *space, struct vf_space_seat *seat)
+{
+	seat->logging = false;
+	return --seat->table->logging ? 0 : set_logging(space, seat->table, false);
+}
+
 /* ---- entering ---- */
 
 static int explain_open(const struct vf_kernel_target *t, int r, struct vferry_error *err)
@@ -200,6 +230,8 @@ static void take_out(struct vferry_dma_space *space, struct vf_space_seat *seat,
 {
 	if (seat->told_kvm)
 		(void) vf_space_tell_kvm(space, seat->fd, false);
+	if (seat->logging)
+		(void) stop_logging(space, seat);
 	vf_close(&seat->fd);
 	if (seat->table && --seat->table->users == 0)
 		destroy(space, seat->table->id);
@@ -285,41 +317,23 @@ static int get_ranges(struct vferry_dma_space *space, struct vf_space_range *ran
 
 /* ---- what the IOMMU saw being written ---- */
 
-static int set_logging(struct vferry_dma_space *space, const struct vf_space_table *table, bool on)
-{
-	struct vf_iommu_hwpt_set_dirty_tracking set = {
-		.size = sizeof(set),
-		.flags = on ? VF_IOMMU_HWPT_DIRTY_TRACKING_ENABLE : 0,
-		.hwpt_id = table->id,
-	};
-
-	return call(space, VF_IOMMU_HWPT_SET_DIRTY_TRACKING, &set);
-}
-
 int vf_space_log_start(struct vferry_dma_space *space, struct vf_space_seat *seat)
 {
 	int r = -EOPNOTSUPP;
 
 	pthread_mutex_lock(&space->lock);
-	if (seat->table) {
-		r = seat->table->logging ? 0 : set_logging(space, seat->table, true);
-		if (r == 0)
-			seat->table->logging++;
-	}
+	if (seat->table)
+		r = seat->logging ? -EINVAL : start_logging(space, seat);
 	pthread_mutex_unlock(&space->lock);
 	return r;
 }
 
 int vf_space_log_stop(struct vferry_dma_space *space, struct vf_space_seat *seat)
 {
-	int r = -EINVAL;
+	int r;
 
 	pthread_mutex_lock(&space->lock);
-	if (seat->table && seat->table->logging) {
-		r = 0;
-		if (--seat->table->logging == 0)
-			r = set_logging(space, seat->table, false);
-	}
+	r = seat->logging ? stop_logging(space, seat) : -EINVAL;
 	pthread_mutex_unlock(&space->lock);
 	return r;
 }
@@ -346,7 +360,7 @@ int vf_space_log_report(struct vferry_dma_space *space, struct vf_space_seat *se
 	int r = -EINVAL;
 
 	pthread_mutex_lock(&space->lock);
-	if (seat->table && seat->table->logging && is_mapped_locked(space, iova, bytes)) {
+	if (seat->logging && is_mapped_locked(space, iova, bytes)) {
 		get.hwpt_id = seat->table->id;
 		r = call(space, VF_IOMMU_HWPT_GET_DIRTY_BITMAP, &get);
 	}

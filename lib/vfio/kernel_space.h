@@ -60,6 +60,7 @@ struct vf_space_seat {
 	int fd;			/* the device; owned */
 	struct vf_space_group *group;
 	struct vf_space_table *table;	/* NULL = the IOMMU cannot tell what was written */
+	bool logging;			/* it is one of those that the table logs for */
 	bool told_kvm;
 };
 
@@ -112,7 +113,7 @@ int vf_space_unmap(struct vferry_dma_space *space, uint64_t iova, uint64_t bytes
 		   struct vferry_error *err);
 
 /* What the IOMMU saw being written, where the seat has a table. Devices that share one share its bits:
- * whoever asks first has them, so all of a machine must go into one map. */
+ * whoever asks first has them, so all of a machine must go into one map. Whoever leaves stops its log. */
 int vf_space_log_start(struct vferry_dma_space *space, struct vf_space_seat *seat);
 int vf_space_log_stop(struct vferry_dma_space *space, struct vf_space_seat *seat);
 int vf_space_log_report(struct vferry_dma_space *space, struct vf_space_seat *seat, uint64_t iova,

@@ -282,6 +282,42 @@ static void page_tables_are_shared_where_they_fit(void **state)
 	(void) vferry_dma_space_free(space);
 }
 
+/* One of two that log leaves without a word: the table logs for the other one, and no longer than that. */
+static void who_leaves_stops_its_log(void **state)
+{
+	const struct vf_vfio_dma_log_range all = { 0, 4096 };
+	struct mock *m = *state;
+	struct vferry_dma_space *space = mock_space(m, false);
+	static char memory[4096];
+	struct vf_backend *a, *b;
+	uint64_t page = 0;
+
+	m->has_iommu = m->can_track = true;
+	m->features_missing |= 1u << VF_VFIO_FEATURE_DMA_LOGGING_START;
+	a = open_it(m, "/dev/vfio/devices/vfio3", space);
+	b = open_it(m, "/dev/vfio/devices/vfio3", space);
+	assert_int_equal(a->ops->dma_map(a, 0, 4096, true, -1, 0, memory, NULL), 0);
+	mock_forget(m);
+	assert_int_equal(a->ops->dma_log_start(a, 4096, &all, 1, &page, NULL), 0);
+	assert_int_equal(b->ops->dma_log_start(b, 4096, &all, 1, &page, NULL), 0);
+	assert_int_equal(b->ops->dma_log_start(b, 4096, &all, 1, &page, NULL), -EINVAL);
+	expect_calls(m, "hwpt TRACK on; hwpt DIRTY 0+1000; hwpt DIRTY 0+1000; ");
+	a->ops->close(a);
+	expect_calls(m, "");
+	assert_int_equal(b->ops->dma_log_stop(b, NULL), 0);
+	assert_int_equal(b->ops->dma_log_stop(b, NULL), -EINVAL);
+	expect_calls(m, "hwpt TRACK off; ");
+	a = open_it(m, "/dev/vfio/devices/vfio3", space);
+	mock_forget(m);
+	assert_int_equal(a->ops->dma_log_start(a, 4096, &all, 1, &page, NULL), 0);
+	a->ops->close(a);
+	expect_calls(m, "hwpt TRACK on; hwpt DIRTY 0+1000; hwpt TRACK off; ");
+	assert_int_equal(b->ops->dma_unmap(b, 0, 4096, NULL), 0);
+	assert_int_equal(b->ops->dma_unmap(b, 0, 4096, NULL), -ENOENT);
+	b->ops->close(b);
+	(void) vferry_dma_space_free(space);
+}
+
 /* An IOMMU that can't track, one that says so late, a device that has none: attached all the same. */
 static void without_tracking_the_ioas_will_do(void **state)
 {
@@ -433,6 +469,7 @@ int main(void)
 		TEST(a_group_in_order), TEST(two_devices_share_everything), TEST(kinds_do_not_mix),
 		TEST(groups_are_refused_with_reasons), TEST(kvm_that_refuses_keeps_the_device_closed),
 		TEST(a_character_device_in_order), TEST(page_tables_are_shared_where_they_fit),
+		TEST(who_leaves_stops_its_log),
 		TEST(without_tracking_the_ioas_will_do), TEST(an_inherited_descriptor),
 		TEST(character_devices_are_refused_with_reasons),
 		TEST(addresses_that_the_iommu_lacks_are_named), TEST(a_driver_that_would_do_is_named),
