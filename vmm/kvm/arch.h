@@ -49,8 +49,9 @@ extern const struct machine_layout kvm_arch_layout;
 
 /* ---- making one ---- */
 
-/* Does this KVM have what the machine needs, beyond capabilities? */
+/* Does this KVM have what the machine needs, beyond capabilities? Asked first, then of a VM. */
 int kvm_arch_probe(int kvm, struct vferry_error *err);
+int kvm_arch_probe_vm(int vm, struct vferry_error *err);
 /* Options that this architecture does not have: -EINVAL. */
 int kvm_arch_check(const struct machine_options *options, struct vferry_error *err);
 /* What is made before memory and vCPUs. Sets m->arch. */

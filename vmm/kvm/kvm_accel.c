@@ -37,6 +37,19 @@ static int check_capabilities(int kvm, const struct kvm_capability *needed, stru
 }
 
 /* That it makes virtual machines is found out by making one: another hypervisor may hold the processor. */
+static int try_vm(int kvm, struct vferry_error *err)
+{
+	int vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	int r;
+
+	if (vm < 0)
+		return vferry_error_set(err, -errno, "no-vm", "kvm", "KVM makes no virtual machine (%s)",
+					vferry_errno_name(errno));
+	r = kvm_arch_probe_vm(vm, err);
+	(void) close(vm);
+	return r;
+}
+
 static int try_out(int kvm, struct vferry_error *err)
 {
 	static const struct kvm_capability needed[] = {
@@ -44,20 +57,17 @@ static int try_out(int kvm, struct vferry_error *err)
 		KVM_CAPABILITY(IRQFD_RESAMPLE), KVM_CAPABILITY(SIGNAL_MSI),
 		KVM_CAPABILITY(IMMEDIATE_EXIT), { 0 },
 	};
-	int vm, r;
+	int r;
 
 	if (ioctl(kvm, KVM_GET_API_VERSION, 0) != API_VERSION)
 		return vferry_error_set(err, -ENOTSUP, "no-kvm", "kvm", "/dev/kvm is not KVM's API %d",
 					API_VERSION);
-	vm = ioctl(kvm, KVM_CREATE_VM, 0);
-	if (vm < 0)
-		return vferry_error_set(err, -errno, "no-vm", "kvm", "KVM makes no virtual machine (%s)",
-					vferry_errno_name(errno));
-	(void) close(vm);
 	r = check_capabilities(kvm, needed, err);
 	if (r == 0)
 		r = check_capabilities(kvm, kvm_arch_facts.needed, err);
-	return r == 0 ? kvm_arch_probe(kvm, err) : r;
+	if (r == 0)
+		r = kvm_arch_probe(kvm, err);
+	return r == 0 ? try_vm(kvm, err) : r;
 }
 
 static int probe(const struct machine_options *options, struct vferry_error *err)

@@ -13,6 +13,7 @@
 #include "guest/bus.h"
 
 #include "arm64.h"
+#include "host.h"
 
 _Static_assert(ARM64_RAM == GUEST_ARM64_RAM, "the guest program is linked for another address");
 
@@ -40,35 +41,16 @@ const struct machine_layout kvm_arch_layout = {
 
 /* ---- what is needed ---- */
 
-/* That KVM has a GICv3 depends on the host's: asked of a VM. */
-static int try_devices(int kvm, struct vferry_error *err)
-{
-	static const struct {
-		uint32_t type;
-		const char *name;
-	} devices[] = { { KVM_DEV_TYPE_ARM_VGIC_V3, "GICv3" }, { KVM_DEV_TYPE_ARM_VGIC_ITS, "ITS" } };
-	int vm = ioctl(kvm, KVM_CREATE_VM, 0);
-	const char *missing = vm < 0 ? "virtual machine" : NULL;
-
-	for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]) && !missing; i++) {
-		struct kvm_create_device device = { .type = devices[i].type,
-						    .flags = KVM_CREATE_DEVICE_TEST };
-
-		if (ioctl(vm, KVM_CREATE_DEVICE, &device) < 0)
-			missing = devices[i].name;
-	}
-	if (vm >= 0)
-		(void) close(vm);
-	return missing ? vferry_error_set(err, -ENOTSUP, "kvm-device", "kvm",
-					  "this KVM makes no %s: the machine needs a host with a GICv3",
-					  missing) : 0;
-}
-
 int kvm_arch_probe(int kvm, struct vferry_error *err)
 {
-	int r = try_devices(kvm, err);
+	int r = arm64_host_check(kvm, err);
 
 	return r == 0 ? vferry_kvm_arm64_probe(kvm, err) : r;
+}
+
+int kvm_arch_probe_vm(int vm, struct vferry_error *err)
+{
+	return arm64_host_check_vm(vm, err);
 }
 
 int kvm_arch_check(const struct machine_options *options, struct vferry_error *err)

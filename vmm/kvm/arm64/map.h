@@ -3,7 +3,8 @@
 #ifndef VMM_KVM_ARM64_MAP_H
 #define VMM_KVM_ARM64_MAP_H
 
-/* The physical address space: 40 bits, which every VM has that asks for nothing else. */
+/* The physical address space: what every VM has that asks for nothing else. */
+#define ARM64_ADDRESS_BITS	40u
 #define ARM64_GICD		0x08000000ull
 #define ARM64_ITS		0x08080000ull
 #define ARM64_GICR		0x080a0000ull	/* 128 KiB for each vCPU */
@@ -16,6 +17,9 @@
 #define ARM64_RAM_BYTES		(ARM64_WINDOW64 - ARM64_RAM)
 #define ARM64_WINDOW64		0x8000000000ull
 #define ARM64_WINDOW64_BYTES	0x4000000000ull
+/* Its last part is for BARs that must not be prefetched: a kernel complains of one of 4 GiB or more. */
+#define ARM64_PLAIN64_BYTES	0x80000000ull
+#define ARM64_PLAIN64		(ARM64_WINDOW64 + ARM64_WINDOW64_BYTES - ARM64_PLAIN64_BYTES)
 
 /* Interrupts. A GSI below ARM64_SPIS is the SPI of that number, and its INTID is 32 more. */
 #define ARM64_SPIS		64u

@@ -58,6 +58,13 @@ int kvm_arch_probe(int kvm, struct vferry_error *err)
 	return vferry_kvm_x86_probe(kvm, err);
 }
 
+int kvm_arch_probe_vm(int vm, struct vferry_error *err)
+{
+	(void) vm;
+	(void) err;
+	return 0;
+}
+
 static int failed(struct vferry_error *err, const char *what)
 {
 	int r = -errno;
