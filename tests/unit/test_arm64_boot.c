@@ -11,6 +11,7 @@
 
 #include "kvm/arm64/device_tree.h"
 #include "kvm/arm64/image.h"
+#include "kvm/arm64/map.h"
 
 #define IMAGE_BYTES 4096u
 
@@ -132,6 +133,34 @@ static void test_tree(void **state)
 	assert_int_equal(fdt32_to_cpu(map[8]), 3 + 1);
 }
 
+/* A kernel complains of a window of 4 GiB and more that is not prefetchable. */
+static void test_windows(void **state)
+{
+	const unsigned range_cells = 7, ranges = 3;
+	static uint8_t tree[ARM64_TREE_BYTES];
+	const fdt32_t *range;
+	uint64_t end64 = 0;
+
+	(void) state;
+	assert_true(arm64_tree_build(&example, tree, sizeof(tree)) > 0);
+	range = cells_of(tree, "/pcie", "ranges", (int) (ranges * range_cells));
+	for (unsigned i = 0; i < ranges; i++, range += range_cells) {
+		uint32_t kind = fdt32_to_cpu(range[0]);
+		uint64_t from = two_cells(range, 1), bytes = two_cells(range, 5);
+
+		assert_true(kind == 0x02000000 || kind == 0x03000000 || kind == 0x43000000);
+		assert_int_equal(two_cells(range, 3), from);
+		assert_true(bytes < 1ull << 32 || kind == 0x43000000);
+		assert_true(from + bytes <= 1ull << 32 || kind != 0x02000000);
+		if (kind == 0x02000000)
+			continue;
+		/* Those of 64 bits are all of the machine's window, one beside the other. */
+		assert_int_equal(from, end64 ? end64 : ARM64_WINDOW64);
+		end64 = from + bytes;
+	}
+	assert_int_equal(end64, ARM64_WINDOW64 + ARM64_WINDOW64_BYTES);
+}
+
 static void test_tree_without(void **state)
 {
 	struct arm64_tree tree = example;
@@ -150,7 +179,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_image), cmocka_unit_test(test_bad_images),
 		cmocka_unit_test(test_other_kernels), cmocka_unit_test(test_tree),
-		cmocka_unit_test(test_tree_without),
+		cmocka_unit_test(test_windows), cmocka_unit_test(test_tree_without),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,6 +34,7 @@
 #define PCI_SLOTS	32u
 #define PCI_MEMORY32	0x02000000u
 #define PCI_MEMORY64	0x03000000u
+#define PCI_PREFETCH64	0x43000000u
 
 /* The first error stays; after it nothing is written. */
 struct writer {
@@ -194,7 +195,9 @@ static void put_pci(struct writer *w)
 	CELLS(w, "linux,pci-domain", 0);
 	CELLS(w, "ranges",
 	      PCI_MEMORY32, TWO(ARM64_WINDOW32), TWO(ARM64_WINDOW32), TWO(ARM64_WINDOW32_BYTES),
-	      PCI_MEMORY64, TWO(ARM64_WINDOW64), TWO(ARM64_WINDOW64), TWO(ARM64_WINDOW64_BYTES));
+	      PCI_PREFETCH64, TWO(ARM64_WINDOW64), TWO(ARM64_WINDOW64),
+	      TWO(ARM64_WINDOW64_BYTES - ARM64_PLAIN64_BYTES),
+	      PCI_MEMORY64, TWO(ARM64_PLAIN64), TWO(ARM64_PLAIN64), TWO(ARM64_PLAIN64_BYTES));
 	/* A message's device id is its sender's requester id. */
 	CELLS(w, "msi-map", 0, PHANDLE_ITS, 0, 0x10000);
 	put_interrupt_map(w);
