@@ -16,13 +16,13 @@
 
 static const struct sandbox_call calls[] = {
 	/* data */
-	{ BOTH, SANDBOX_ANY, "read write readv writev close fstat fstatfs lseek",
+	{ BOTH, SANDBOX_ANY, "read write readv writev preadv2 close fstat fstatfs lseek",
 	  "descriptors that are open: the console, eventfds, sockets" },
 	{ BOTH, SANDBOX_ANY, "sendmsg recvmsg sendto recvfrom shutdown",
 	  "sockets that are open; vfio-user passes descriptors along" },
 	{ MACHINE, SANDBOX_ANY, "sendmmsg recvmmsg", "name look-up" },
 	{ MACHINE, SANDBOX_ANY, "pipe2 vmsplice splice", "guest memory of huge pages to a socket, uncopied" },
-	{ MACHINE, SANDBOX_ANY, "pread64 pwrite64 preadv pwritev preadv2 pwritev2 fadvise64 "
+	{ MACHINE, SANDBOX_ANY, "pread64 pwrite64 preadv pwritev pwritev2 fadvise64 "
 	  "sync_file_range copy_file_range fallocate",
 	  "saving and loading a file, page by page" },
 	{ MACHINE, SANDBOX_ANY, "fsync fdatasync", "a file, or a record, is on disk before it counts" },

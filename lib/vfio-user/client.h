@@ -116,6 +116,27 @@ int vf_vfio_user_client_get_region(struct vf_vfio_user_client *client, uint32_t 
 void vf_vfio_user_region_done(struct vf_vfio_user_region *region);
 int vf_vfio_user_client_get_irq_info(struct vf_vfio_user_client *client, uint32_t index,
 				     struct vf_vfio_irq_info *ret_info, struct vferry_error *err);
+/*
+ * A write that the server would have by an eventfd in place of a REGION_WRITE: whoever can (KVM, by
+ * KVM_IOEVENTFD) adds 1 to it instead. What is written is lost, so a server asks for it only where
+ * that does not matter.
+ */
+struct vf_vfio_user_ioeventfd {
+	uint64_t offset;	/* inside the region, as is all of the write */
+	uint32_t size;		/* of the write: 1, 2, 4, 8; 0 = any */
+	bool matches;		/* only of the value `match` */
+	uint64_t match;
+	int fd;			/* an eventfd, owned by whoever asked; a descriptor of its own */
+};
+
+/*
+ * Those of @region, which has @region_bytes; @list has room for VF_VFIO_USER_MAX_IO_FDS. Shadow
+ * ioeventfds and ioregionfds, which Linux's KVM has not, and port I/O are left out: such accesses go by
+ * message, as ever. Return: 0, also with none, and of a peer that does not know the request.
+ */
+int vf_vfio_user_client_get_ioeventfds(struct vf_vfio_user_client *client, uint32_t region,
+				       uint64_t region_bytes, struct vf_vfio_user_ioeventfd *list,
+				       uint32_t *ret_count, struct vferry_error *err);
 /* All of @len or an error. Longer than max_data_xfer_bytes goes in several requests. */
 int vf_vfio_user_client_region_read(struct vf_vfio_user_client *client, uint32_t region,
 				    uint64_t offset, void *to, size_t len, struct vferry_error *err);

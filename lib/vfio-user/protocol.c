@@ -313,6 +313,77 @@ int vf_vfio_user_get_sparse(const uint8_t *body, size_t len, const struct vf_vfi
 	return 0;
 }
 
+/* GET_REGION_IO_FDS, both ways: 0 argsz, 4 flags, 8 region, 12 count, 16 spans. */
+void vf_vfio_user_put_io_fds(uint8_t *to, const struct vf_vfio_user_io_fds *fds)
+{
+	put_four(to, fds->argsz, fds->flags, fds->region, fds->count);
+}
+
+int vf_vfio_user_get_io_fds(const uint8_t *body, size_t len, struct vf_vfio_user_io_fds *ret_fds)
+{
+	if (len < VF_VFIO_USER_IO_FDS_BYTES || vf_get_u32(body) < VF_VFIO_USER_IO_FDS_BYTES)
+		return -EINVAL;
+	*ret_fds = (struct vf_vfio_user_io_fds) {
+		.argsz = vf_get_u32(body),
+		.flags = vf_get_u32(body + 4),
+		.region = vf_get_u32(body + 8),
+		.count = vf_get_u32(body + 12),
+	};
+	return 0;
+}
+
+/* A span: 0 u64 offset, 8 u64 size, 16 descriptor, 20 type, 24 flags, 28 zero, 32 u64 datamatch; the
+ * long one has memory's descriptor at 28, the place in it at 32, and datamatch at 40. */
+void vf_vfio_user_put_io_fd(uint8_t *to, const struct vf_vfio_user_io_fd *fd)
+{
+	vf_put_u64(to, fd->offset);
+	vf_put_u64(to + 8, fd->size);
+	put_four(to + 16, fd->fd_index, fd->type, fd->flags, 0);
+	vf_put_u64(to + 32, fd->datamatch);
+}
+
+static bool io_fd_possible(const struct vf_vfio_user_io_fd *fd, uint64_t region_bytes)
+{
+	/* Of the other types nothing is used. */
+	if (fd->type != VF_VFIO_USER_IOEVENTFD)
+		return true;
+	return fd->size <= 8 && (!fd->size || vf_is_pow2(fd->size)) &&
+	       vf_range_in(fd->offset, fd->size ? fd->size : 1, region_bytes);
+}
+
+int vf_vfio_user_get_io_fd_list(const uint8_t *body, size_t len, uint64_t region_bytes,
+				struct vf_vfio_user_io_fd *fds, uint32_t *ret_count)
+{
+	struct vf_vfio_user_io_fds head;
+	size_t each;
+
+	if (vf_vfio_user_get_io_fds(body, len, &head))
+		return -EINVAL;
+	if (head.count > VF_VFIO_USER_MAX_IO_FDS)
+		return -E2BIG;
+	each = head.count ? (head.argsz - VF_VFIO_USER_IO_FDS_BYTES) / head.count : 0;
+	if (head.count && each != VF_VFIO_USER_IO_FD_BYTES && each != VF_VFIO_USER_IO_FD_LONG_BYTES)
+		return -E2BIG;
+	if (len - VF_VFIO_USER_IO_FDS_BYTES < head.count * each)
+		return -EINVAL;
+	for (uint32_t i = 0; i < head.count; i++) {
+		const uint8_t *at = body + VF_VFIO_USER_IO_FDS_BYTES + i * each;
+
+		fds[i] = (struct vf_vfio_user_io_fd) {
+			.offset = vf_get_u64(at),
+			.size = vf_get_u64(at + 8),
+			.fd_index = vf_get_u32(at + 16),
+			.type = vf_get_u32(at + 20),
+			.flags = vf_get_u32(at + 24),
+			.datamatch = vf_get_u64(at + each - 8),
+		};
+		if (!io_fd_possible(&fds[i], region_bytes))
+			return -EINVAL;
+	}
+	*ret_count = head.count;
+	return 0;
+}
+
 /* SET_IRQS: 0 argsz, 4 flags, 8 index, 12 start, 16 count, 20 bools. */
 void vf_vfio_user_put_irq_set(uint8_t *to, const struct vf_vfio_irq_set *set)
 {

@@ -171,6 +171,56 @@ void vf_vfio_user_put_sparse(uint8_t *to, const struct vf_vfio_sparse_area *area
 int vf_vfio_user_get_sparse(const uint8_t *body, size_t len, const struct vf_vfio_region_info *info,
 			    struct vf_vfio_sparse_area *areas, uint32_t *ret_count);
 
+/*
+ * --- GET_REGION_IO_FDS ---
+ *
+ * Spans of a region whose writes the server would rather have by descriptor than by message, 40 bytes
+ * each. libvfio-user's are of 48: it has a fourth type, and puts where its memory is before datamatch.
+ */
+#define VF_VFIO_USER_IO_FDS_BYTES 16u		/* before the spans; the request alike */
+#define VF_VFIO_USER_IO_FD_BYTES 40u
+#define VF_VFIO_USER_IO_FD_LONG_BYTES 48u
+#define VF_VFIO_USER_MAX_IO_FDS 64u		/* spans of one region */
+#define VF_VFIO_USER_IO_FDS_MAX \
+	(VF_VFIO_USER_IO_FDS_BYTES + VF_VFIO_USER_IO_FD_LONG_BYTES * VF_VFIO_USER_MAX_IO_FDS)
+
+enum vf_vfio_user_io_fd_type {
+	VF_VFIO_USER_IOEVENTFD = 0,
+	VF_VFIO_USER_IOREGIONFD = 1,
+	VF_VFIO_USER_IOEVENTFD_SHADOW = 2,	/* libvfio-user's */
+};
+
+/* Of an ioeventfd; KVM's numbers. */
+#define VF_VFIO_USER_IOEVENTFD_DATAMATCH (1u << 0)
+#define VF_VFIO_USER_IOEVENTFD_PIO	(1u << 1)
+
+struct vf_vfio_user_io_fds {
+	uint32_t argsz;		/* of a request: room for the reply; of a reply: what it takes */
+	uint32_t flags;
+	uint32_t region;
+	uint32_t count;
+};
+
+struct vf_vfio_user_io_fd {
+	uint64_t offset;
+	uint64_t size;		/* 0 = of an access of any size */
+	uint32_t fd_index;	/* among the descriptors of the reply */
+	uint32_t type;
+	uint32_t flags;
+	uint64_t datamatch;
+};
+
+void vf_vfio_user_put_io_fds(uint8_t *to, const struct vf_vfio_user_io_fds *fds);
+int vf_vfio_user_get_io_fds(const uint8_t *body, size_t len, struct vf_vfio_user_io_fds *ret_fds);
+void vf_vfio_user_put_io_fd(uint8_t *to, const struct vf_vfio_user_io_fd *fd);
+/*
+ * Spans of a reply, into @fds with room for VF_VFIO_USER_MAX_IO_FDS. -EINVAL: cut off, or an ioeventfd
+ * outside of @region_bytes or of no size that an access can have. -E2BIG: more of them than that, or
+ * in a layout that is not known; nothing is wrong with them.
+ */
+int vf_vfio_user_get_io_fd_list(const uint8_t *body, size_t len, uint64_t region_bytes,
+				struct vf_vfio_user_io_fd *fds, uint32_t *ret_count);
+
 /* --- interrupts --- */
 #define VF_VFIO_USER_IRQ_SET_BYTES 20u
 

@@ -95,6 +95,14 @@ void vf_vfio_user_server_complete(struct vf_vfio_user_server *server, int64_t re
 	(void) eventfd_write(server->wake, 1);
 }
 
+static void drop_reply_fds(struct vf_vfio_user_server *server)
+{
+	for (uint32_t i = 0; server->reply_fds_owned && i < server->reply_fd_count; i++)
+		vf_close(&server->reply_fds[i]);
+	server->reply_fd_count = 0;
+	server->reply_fds_owned = false;
+}
+
 /* --- the client comes and goes --- */
 
 static void watch_client(struct vf_vfio_user_server *server, bool in, bool out)
@@ -140,15 +148,13 @@ static void disconnect(struct vf_vfio_user_server *server)
 	}
 	server->queue_end = &server->queue;
 	server->queue_count = 0;
-	if (server->reply_fd_owned)
-		vf_close(&server->reply_fd);
-	server->reply_fd = -1;
-	server->reply_fd_owned = false;
+	drop_reply_fds(server);
 	server->replying = server->negotiated = server->client_gone = false;
 	server->later = VF_LATER_NONE;
 	vf_server_dma_forget(server);
 	vf_server_irqs_forget(server, true);
 	vf_server_buffer_forget(server);
+	vf_server_kicks_forget(server);
 	if (server->ops.disconnected)
 		server->ops.disconnected(server->user);
 	if (server->ops.reset)
@@ -196,8 +202,9 @@ static int make_twin(struct vf_vfio_user_server *server)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		return -errno;
 	set_twin(server, pair[0]);
-	server->reply_fd = pair[1];
-	server->reply_fd_owned = true;
+	server->reply_fds[0] = pair[1];
+	server->reply_fd_count = 1;
+	server->reply_fds_owned = true;
 	return 0;
 }
 
@@ -265,6 +272,8 @@ static int handle(struct vf_vfio_user_server *server)
 		return vf_server_get_info(server);
 	case VF_VFIO_USER_GET_REGION_INFO:
 		return vf_server_get_region_info(server);
+	case VF_VFIO_USER_GET_REGION_IO_FDS:
+		return vf_server_get_region_io_fds(server);
 	case VF_VFIO_USER_GET_IRQ_INFO:
 		return vf_server_get_irq_info(server);
 	case VF_VFIO_USER_SET_IRQS:
@@ -299,6 +308,8 @@ static int begin(struct vf_vfio_user_server *server)
 {
 	int64_t ret = 0;
 
+	/* What was written before the request was sent is done before it, as on a bus. */
+	vf_server_kicks_take(server);
 	if (server->ops.request) {
 		vf_server_expect(server, VF_LATER_REQUEST);
 		ret = vf_server_called(server, server->ops.request(server->user,
@@ -323,17 +334,9 @@ int vf_server_finish(struct vf_vfio_user_server *server, enum vf_server_later ki
 
 /* --- replies --- */
 
-static void drop_reply_fd(struct vf_vfio_user_server *server)
-{
-	if (server->reply_fd_owned)
-		vf_close(&server->reply_fd);
-	server->reply_fd = -1;
-	server->reply_fd_owned = false;
-}
-
 static void end_request(struct vf_vfio_user_server *server)
 {
-	drop_reply_fd(server);
+	drop_reply_fds(server);
 	request_free(server->current);
 	server->current = NULL;
 	server->replying = false;
@@ -354,7 +357,7 @@ static void answer(struct vf_vfio_user_server *server, int ret)
 	}
 	if (ret) {
 		server->reply_len = 0;
-		drop_reply_fd(server);
+		drop_reply_fds(server);
 	}
 	header.size = (uint32_t) (VF_VFIO_USER_HEADER_BYTES + server->reply_len);
 	header.flags = VF_VFIO_USER_TYPE_REPLY | (ret ? VF_VFIO_USER_ERROR : 0);
@@ -379,8 +382,8 @@ static int send_reply(struct vf_vfio_user_server *server)
 			{ .iov_base = server->reply_len ? server->reply + at : NULL,
 			  .iov_len = server->reply_len - at },
 		};
-		ssize_t sent = vf_socket_send_some(server->fd, iov, 2, &server->reply_fd,
-						   server->reply_fd >= 0 && !server->reply_sent);
+		ssize_t sent = vf_socket_send_some(server->fd, iov, 2, server->reply_fds,
+						   server->reply_sent ? 0 : server->reply_fd_count);
 
 		if (sent < 0)
 			return (int) sent;
@@ -602,6 +605,7 @@ int vf_vfio_user_server_dispatch(struct vf_vfio_user_server *server, struct vfer
 	}
 	take_completion(server);
 	serve_client(server, err);
+	vf_server_kicks_take(server);
 	return 0;
 }
 
@@ -660,7 +664,7 @@ int vf_vfio_user_server_new(const struct vf_vfio_user_server_options *options,
 	(void) pthread_mutex_init(&server->twin_lock, NULL);
 	(void) pthread_mutex_init(&server->state_lock, NULL);
 	(void) pthread_rwlock_init(&server->dma_lock, NULL);
-	server->fd = server->listener = server->twin = server->reply_fd = -1;
+	server->fd = server->listener = server->twin = -1;
 	server->queue_end = &server->queue;
 	server->state = VF_VFIO_STATE_RUNNING;
 	for (uint32_t i = 0; i < VF_SERVER_REGIONS; i++)
@@ -706,6 +710,8 @@ void vf_vfio_user_server_free(struct vf_vfio_user_server *server)
 	}
 	for (uint32_t i = 0; i < VF_SERVER_IRQS; i++)
 		free(server->irqs[i].vectors);
+	for (uint32_t i = 0; i < server->ioeventfd_count; i++)
+		vf_close(&server->ioeventfds[i].fd);
 	free(server->reply);
 	(void) pthread_mutex_destroy(&server->irq_lock);
 	(void) pthread_mutex_destroy(&server->twin_lock);

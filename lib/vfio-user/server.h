@@ -22,6 +22,11 @@
  * STOP_COPY. Without P2P: RUNNING <> STOP, RUNNING <> PRE_COPY, PRE_COPY -> STOP_COPY. A client
  * without our extension can't name P2P states, yet the walk still goes through them.
  *
+ * Kicks: writes that a client's KVM turns into an eventfd's count (ioeventfd) reach the device by
+ * `kicked`, before whatever the client asks for after them. While the device is in no running state they
+ * stay in the eventfd: those from before the stop were handed over before it, later ones are once it
+ * runs again. A reset, and the state of another device (RESUMING), make an end of them.
+ *
  * Threads: new, free, describe, listen, attach and dispatch belong to one thread, which is where
  * all callbacks run. Marked "any thread": complete, irq, dma and state helpers. The client may
  * unmap memory at any time: a pointer from dma_get() is good until dma_put(), and an unmap
@@ -75,6 +80,8 @@ struct vf_vfio_user_server_ops {
 	void (*dma_unmapping)(void *user, const struct vf_vfio_user_dma *dma);
 	/* Eventfds of the index were set, taken or (un)masked. */
 	void (*irq_changed)(void *user, uint32_t index);
+	/* So many writes of the ioeventfd with this number; LATER is not possible. */
+	void (*kicked)(void *user, uint32_t ioeventfd, uint64_t count);
 
 	/* One single arc. On failure the device has stayed in @from, or it has called
 	 * vf_vfio_user_server_device_lost() and is in ERROR. */
@@ -128,6 +135,25 @@ int vf_vfio_user_server_set_region(struct vf_vfio_user_server *server, uint32_t 
 /* @flags: VF_VFIO_IRQ_INFO_*. At most 2048 vectors. */
 int vf_vfio_user_server_set_irq(struct vf_vfio_user_server *server, uint32_t index, uint32_t count,
 				uint32_t flags, struct vferry_error *err);
+
+#define VF_VFIO_USER_IOEVENTFDS 16u	/* of one device */
+
+/*
+ * A write that need not come as one, as its value does not matter, or is known: clients that can, make
+ * it a kick. Others write as ever, so region_write has to do the same.
+ */
+struct vf_vfio_user_ioeventfd_desc {
+	uint32_t region;
+	uint64_t offset;
+	uint32_t size;		/* of the write: 1, 2, 4, 8 */
+	bool matches;		/* only of the value `match` */
+	uint64_t match;
+};
+
+/* Needs `kicked`. Numbers go up from 0. -ENOSPC: more than VF_VFIO_USER_IOEVENTFDS. */
+int vf_vfio_user_server_add_ioeventfd(struct vf_vfio_user_server *server,
+				      const struct vf_vfio_user_ioeventfd_desc *desc,
+				      struct vferry_error *err);
 
 /* --- connection --- */
 /* A unix socket at @path; its mode is vferry_trust_mode()'s, and others are turned away. A dead socket file there is replaced, anything else -EEXIST or

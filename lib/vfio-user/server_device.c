@@ -151,7 +151,7 @@ int vf_server_get_region_info(struct vf_vfio_user_server *server)
 					region->area_count);
 	}
 	if (region->fd >= 0 && server->theirs.max_msg_fds)
-		server->reply_fd = region->fd;
+		server->reply_fds[server->reply_fd_count++] = region->fd;
 	vf_vfio_user_put_region_info(reply, &info);
 	return 0;
 }

@@ -2,7 +2,8 @@
 /*
  * server_internal.h - what the server's files share. server.c has the connection and the order of
  * requests, server_device.c answers about regions and interrupts, server_dma.c keeps the mappings
- * and the DMA log, server_migration.c the states and their data.
+ * and the DMA log, server_ioeventfd.c the writes that come by eventfd, server_migration.c the states
+ * and their data.
  *
  * A request is one struct vf_vfio_user_request: it is complete before anyone looks at it, and is
  * answered by filling `reply` and returning 0, or by a negative errno, or later. Everything here
@@ -71,6 +72,12 @@ struct vf_server_irq {
 	struct vf_server_vector *vectors;
 };
 
+struct vf_server_ioeventfd {
+	struct vf_vfio_user_ioeventfd_desc desc;
+	int fd;				/* a client writes to it, or its KVM */
+	bool given;			/* to this client */
+};
+
 struct vf_server_dma {
 	uint64_t iova;
 	uint64_t size;
@@ -109,13 +116,16 @@ struct vf_vfio_user_server {
 	uint8_t *reply;			/* body; grows to what is asked, never above the bound */
 	size_t reply_len;
 	size_t reply_capacity;
-	int reply_fd;			/* goes with the reply, borrowed unless reply_fd_owned */
-	bool reply_fd_owned;
+	int reply_fds[VF_VFIO_USER_IOEVENTFDS];	/* go with the reply, borrowed unless reply_fds_owned */
+	uint32_t reply_fd_count;
+	bool reply_fds_owned;
 	uint8_t reply_raw[VF_VFIO_USER_HEADER_BYTES];
 	size_t reply_sent;		/* of header and body */
 	bool replying;
 
 	struct vf_server_region regions[VF_SERVER_REGIONS];
+	struct vf_server_ioeventfd ioeventfds[VF_VFIO_USER_IOEVENTFDS];
+	uint32_t ioeventfd_count;
 
 	pthread_mutex_t irq_lock;	/* irqs[], but for count and flags */
 	struct vf_server_irq irqs[VF_SERVER_IRQS];
@@ -154,6 +164,7 @@ int vf_server_await_answer(struct vf_vfio_user_server *server, uint16_t id, uint
 /* Requests: 0 = `reply` is filled, negative errno, or VF_VFIO_USER_LATER. */
 int vf_server_get_info(struct vf_vfio_user_server *server);
 int vf_server_get_region_info(struct vf_vfio_user_server *server);
+int vf_server_get_region_io_fds(struct vf_vfio_user_server *server);
 int vf_server_get_irq_info(struct vf_vfio_user_server *server);
 int vf_server_set_irqs(struct vf_vfio_user_server *server);
 int vf_server_region_read(struct vf_vfio_user_server *server);
@@ -179,6 +190,12 @@ int vf_server_finish_reset(struct vf_vfio_user_server *server, int64_t result);
 int vf_server_finish_migration(struct vf_vfio_user_server *server, enum vf_server_later kind,
 			       int64_t result);
 
+/* Hands kicks to the device, if it runs and no callback is LATER. */
+void vf_server_kicks_take(struct vf_vfio_user_server *server);
+/* Kicks of a life that has ended: before a reset, or before the state that is about to come. */
+void vf_server_kicks_drop(struct vf_vfio_user_server *server);
+/* The client has gone: what it was given is not the next one's. */
+void vf_server_kicks_forget(struct vf_vfio_user_server *server);
 void vf_server_irqs_forget(struct vf_vfio_user_server *server, bool fds_too);
 void vf_server_irq_unmask_event(struct vf_vfio_user_server *server, uint32_t index);
 void vf_server_dma_forget(struct vf_vfio_user_server *server);
@@ -190,6 +207,7 @@ void vf_server_unwatch(struct vf_vfio_user_server *server, int fd);
 #define VF_TAG_LISTENER 1u
 #define VF_TAG_WAKE 2u
 #define VF_TAG_CLIENT 3u
+#define VF_TAG_KICK 4u
 #define VF_TAG_UNMASK 16u		/* + irq index */
 
 /* The next single arc from @from towards @to, given VF_VFIO_MIGRATION_* @flags; -EINVAL = none. */

@@ -115,6 +115,14 @@ static void set_state(struct vf_vfio_user_server *server, enum vf_vfio_state sta
 	(void) pthread_mutex_unlock(&server->state_lock);
 }
 
+/* An arc is done. A device that takes in another's state has no kicks of its own any more. */
+static void arrive(struct vf_vfio_user_server *server, enum vf_vfio_state state)
+{
+	set_state(server, state, false);
+	if (state == VF_VFIO_STATE_RESUMING)
+		vf_server_kicks_drop(server);
+}
+
 static uint64_t visible_flags(const struct vf_vfio_user_server *server)
 {
 	uint64_t flags = server->options.migration_flags;
@@ -140,7 +148,7 @@ static int walk(struct vf_vfio_user_server *server)
 				       server->ops.arc(server->user, from, to) : 0);
 		if (ret)
 			return (int) ret;
-		set_state(server, to, false);
+		arrive(server, to);
 	}
 }
 
@@ -457,6 +465,7 @@ int vf_server_finish_reset(struct vf_vfio_user_server *server, int64_t result)
 	if (result)
 		return (int) result;
 	vf_server_irqs_forget(server, false);
+	vf_server_kicks_drop(server);
 	set_state(server, VF_VFIO_STATE_RUNNING, true);
 	return 0;
 }
@@ -483,7 +492,7 @@ int vf_server_finish_migration(struct vf_vfio_user_server *server, enum vf_serve
 	case VF_LATER_ARC:
 		if (result)
 			return (int) result;
-		set_state(server, server->arc_to, false);
+		arrive(server, server->arc_to);
 		return walk(server);
 	default:
 		return (int) result;

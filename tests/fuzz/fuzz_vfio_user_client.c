@@ -4,12 +4,13 @@
  * server sends in answer to a fixed series of calls. All of it is in the socket before the first
  * call, and then the end: so nothing waits and no thread is needed. Bit 0 of flags: the bytes are
  * the body of a reply with the right id and command; bit 1: of an error reply; bit 2: a memfd of
- * 8 KiB goes along. Without bit 0 they go as they are.
+ * 8 KiB goes along; bit 3: an eventfd instead. Without bit 0 they go as they are.
  */
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -23,7 +24,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define CALLS 19u
+#define CALLS 20u
 
 static const uint16_t commands[CALLS] = {
 	VF_VFIO_USER_VERSION, VF_VFIO_USER_GET_INFO, VF_VFIO_USER_GET_REGION_INFO,
@@ -32,6 +33,7 @@ static const uint16_t commands[CALLS] = {
 	VF_VFIO_USER_FEATURE, VF_VFIO_USER_FEATURE, VF_VFIO_USER_PRECOPY_INFO,
 	VF_VFIO_USER_SET_IRQS, VF_VFIO_USER_DMA_MAP, VF_VFIO_USER_DMA_UNMAP, VF_VFIO_USER_RESET,
 	VF_VFIO_USER_FEATURE, VF_VFIO_USER_MIG_DATA_WRITE, VF_VFIO_USER_FEATURE,
+	VF_VFIO_USER_GET_REGION_IO_FDS,
 };
 
 /* The calls, in the order of `commands`; the ids are those that a new client gives out. */
@@ -43,6 +45,8 @@ static void call_all(struct vf_vfio_user_client *client)
 	struct vf_vfio_precopy_info precopy;
 	struct vf_vfio_irq_info irq;
 	enum vf_vfio_state state;
+	struct vf_vfio_user_ioeventfd ioeventfds[VF_VFIO_USER_MAX_IO_FDS];
+	uint32_t ioeventfd_count = 0;
 	uint64_t words[1] = { 0 }, flags, page;
 	uint8_t bytes[64] = { 0 };
 
@@ -72,6 +76,14 @@ static void call_all(struct vf_vfio_user_client *client)
 	(void) vf_vfio_user_client_set_state(client, VF_VFIO_STATE_STOP, NULL);
 	(void) vf_vfio_user_client_mig_data_write(client, bytes, sizeof(bytes), NULL);
 	(void) vf_vfio_user_client_get_data_size(client, &flags, NULL);
+	(void) vf_vfio_user_client_get_ioeventfds(client, 0, 8192, ioeventfds, &ioeventfd_count, NULL);
+	while (ioeventfd_count) {
+		const struct vf_vfio_user_ioeventfd *io = &ioeventfds[--ioeventfd_count];
+
+		if (io->size > 8 || io->offset >= 8192 || io->size > 8192 - io->offset)
+			abort();
+		close(io->fd);
+	}
 	(void) vf_vfio_user_client_check_alive(client, NULL);
 }
 
@@ -89,7 +101,9 @@ static void put_piece(int fd, uint32_t call, uint8_t flags, const uint8_t *bytes
 	int memory = -1;
 
 	vf_vfio_user_put_header(raw, &header);
-	if (flags & 4) {
+	if (flags & 8) {
+		memory = eventfd(0, EFD_CLOEXEC);
+	} else if (flags & 4) {
 		memory = memfd_create("fuzz", MFD_CLOEXEC);
 		if (memory >= 0 && ftruncate(memory, 8192))
 			abort();

@@ -47,6 +47,22 @@ static void try_region(const uint8_t *body, size_t len)
 			abort();
 }
 
+static void try_io_fds(const uint8_t *body, size_t len)
+{
+	struct vf_vfio_user_io_fd fds[VF_VFIO_USER_MAX_IO_FDS];
+	uint64_t bytes = len % 2 ? 4096 : UINT64_MAX;
+	uint32_t count;
+
+	if (vf_vfio_user_get_io_fd_list(body, len, bytes, fds, &count))
+		return;
+	if (count > VF_VFIO_USER_MAX_IO_FDS)
+		abort();
+	for (uint32_t i = 0; i < count; i++)
+		if (fds[i].type == VF_VFIO_USER_IOEVENTFD &&
+		    (fds[i].size > 8 || fds[i].offset >= bytes || fds[i].size > bytes - fds[i].offset))
+			abort();
+}
+
 static void try_small(uint8_t which, const uint8_t *body, size_t len)
 {
 	struct vf_vfio_dma_log_range range;
@@ -84,6 +100,7 @@ static void try_small(uint8_t which, const uint8_t *body, size_t len)
 	case 11: (void) vf_vfio_user_get_log_report(body, len, &report); break;
 	case 12: (void) vf_vfio_user_get_mig_data(body, len, &c, &d); break;
 	case 13: (void) vf_vfio_user_get_precopy(body, len, &precopy); break;
+	case 14: try_io_fds(body, len); break;
 	default: (void) vf_vfio_user_get_buffer_range(body, len, &a, &b); break;
 	}
 }

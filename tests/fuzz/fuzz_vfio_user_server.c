@@ -80,6 +80,13 @@ static int data_write(void *user, const void *from, size_t len)
 	return 0;
 }
 
+static void kicked(void *user, uint32_t ioeventfd, uint64_t count)
+{
+	(void) user;
+	if (ioeventfd > 1 || !count)
+		abort();
+}
+
 static int data_size(void *user, uint64_t *ret_bytes)
 {
 	(void) user;
@@ -99,6 +106,7 @@ static const struct vf_vfio_user_server_ops ops = {
 	.region_read = region_read,
 	.region_write = region_write,
 	.reset = reset,
+	.kicked = kicked,
 	.arc = arc,
 	.data_read = data_read,
 	.data_write = data_write,
@@ -121,9 +129,13 @@ static bool make_server(void)
 	struct vf_vfio_user_region_desc desc = {
 		.size = sizeof(memory), .flags = 3, .fd = -1,
 	};
+	const struct vf_vfio_user_ioeventfd_desc any = { .region = 7, .size = 4 };
+	const struct vf_vfio_user_ioeventfd_desc five = { 7, 8, 8, true, 5 };
 
 	return !vf_vfio_user_server_new(&options, &server, NULL) &&
 	       !vf_vfio_user_server_set_region(server, 7, &desc, NULL) &&
+	       !vf_vfio_user_server_add_ioeventfd(server, &any, NULL) &&
+	       !vf_vfio_user_server_add_ioeventfd(server, &five, NULL) &&
 	       !vf_vfio_user_server_set_irq(server, 0, 1, 7, NULL) &&
 	       !vf_vfio_user_server_set_irq(server, 2, 8, 1, NULL);
 }
@@ -131,12 +143,15 @@ static bool make_server(void)
 static void settle(int fd)
 {
 	static uint8_t waste[65536];
+	const uint64_t one = 1;
 
 	for (int i = 0; i < 4; i++) {
 		struct vf_vfio_user_fds fds = { .count = 0 };
 
 		(void) vf_vfio_user_server_dispatch(server, NULL);
 		(void) vf_socket_receive_some(fd, waste, sizeof(waste), &fds);
+		for (uint32_t n = 0; n < fds.count; n++)	/* an ioeventfd, or a twin socket */
+			(void) !write(fds.fd[n], &one, sizeof(one));
 		vf_fds_done(&fds);
 	}
 }

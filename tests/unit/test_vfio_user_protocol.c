@@ -328,6 +328,78 @@ static void sparse_areas(void **state)
 	assert_int_equal(vf_vfio_user_get_sparse(body, 64, &info, NULL, &count), -EINVAL);
 }
 
+static int io_fds(const struct vf_vfio_user_io_fd *fd, size_t cut, uint64_t region_bytes,
+		  uint32_t *ret_count)
+{
+	static struct vf_vfio_user_io_fd out[VF_VFIO_USER_MAX_IO_FDS];
+	const struct vf_vfio_user_io_fds head = { .argsz = 56, .region = 1, .count = 1 };
+	size_t len = 56 - cut;
+	uint8_t body[56], *exact = malloc(len ? len : 1);
+	int ret;
+
+	vf_vfio_user_put_io_fds(body, &head);
+	vf_vfio_user_put_io_fd(body + 16, fd);
+	memcpy(exact, body, len);
+	ret = vf_vfio_user_get_io_fd_list(exact, len, region_bytes, out, ret_count);
+	free(exact);
+	if (!ret)
+		assert_memory_equal(&out[0], fd, sizeof(*fd));
+	return ret;
+}
+
+static void io_descriptors(void **state)
+{
+	const struct vf_vfio_user_io_fd good = {
+		.offset = 0x70, .size = 4, .fd_index = 3, .flags = 1, .datamatch = 0x1122334455667788,
+	};
+	struct vf_vfio_user_io_fd out[VF_VFIO_USER_MAX_IO_FDS], fd = good;
+	struct vf_vfio_user_io_fds head = { .argsz = 16 + 2 * 48, .count = 2 };
+	uint8_t body[16 + 2 * 48] = { 0 };
+	uint32_t count = 0;
+
+	(void) state;
+	assert_int_equal(io_fds(&good, 0, 0x74, &count), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(io_fds(&good, 0, 0x73, &count), -EINVAL);
+	for (size_t cut = 1; cut <= 56; cut++)
+		assert_int_equal(io_fds(&good, cut, 4096, &count), -EINVAL);
+	for (uint64_t size = 0; size < 20; size++) {
+		fd.size = size;
+		assert_int_equal(io_fds(&fd, 0, 4096, &count), size <= 2 || size == 4 || size == 8 ?
+				 0 : -EINVAL);
+	}
+	fd = (struct vf_vfio_user_io_fd) { .offset = -2ull, .size = 4 };
+	assert_int_equal(io_fds(&fd, 0, UINT64_MAX, &count), -EINVAL);
+	fd = (struct vf_vfio_user_io_fd) { .offset = 4096 };	/* nothing of it, but a place */
+	assert_int_equal(io_fds(&fd, 0, 4096, &count), -EINVAL);
+	fd.type = VF_VFIO_USER_IOREGIONFD;			/* not looked at */
+	assert_int_equal(io_fds(&fd, 0, 4096, &count), 0);
+
+	/* The longer layout: datamatch is the last word in both. */
+	vf_vfio_user_put_io_fds(body, &head);
+	vf_put_u64(body + 16 + 48, 8);
+	vf_put_u64(body + 16 + 48 + 8, 2);
+	vf_put_u64(body + 16 + 48 + 40, 77);
+	assert_int_equal(vf_vfio_user_get_io_fd_list(body, sizeof(body), 4096, out, &count), 0);
+	assert_int_equal(count, 2);
+	assert_int_equal(out[1].offset, 8);
+	assert_int_equal(out[1].datamatch, 77);
+	/* None; one that nobody knows; more than anybody wants. */
+	head = (struct vf_vfio_user_io_fds) { .argsz = 16 };
+	vf_vfio_user_put_io_fds(body, &head);
+	assert_int_equal(vf_vfio_user_get_io_fd_list(body, 16, 4096, out, &count), 0);
+	assert_int_equal(count, 0);
+	head = (struct vf_vfio_user_io_fds) { .argsz = 16 + 56, .count = 1 };
+	vf_vfio_user_put_io_fds(body, &head);
+	assert_int_equal(vf_vfio_user_get_io_fd_list(body, 16 + 56, 4096, out, &count), -E2BIG);
+	head = (struct vf_vfio_user_io_fds) { .argsz = UINT32_MAX, .count = 65 };
+	vf_vfio_user_put_io_fds(body, &head);
+	assert_int_equal(vf_vfio_user_get_io_fd_list(body, sizeof(body), 4096, out, &count), -E2BIG);
+	head = (struct vf_vfio_user_io_fds) { .argsz = 15 };
+	vf_vfio_user_put_io_fds(body, &head);
+	assert_int_equal(vf_vfio_user_get_io_fd_list(body, sizeof(body), 4096, out, &count), -EINVAL);
+}
+
 /* --- states --- */
 
 static bool saving(int s)
@@ -426,6 +498,7 @@ int main(void)
 		cmocka_unit_test(lengths),
 		cmocka_unit_test(numbers_that_lie),
 		cmocka_unit_test(sparse_areas),
+		cmocka_unit_test(io_descriptors),
 		cmocka_unit_test(every_way_through_the_states),
 	};
 

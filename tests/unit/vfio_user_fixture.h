@@ -46,6 +46,9 @@ struct fixture_device {
 	atomic_uint later_ms;
 	atomic_int resets, lost_clients, connects, maps, unmaps;
 	atomic_int hang_reads;	/* region reads of config that never get an answer */
+	atomic_uint_fast64_t kicks[2];	/* of ioeventfd 0 and 1 */
+	/* What ioeventfd 0 had been kicked when a byte was last written to, or read from, BAR0. */
+	atomic_uint_fast64_t kicks_at_write, kicks_at_read;
 	uint64_t dma_test_iova;	/* region_write to config 0x100: dma_write of 8 bytes there */
 };
 
@@ -93,6 +96,7 @@ static inline int fixture_region_read(void *user, uint32_t region, uint64_t offs
 		memcpy(to, d->config + offset, len);
 		return 0;
 	}
+	atomic_store(&d->kicks_at_read, atomic_load(&d->kicks[0]));
 	memcpy(to, d->bar + offset, len);
 	return 0;
 }
@@ -114,8 +118,14 @@ static inline int fixture_region_write(void *user, uint32_t region, uint64_t off
 		memcpy(d->config + offset, from, len);
 		return 0;
 	}
+	atomic_store(&d->kicks_at_write, atomic_load(&d->kicks[0]));
 	memcpy(d->bar + offset, from, len);
 	return 0;
+}
+
+static inline void fixture_kicked(void *user, uint32_t ioeventfd, uint64_t count)
+{
+	atomic_fetch_add(&((struct fixture_device *) user)->kicks[ioeventfd % 2], count);
 }
 
 static inline int fixture_reset(void *user, enum vf_vfio_user_reset why)
@@ -228,6 +238,7 @@ static const struct vf_vfio_user_server_ops fixture_ops = {
 	.connected = fixture_connected,
 	.dma_mapped = fixture_mapped,
 	.dma_unmapping = fixture_unmapping,
+	.kicked = fixture_kicked,
 	.arc = fixture_arc,
 	.data_read = fixture_data_read,
 	.data_write = fixture_data_write,
