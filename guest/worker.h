@@ -5,7 +5,8 @@
  *   worker.c          arguments, commands, the step
  *   worker_boot.c     finding PCI functions and placing their BARs, as an operating system does it
  *   worker_gic.c      GIC and ITS set-up; x86/irqchip.c has its place on x86-64
- *   worker_device.c   the accel driver: set-up, resets; with worker_job.c, worker_irq.c
+ *   worker_device.c   drivers of devices: set-up, resets; with worker_irq.c, worker_job.c for what all
+ *                     have in common, and worker_accel.c, worker_edu.c for what one of them has
  *   worker_memory.c   the pattern in RAM
  *
  * All structs here are made of uint64_t only: they are the vCPU's words (bus.h). Whoever runs it
@@ -50,6 +51,7 @@
 #define WORKER_BOOT_COUNT	1u
 #define WORKER_BOOT_SLOT(d)	(2u + (d))
 #define WORKER_BOOT_RESETS(d)	(32u + (d))
+#define WORKER_BOOT_KIND(d)	(48u + (d))	/* enum worker_device_kind */
 
 enum worker_phase {
 	WORKER_PHASE_PCI = 0,		/* vCPU 0 only, up to RELEASE */
@@ -75,6 +77,12 @@ enum worker_device_phase {
 	WORKER_DEVICE_DRAIN = 4,	/* jobs end, then `wanted_mode` */
 	WORKER_DEVICE_DEAD = 5,
 	WORKER_DEVICE__COUNT
+};
+
+enum worker_device_kind {
+	WORKER_KIND_ACCEL = 0,		/* uapi/accel.h */
+	WORKER_KIND_EDU = 1,		/* QEMU's -device edu */
+	WORKER_KIND__COUNT
 };
 
 enum worker_irq_mode {
@@ -137,7 +145,7 @@ struct worker_act {
 /* One vector and the job that it stands for. */
 struct worker_slot {
 	uint64_t in_flight;
-	uint64_t op;		/* ACCEL_OP_* */
+	uint64_t op;		/* ACCEL_OP_*, or what another device has */
 	uint64_t number;	/* of the job, from 0 */
 	uint64_t seed;
 	uint64_t descriptor;	/* index in the ring */
@@ -284,6 +292,9 @@ struct worker_message {
 struct worker_message worker_message(struct guest_vcpu *vcpu, unsigned device, unsigned vector);
 
 /* ---- devices ---- */
+
+/* By vendor | device << 16; KIND__COUNT: nothing is known of such a device. */
+enum worker_device_kind worker_device_kind(uint32_t id);
 
 /* The vCPU that has a device. */
 static inline bool worker_owns(const struct guest_platform *platform, unsigned cpu, uint64_t device)

@@ -113,6 +113,7 @@ static void scan_slot(struct guest_vcpu *vcpu, struct worker *w, uint64_t slot)
 	uint64_t ram = vcpu->platform->ram[0].gpa;
 	uint32_t id = worker_config_read(vcpu, slot, PCI_VENDOR, 4);
 	struct worker_device dev = { .pci_slot = slot };
+	enum worker_device_kind kind = worker_device_kind(id);
 	uint32_t command;
 
 	if ((id & 0xffff) == 0xffff)
@@ -122,9 +123,10 @@ static void scan_slot(struct guest_vcpu *vcpu, struct worker *w, uint64_t slot)
 	worker_bars_size(vcpu, &dev);
 	place_bars(vcpu, w, &dev);
 	worker_config_write(vcpu, slot, PCI_COMMAND, 2, command | PCI_COMMAND_MEMORY);
-	if (id != (ACCEL_PCI_VENDOR | ACCEL_PCI_DEVICE << 16) || w->found == WORKER_DEVICES)
+	if (kind == WORKER_KIND__COUNT || w->found == WORKER_DEVICES)
 		return;
 	worker_store(vcpu, ram + WORKER_BOOT_PAGE + 8 * WORKER_BOOT_SLOT(w->found), slot);
+	worker_store(vcpu, ram + WORKER_BOOT_PAGE + 8 * WORKER_BOOT_KIND(w->found), kind);
 	w->found++;
 }
 

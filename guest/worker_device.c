@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * worker_device.c - the self-checking guest's driver of the accel device (uapi/accel.h): finding
- * it, setting it up, the step, resets, and what it is told to do. Jobs and interrupts have files of
- * their own (worker_driver.h).
+ * worker_device.c - the self-checking guest's devices: finding one, setting it up, its step, resets,
+ * and what it is told to do. Jobs and interrupts have files of their own, as has each kind of device
+ * (worker_driver.h).
  */
 #include "guest/worker_driver.h"
 
@@ -20,6 +20,37 @@
 #define WATCH_NS		10000000ull	/* how often timeouts are looked at */
 #define CAPABILITIES_MAX	48u
 
+/* ---- kinds ---- */
+
+static const struct worker_kind *const kinds[WORKER_KIND__COUNT] = {
+	[WORKER_KIND_ACCEL] = &worker_kind_accel,
+	[WORKER_KIND_EDU] = &worker_kind_edu,
+};
+
+enum worker_device_kind worker_device_kind(uint32_t id)
+{
+	unsigned kind = 0;
+
+	while (kind < WORKER_KIND__COUNT && kinds[kind]->id != id)
+		kind++;
+	return (enum worker_device_kind) kind;
+}
+
+const struct worker_kind *worker_kind_of(struct guest_vcpu *vcpu, unsigned index)
+{
+	const uint64_t page = vcpu->platform->ram[0].gpa + WORKER_BOOT_PAGE;
+	uint64_t kind = worker_load(vcpu, page + 8 * WORKER_BOOT_KIND(index));
+
+	return kinds[kind < WORKER_KIND__COUNT ? kind : WORKER_KIND_ACCEL];
+}
+
+static enum worker_irq_mode choose_mode(struct guest_vcpu *vcpu, unsigned index, uint64_t wanted)
+{
+	enum worker_irq_mode best = worker_kind_of(vcpu, index)->best_mode;
+
+	return wanted < best ? (enum worker_irq_mode) wanted : best;
+}
+
 /* ---- finding and setting up ---- */
 
 void worker_device_find(struct guest_vcpu *vcpu, struct worker *w)
@@ -36,8 +67,8 @@ void worker_device_find(struct guest_vcpu *vcpu, struct worker *w)
 		if (!worker_owns(platform, vcpu->id, i))
 			continue;
 		dev->phase = WORKER_DEVICE_SETUP;
-		dev->mode = w->mode;
-		dev->wanted_mode = w->mode;
+		dev->mode = choose_mode(vcpu, i, w->mode);
+		dev->wanted_mode = dev->mode;
 	}
 }
 
@@ -64,22 +95,22 @@ static void find_capabilities(struct guest_vcpu *vcpu, struct worker_device *dev
 						     dev->cap_msix + MSIX_TABLE, 4) & ~7u;
 }
 
-static uint64_t choose_slots(const struct worker *w, const struct worker_device *dev,
-			     uint64_t vectors)
+static void choose_slots(struct guest_vcpu *vcpu, const struct worker *w, unsigned index,
+			 struct worker_device *dev)
 {
-	uint64_t slots = w->vectors;
+	uint64_t most = worker_kind_of(vcpu, index)->slots_max(vcpu, dev);
+	uint64_t slots = w->vectors < most ? w->vectors : most;
 
-	if (dev->mode == WORKER_IRQ_MSI && slots > ACCEL_MSI_VECTORS)
-		slots = ACCEL_MSI_VECTORS;
-	if (dev->mode == WORKER_IRQ_MSIX && slots > vectors)
-		slots = vectors;
 	if (dev->mode == WORKER_IRQ_MSI && slots == 3)
 		slots = 2;
-	return slots > 0 ? slots : 1;
+	if (slots > WORKER_SLOTS)
+		slots = WORKER_SLOTS;
+	dev->slots = slots > 0 ? slots : 1;
 }
 
 static void setup(struct guest_vcpu *vcpu, struct worker *w, unsigned index)
 {
+	const struct worker_kind *kind = worker_kind_of(vcpu, index);
 	struct worker_device *dev = &w->device[index];
 
 	/* What the BARs are is in the registers now, and what they must be again after a reset. */
@@ -92,20 +123,17 @@ static void setup(struct guest_vcpu *vcpu, struct worker *w, unsigned index)
 	worker_command_write(vcpu, dev,
 			     worker_command_read(vcpu, dev) | COMMAND_MEMORY | COMMAND_MASTER);
 	find_capabilities(vcpu, dev);
-	worker_reg_write(vcpu, dev, ACCEL_REG_CTRL, ACCEL_CTRL_RESET);
-	if (worker_reg_read(vcpu, dev, ACCEL_REG_ID) != ACCEL_ID ||
+	if (!kind->set_up(vcpu, dev) ||
 	    (dev->mode == WORKER_IRQ_MSI && !dev->cap_msi) ||
 	    (dev->mode == WORKER_IRQ_MSIX && !dev->cap_msix)) {
 		worker_fault(w, WORKER_FAULT_SETUP, WORKER_PHASE_RUN, index, 0);
 		dev->phase = WORKER_DEVICE_DEAD;
 		return;
 	}
-	dev->state_bytes = guest_read(vcpu, dev->bar[0] + ACCEL_REG_STATE_BYTES, 8);
-	dev->slots = choose_slots(w, dev, worker_reg_read(vcpu, dev, ACCEL_REG_VECTORS) % 2049);
-	if (dev->slots > WORKER_SLOTS)
-		dev->slots = WORKER_SLOTS;
+	choose_slots(vcpu, w, index, dev);
 	worker_irqs_enable(vcpu, dev, index);
-	worker_ring_start(vcpu, dev, index);
+	if (kind->start)
+		kind->start(vcpu, dev, index);
 	/* Second count of the reset: what a peer wrote in between may be gone as well. */
 	worker_resets_count(vcpu, index);
 	dev->phase = WORKER_DEVICE_RUN;
@@ -163,11 +191,9 @@ static bool run_device(struct guest_vcpu *vcpu, struct worker *w, unsigned index
 		if (in_flight)
 			return false;
 		dev->mode = dev->wanted_mode;
-		dev->slots = choose_slots(w, dev, worker_reg_read(vcpu, dev, ACCEL_REG_VECTORS) % 2049);
-		if (dev->slots > WORKER_SLOTS)
-			dev->slots = WORKER_SLOTS;
+		choose_slots(vcpu, w, index, dev);
 		/* A cause that was raised for the old mode is no cause any more. */
-		worker_reg_write(vcpu, dev, ACCEL_REG_IRQ_STATUS, UINT32_MAX);
+		(void) worker_kind_of(vcpu, index)->take_causes(vcpu, dev);
 		worker_irqs_enable(vcpu, dev, index);
 		dev->phase = WORKER_DEVICE_RUN;
 		return true;
@@ -220,16 +246,15 @@ bool worker_device_step(struct guest_vcpu *vcpu, struct worker *w, unsigned inde
 static void reset_device(struct guest_vcpu *vcpu, struct worker *w, unsigned index, bool flr,
 			 uint64_t now_ns)
 {
+	const struct worker_kind *kind = worker_kind_of(vcpu, index);
 	struct worker_device *dev = &w->device[index];
 
-	if (dev->phase != WORKER_DEVICE_RUN && dev->phase != WORKER_DEVICE_DRAIN)
+	if (!flr && !kind->reset)
 		return;
 	worker_resets_count(vcpu, index);
 	w->resets++;
 	if (!flr) {
-		/* The device's own reset: at once, and config space stays. */
-		worker_reg_write(vcpu, dev, ACCEL_REG_CTRL, ACCEL_CTRL_RESET);
-		(void) worker_reg_read(vcpu, dev, ACCEL_REG_STATUS);
+		kind->reset(vcpu, dev);
 		dev->resume_ns = now_ns;
 	} else {
 		uint32_t devctl = worker_config_read(vcpu, dev->pci_slot,
@@ -259,7 +284,7 @@ static void move_bar(struct guest_vcpu *vcpu, struct worker_device *dev, uint64_
 static void add_vectors(struct guest_vcpu *vcpu, struct worker_device *dev, unsigned index,
 			uint64_t wanted)
 {
-	uint64_t most = worker_reg_read(vcpu, dev, ACCEL_REG_VECTORS);
+	uint64_t most = worker_kind_of(vcpu, index)->slots_max(vcpu, dev);
 
 	if (most > vcpu->platform->vectors)
 		most = vcpu->platform->vectors;
@@ -286,7 +311,7 @@ void worker_device_act(struct guest_vcpu *vcpu, struct worker *w, const struct w
 		move_bar(vcpu, dev, act->b);
 		break;
 	case WORKER_ACT_IRQ_MODE:
-		dev->wanted_mode = act->b % WORKER_IRQ__COUNT;
+		dev->wanted_mode = choose_mode(vcpu, index, act->b % WORKER_IRQ__COUNT);
 		dev->phase = WORKER_DEVICE_DRAIN;
 		break;
 	case WORKER_ACT_MASK:

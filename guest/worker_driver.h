@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * worker_driver.h - what the files of the self-checking guest's accel driver share.
+ * worker_driver.h - what the files of the self-checking guest's drivers share.
  *
  *   worker_device.c   finding and setting up a device, its step, resets, what it is told to do
- *   worker_job.c      jobs: made, submitted, verified, watched
+ *   worker_job.c      jobs: submitted, noticed, watched
  *   worker_irq.c      interrupts: enabled, masked, taken
+ *   worker_accel.c    kind of device: accel
+ *   worker_edu.c      and edu
  */
 #ifndef GUEST_WORKER_DRIVER_H
 #define GUEST_WORKER_DRIVER_H
@@ -39,10 +41,42 @@ static inline void worker_command_write(struct guest_vcpu *vcpu, const struct wo
 	worker_config_write(vcpu, dev->pci_slot, PCI_COMMAND, 2, value);
 }
 
+/* ---- kinds of devices ---- */
+
+struct worker_kind {
+	uint32_t id;			/* of PCI: vendor | device << 16 */
+	enum worker_irq_mode best_mode;	/* in place of those above it */
+	bool is_peer;			/* its BAR2 can be written to by accel devices */
+	/* As after power-on, and quiet. false: it is not what it says. */
+	bool (*set_up)(struct guest_vcpu *vcpu, struct worker_device *dev);
+	/* Interrupts are enabled: jobs may come. NULL: nothing is to be done. */
+	void (*start)(struct guest_vcpu *vcpu, struct worker_device *dev, unsigned index);
+	/* The device's own reset. NULL: it has none. */
+	void (*reset)(struct guest_vcpu *vcpu, struct worker_device *dev);
+	/* Jobs at one time that can be told apart in the device's mode. */
+	uint64_t (*slots_max)(struct guest_vcpu *vcpu, const struct worker_device *dev);
+	/* Chooses the slot's next job, of slot->seed. false: not now. Then the device is told. */
+	bool (*prepare)(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s);
+	void (*begin)(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s);
+	/* The job that is under way is done; how well is counted. */
+	bool (*done)(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s);
+	void (*judge)(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s);
+	/* INTx: slots with a cause, a bit each. They have none then, and the line is down. */
+	uint32_t (*take_causes)(struct guest_vcpu *vcpu, struct worker_device *dev);
+};
+
+extern const struct worker_kind worker_kind_accel, worker_kind_edu;
+
+const struct worker_kind *worker_kind_of(struct guest_vcpu *vcpu, unsigned index);
+
 /* ---- jobs ---- */
 
-/* Starts a device's ring, empty. */
-void worker_ring_start(struct guest_vcpu *vcpu, struct worker_device *dev, unsigned index);
+/* A device's part of guest RAM, and in it a page to read from and one to write to. */
+uint64_t worker_area(struct guest_vcpu *vcpu, unsigned device);
+uint64_t worker_source_buffer(struct guest_vcpu *vcpu, unsigned device, unsigned slot);
+uint64_t worker_target_buffer(struct guest_vcpu *vcpu, unsigned device, unsigned slot);
+/* Where its resets are counted: worker_resets_count(). */
+uint64_t worker_resets_gpa(struct guest_vcpu *vcpu, unsigned device);
 /* One reset more, or its end: odd while the device can be written to by its peers. */
 void worker_resets_count(struct guest_vcpu *vcpu, unsigned index);
 /* What a reset took with it. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* worker_irq.c - interrupts of the accel device: enabled, masked, taken (worker_driver.h). */
+/* worker_irq.c - interrupts of devices: enabled, masked, taken (worker_driver.h). */
 #include "guest/worker_driver.h"
 
 #define MSI_CONTROL		2u
 #define MSI_ENABLE		0x0001u
+#define MSI_CAN_MASK		0x0100u
 #define MSI_MULTIPLE(n)		((uint32_t) (n) << 4)	/* log2 of the messages enabled */
 #define MSI_MASK_64		0x10u
 #define MSIX_CONTROL		2u
@@ -23,6 +24,12 @@ static void disable_interrupts(struct guest_vcpu *vcpu, struct worker_device *de
 		worker_config_write(vcpu, dev->pci_slot, dev->cap_msix + MSIX_CONTROL, 2, 0);
 }
 
+/* One message of an MSI capability, apart from the others. */
+static bool can_mask_msi(struct guest_vcpu *vcpu, const struct worker_device *dev)
+{
+	return worker_config_read(vcpu, dev->pci_slot, dev->cap_msi + MSI_CONTROL, 2) & MSI_CAN_MASK;
+}
+
 static void enable_msi(struct guest_vcpu *vcpu, struct worker_device *dev, unsigned index)
 {
 	const struct worker_message message = worker_message(vcpu, index, 0);
@@ -34,7 +41,8 @@ static void enable_msi(struct guest_vcpu *vcpu, struct worker_device *dev, unsig
 	worker_config_write(vcpu, dev->pci_slot, cap + 4, 4, (uint32_t) message.address);
 	worker_config_write(vcpu, dev->pci_slot, cap + 8, 4, (uint32_t) (message.address >> 32));
 	worker_config_write(vcpu, dev->pci_slot, cap + 12, 2, message.data);
-	worker_config_write(vcpu, dev->pci_slot, cap + MSI_MASK_64, 4, 0);
+	if (can_mask_msi(vcpu, dev))
+		worker_config_write(vcpu, dev->pci_slot, cap + MSI_MASK_64, 4, 0);
 	worker_config_write(vcpu, dev->pci_slot, cap + MSI_CONTROL, 2,
 			    MSI_ENABLE | MSI_MULTIPLE(log2));
 }
@@ -107,7 +115,7 @@ void worker_irq_mask(struct guest_vcpu *vcpu, struct worker_device *dev, unsigne
 	if (dev->mode == WORKER_IRQ_MSIX) {
 		guest_write(vcpu, dev->bar[0] + dev->msix_table + s * MSIX_ENTRY_BYTES +
 			   MSIX_ENTRY_CONTROL, 4, masked);
-	} else if (dev->mode == WORKER_IRQ_MSI) {
+	} else if (dev->mode == WORKER_IRQ_MSI && can_mask_msi(vcpu, dev)) {
 		const uint64_t at = dev->cap_msi + MSI_MASK_64;
 		uint32_t mask = worker_config_read(vcpu, dev->pci_slot, at, 4);
 
@@ -161,15 +169,12 @@ static void slot_interrupt(struct guest_vcpu *vcpu, struct worker *w, unsigned i
 static bool intx_interrupt(struct guest_vcpu *vcpu, struct worker *w, unsigned index)
 {
 	struct worker_device *dev = &w->device[index];
-	uint32_t causes = worker_reg_read(vcpu, dev, ACCEL_REG_IRQ_STATUS);
+	uint32_t causes = worker_kind_of(vcpu, index)->take_causes(vcpu, dev);
 
 	if (guest_bus_failed(vcpu))
 		return true;
 	if (causes == 0)
 		return false;
-	worker_reg_write(vcpu, dev, ACCEL_REG_IRQ_STATUS, causes);
-	/* Read back: the line must have dropped before the interrupt is ended. */
-	(void) worker_reg_read(vcpu, dev, ACCEL_REG_IRQ_STATUS);
 	for (unsigned s = 0; s < dev->slots; s++)
 		if (causes & 1u << s)
 			slot_interrupt(vcpu, w, index, s);
