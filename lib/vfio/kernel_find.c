@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 
 #include "base/checked.h"
 #include "base/cleanup.h"
@@ -203,6 +202,13 @@ int vf_kernel_find(const struct vf_kernel *k, const char *text, struct vf_kernel
 
 /* ---- who is in the way ---- */
 
+bool vf_kernel_driver_in_way(const char *driver)
+{
+	/* Bridges may keep theirs, and so may drivers that leave a device alone. */
+	return driver[0] && !strstr(driver, "vfio") && strcmp(driver, "pcieport") != 0 &&
+	       strcmp(driver, "pci-stub") != 0;
+}
+
 struct in_way {
 	const struct vf_kernel *k;
 	char *to;
@@ -215,11 +221,8 @@ static int look_at_member(void *arg, const char *name)
 	char folder[PATH_MAX], driver[32];
 
 	if (!put(folder, sizeof(folder), "/sys/bus/pci/devices/", name) ||
-	    !read_link(w->k, folder, "/driver", driver, sizeof(driver)))
-		return 0;
-	/* Bridges may keep theirs, and so may drivers that leave a device alone. */
-	if (strstr(driver, "vfio") || strcmp(driver, "pcieport") == 0 ||
-	    strcmp(driver, "pci-stub") == 0)
+	    !read_link(w->k, folder, "/driver", driver, sizeof(driver)) ||
+	    !vf_kernel_driver_in_way(driver))
 		return 0;
 	(void) snprintf(w->to, w->size, "%s is bound to %s", name, driver);
 	return 1;
@@ -304,32 +307,39 @@ static void read_lines(const struct vf_kernel *k, int fd, struct alias_search *s
 	}
 }
 
+/* The first line of a small file. */
+static int read_line(const struct vf_kernel *k, const char *path, char *to, size_t size)
+{
+	int fd = k->calls->open(k->user, path, O_RDONLY);
+	ssize_t n;
+
+	if (fd < 0)
+		return fd;
+	n = k->calls->read(k->user, fd, to, size - 1);
+	vf_close(&fd);
+	if (n <= 0 || (size_t) n >= size)
+		return -EIO;
+	to[n] = '\0';
+	to[strcspn(to, "\n")] = '\0';
+	return 0;
+}
+
 void vf_kernel_find_driver(const struct vf_kernel *k, const struct vf_kernel_target *target,
 			   char *to, size_t size)
 {
-	char path[PATH_MAX], own[160], alias[192];
+	char path[PATH_MAX], own[160], alias[192], release[96];
 	struct alias_search s = { .alias = alias, .bound = target->driver, .stars = UINT_MAX,
 				  .to = to, .size = size };
-	struct utsname name;
-	ssize_t n;
 	int fd;
 
 	to[0] = '\0';
-	if (!target->folder[0] || !put(path, sizeof(path), target->folder, "/modalias"))
+	if (!target->folder[0] || !put(path, sizeof(path), target->folder, "/modalias") ||
+	    read_line(k, path, own, sizeof(own)) < 0)
 		return;
-	fd = k->calls->open(k->user, path, O_RDONLY);
-	if (fd < 0)
-		return;
-	n = k->calls->read(k->user, fd, own, sizeof(own) - 1);
-	vf_close(&fd);
-	if (n <= 4 || (size_t) n >= sizeof(own))
-		return;
-	own[n] = '\0';
-	own[strcspn(own, "\n")] = '\0';
 	if (strncmp(own, "pci:", 4) != 0 || !put(alias, sizeof(alias), "vfio_pci:", own + 4) ||
-	    uname(&name) < 0)
+	    read_line(k, "/proc/sys/kernel/osrelease", release, sizeof(release)) < 0 || strchr(release, '/'))
 		return;
-	(void) snprintf(path, sizeof(path), "/lib/modules/%s/modules.alias", name.release);
+	(void) snprintf(path, sizeof(path), "/lib/modules/%s/modules.alias", release);
 	fd = k->calls->open(k->user, path, O_RDONLY);
 	if (fd < 0)
 		return;

@@ -39,6 +39,8 @@ struct vf_kernel_target {
 int vf_kernel_find(const struct vf_kernel *k, const char *text, struct vf_kernel_target *ret_target,
 		   struct vferry_error *err);
 
+/* May a group not be used while a device of it has this driver ("" = none)? */
+bool vf_kernel_driver_in_way(const char *driver);
 /* Which driver keeps a group from being used: "0000:3b:00.1 is bound to e1000e"; "" = not found. */
 void vf_kernel_find_in_way(const struct vf_kernel *k, int group, char *to, size_t size);
 

@@ -201,7 +201,13 @@ static int mock_open(void *user, const char *path, int flags)
 		assert_int_equal(lseek(r, 0, SEEK_SET), 0);
 		return r;
 	}
-	if (m->aliases && strstr(path, "/modules.alias")) {
+	if (strcmp(path, "/proc/sys/kernel/osrelease") == 0) {
+		r = mock_new_fd(m, MOCK_ALIASES);
+		assert_true(write(r, "6.1.0\n", 6) > 0);
+		assert_int_equal(lseek(r, 0, SEEK_SET), 0);
+		return r;
+	}
+	if (m->aliases && strcmp(path, "/lib/modules/6.1.0/modules.alias") == 0) {
 		r = mock_new_fd(m, MOCK_ALIASES);
 		assert_true(write(r, m->aliases, strlen(m->aliases)) > 0);
 		assert_int_equal(lseek(r, 0, SEEK_SET), 0);
