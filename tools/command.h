@@ -94,6 +94,7 @@ TOOL_COMMAND(save);
 TOOL_COMMAND(inspect);
 TOOL_COMMAND(order);
 TOOL_COMMAND(check);
+TOOL_COMMAND(probe);
 TOOL_COMMAND(device);
 TOOL_COMMAND(demo);
 TOOL_COMMAND(soak);

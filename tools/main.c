@@ -21,6 +21,7 @@ static const struct {
 	{ "inspect", "show what is in a saved machine, and where a damaged one breaks", cmd_inspect },
 	{ "order", "show the order rules, their reasons and a machine's plan", cmd_order },
 	{ "check", "check whether a device keeps the rules of migration", cmd_check },
+	{ "probe", "tell whether a device can be migrated, and what to change if not", cmd_probe },
 	{ "device", "serve a software device over vfio-user", cmd_device },
 	{ "demo", "migrate a busy machine with two devices, and ask its guest", cmd_demo },
 	{ "soak", "migrate a busy machine again and again, and ask its guest each time", cmd_soak },
