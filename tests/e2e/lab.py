@@ -107,8 +107,10 @@ class Process:
     def end(self):
         """SIGTERM. Return: the exit code."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            # Not behind SIGTERM: it would take away the SIGSTOP by which LeakSanitizer, at the end of
+            # the process, stops its threads, and that waits for ever then.
             self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(signal.SIGTERM)
         return self.wait()
 
     def wait(self, timeout=WAIT):
