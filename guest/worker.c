@@ -10,16 +10,19 @@
  * Arguments, "key=value", separated by blanks (sizes take K, M, G, T; rates are MB/s, or "max"):
  *   working-set=64M rate=50 fill=0 fill-kind=random|zero|half seed=1
  *   jobs=on|off irq=msix|msi|intx|poll vectors=4 job-bytes=2048 job-delay-us=1000
- *   notice-ms=1000 lost-ms=5000 p2p=on|off at=MS:COMMAND (blanks as commas; several; running time since power-on)
+ *   notice-ms=1000 lost-ms=5000 tick-us=10000 (a waiting guest looks around this often) p2p=on|off
+ *   at=MS:COMMAND (blanks as commas; several; running time since power-on)
  * Commands: see commands[].
  */
 #include "guest/worker.h"
 
 #include <errno.h>
 
+#define US_NS		1000ull
 #define MS_NS		1000000ull
 #define SECOND_NS	1000000000ull
-#define TICK_NS		10000000ull	/* a waiting guest looks around this often */
+#define TICK_NS		10000000ull
+#define TICK_MIN_NS	100000ull
 #define POLL_NS		500000ull	/* without interrupts: this often */
 #define ARGUMENTS_MAX	512u
 #define WORD_MAX	64u	/* of a command */
@@ -118,6 +121,7 @@ static const struct command {
 	{ "jobs", WORKER_ACT_JOBS, OPERAND_ON, OPERAND_NONE },
 	{ "p2p", WORKER_ACT_PEER, OPERAND_ON, OPERAND_NONE },
 	{ "judge", WORKER_ACT_JUDGE, OPERAND_NONE, OPERAND_NONE },
+	{ "forget-gap", WORKER_ACT_FORGET_GAP, OPERAND_NONE, OPERAND_NONE },
 	{ "poweroff", WORKER_ACT_POWER_OFF, OPERAND_NONE, OPERAND_NONE },
 };
 
@@ -198,6 +202,7 @@ static bool act_is_mine(const struct guest_platform *platform, unsigned cpu, uin
 	case WORKER_ACT_JOBS:
 	case WORKER_ACT_PEER:
 	case WORKER_ACT_JUDGE:
+	case WORKER_ACT_FORGET_GAP:
 		return true;
 	default:
 		return worker_owns(platform, cpu, device);
@@ -244,6 +249,16 @@ static int parse_at(const struct guest_platform *platform, unsigned cpu, struct 
 	return act_is_mine(platform, cpu, act.op, act.a) ? add_act(w, &act) : 0;
 }
 
+static int parse_tick(const char *value, uint64_t *ret_ns)
+{
+	uint64_t us;
+
+	if (parse_number(value, &us) < 0 || us < TICK_MIN_NS / US_NS || us > SECOND_NS / US_NS)
+		return -EINVAL;
+	*ret_ns = us * US_NS;
+	return 0;
+}
+
 static int parse_argument(const struct guest_platform *platform, unsigned cpu, struct worker *w,
 			  struct sizes *sizes, const char *key, const char *value)
 {
@@ -271,6 +286,8 @@ static int parse_argument(const struct guest_platform *platform, unsigned cpu, s
 		return parse_size(value, &w->job_bytes);
 	if (guest_text_equal(key, "job-delay-us"))
 		return parse_number(value, &w->job_delay_us);
+	if (guest_text_equal(key, "tick-us"))
+		return parse_tick(value, &w->tick_ns);
 	if (guest_text_equal(key, "at"))
 		return parse_at(platform, cpu, w, value);
 	if (!guest_text_equal(key, "notice-ms") && !guest_text_equal(key, "lost-ms"))
@@ -331,6 +348,7 @@ static int worker_init(const struct guest_platform *platform, unsigned cpu, cons
 	w->job_delay_us = 1000;
 	w->notice_ns = SECOND_NS;
 	w->lost_ns = 5 * SECOND_NS;
+	w->tick_ns = TICK_NS;
 	w->next32 = platform->window32.gpa;
 	w->next64 = platform->window64.gpa;
 	if (parse_arguments(platform, cpu, w, &sizes, args, why) < 0)
@@ -450,6 +468,10 @@ static bool do_acts(struct guest_vcpu *vcpu, struct worker *w, uint64_t now_ns)
 			w->judging = 1;
 			w->check_position = 0;
 			break;
+		case WORKER_ACT_FORGET_GAP:
+			w->gap_ns = 0;
+			w->gap_running_ns = 0;
+			break;
 		default:
 			worker_device_act(vcpu, w, &act, now_ns);
 			break;
@@ -472,7 +494,7 @@ static bool judge(struct guest_vcpu *vcpu, struct worker *w)
 static enum guest_step run_step(struct guest_vcpu *vcpu, struct worker *w)
 {
 	uint64_t now = guest_run_ns(vcpu);
-	uint64_t wake = now + (w->mode == WORKER_IRQ_POLL && w->found ? POLL_NS : TICK_NS);
+	uint64_t wake = now + (w->mode == WORKER_IRQ_POLL && w->found ? POLL_NS : w->tick_ns);
 	bool did = false;
 
 	if (do_acts(vcpu, w, now)) {
@@ -493,7 +515,7 @@ static enum guest_step run_step(struct guest_vcpu *vcpu, struct worker *w)
 	if (++w->idle_turns <= w->found)
 		return GUEST_STEP_GO;
 	w->idle_turns = 0;
-	if (w->due_ns < wake)
+	if (w->due_ns < wake && wake > now + MS_NS)
 		wake = w->due_ns > now + MS_NS ? w->due_ns : now + MS_NS;
 	return sleep_until(vcpu, w, wake);
 }
@@ -560,7 +582,7 @@ _Static_assert(sizeof(struct worker) % sizeof(uint64_t) == 0, "words only");
 const struct guest_program guest_worker = {
 	.name = "worker",
 	.summary = "keeps RAM, devices and interrupts busy and verifies all of it",
-	.version = 1,
+	.version = 2,
 	.words = (uint32_t) WORKER_WORDS,
 	.init = worker_init,
 	.valid = worker_valid,

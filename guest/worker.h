@@ -129,6 +129,7 @@ enum worker_act_op {
 	WORKER_ACT_PEER = 13,		/* 0 or 1 */
 	WORKER_ACT_JUDGE = 14,
 	WORKER_ACT_ADD_VECTORS = 15,	/* device, how many there are then */
+	WORKER_ACT_FORGET_GAP = 16,	/* the longest gap is looked for anew */
 	WORKER_ACT__COUNT
 };
 
@@ -193,6 +194,7 @@ struct worker {
 	uint64_t job_delay_us;
 	uint64_t notice_ns;
 	uint64_t lost_ns;
+	uint64_t tick_ns;
 	uint64_t peer;
 	uint64_t fill_kind;		/* enum worker_fill */
 	struct worker_act act[WORKER_ACTS];
