@@ -45,7 +45,7 @@ tidy: $(BUILD)/build.ninja
 	@run-clang-tidy -quiet -p $(BUILD) '/(lib|vmm|devices|tools|examples)/' 2>/dev/null
 
 # Beside QEMU and the physical limit; settings are at the top of bench/bench.py.
-BENCH_PROGRAMS = engine bound filebound socket memory device
+BENCH_PROGRAMS = engine bound filebound socket memory device guest
 bench: all
 	@scripts/setup bench/packages.list
 	@ninja -C $(BUILD) --quiet $(BENCH_PROGRAMS:%=bench/bench-%)

@@ -5,7 +5,7 @@
 All runs of all rows are done once, then again, and so on, so that a slow spell of the machine hits
 every engine alike; only ratios of medians out of one such batch count. A run during which others used
 the CPUs is repeated, and counted as disturbed if that does not help. Runs in a network namespace of its
-own, with cubic as everybody's congestion control. At its defaults a repetition takes about 5 minutes
+own, with cubic as everybody's congestion control. At its defaults a repetition takes about 7 minutes
 on two processors that nobody else uses; where others do, each run waits and is tried again, and it
 may take many times that. Settings, from the environment:
 
@@ -93,7 +93,7 @@ def run_once(bench, figures, name):
         if not result["disturbed"]:
             break
     figures.add(name, result)
-    main = next((f"{field} {result[field]:.1f}" for field in ("save_ms", "wall_ms", "pause_ms")
+    main = next((f"{field} {result[field]:.1f}" for field in ("save_ms", "gap_ms", "wall_ms", "pause_ms")
                  if field in result), "")
     return main + (f"  (others used {result['others_cpu_s']} s)" if result["disturbed"] else "")
 

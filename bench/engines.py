@@ -78,14 +78,23 @@ def pause(bench):
     return migrate(bench, "random", "tcp", 1)
 
 
+def words_of(process):
+    """What a `vferry run` that is ready says of itself."""
+    return dict(word.split("=", 1) for word in hear(process).split()[1:])
+
+
+def connect(control):
+    qmp = Qmp(control)
+    qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+    return qmp
+
+
 def start_machine(bench, children, control, *options):
     """A `vferry run` whose guest sleeps: (process, where it listens, its control connection)."""
     process = children.start([bench.vferry, "run", "--accel", "soft", "--guest", "idle", "--hugetlb",
                               "--memory", f"{bench.mib}M", "--control", control, *options])
-    words = dict(word.split("=", 1) for word in hear(process).split()[1:])
-    qmp = Qmp(control)
-    qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
-    return process, words.get("incoming"), qmp
+    uri = words_of(process).get("incoming")
+    return process, uri, connect(control)
 
 
 def pause_of_run(bench):

@@ -22,14 +22,14 @@ LOW_MIB = 16            # of a running guest: firmware's; and as much at the top
 class Side:
     """One QEMU process with its control connection."""
 
-    def __init__(self, children, folder, name, mib, memory, arguments):
+    def __init__(self, children, folder, name, mib, memory, arguments, machine="pc,accel=tcg"):
         backend = f"memory-backend-memfd,id=ram,size={mib}M,share=on"
         if memory == "hugetlb":
             backend += ",hugetlb=on,hugetlbsize=2M"
         control = f"{folder}/{name}.qmp"
         self.process = children.start([
             PROGRAM, "-nodefaults", "-no-user-config", "-display", "none",
-            "-M", "pc,accel=tcg,memory-backend=ram", "-m", f"{mib}M", "-object", backend,
+            "-M", f"{machine},memory-backend=ram", "-m", f"{mib}M", "-object", backend,
             "-qmp", f"unix:{control},server=on,wait=off", *arguments])
         self.pid, self.bytes = self.process.pid, mib << 20
         try:
@@ -62,13 +62,18 @@ def set_up():
 def start_destination(children, folder, mib, memory, transport, channels, downtime_ms=300):
     side = Side(children, folder, "destination", mib, memory, ["-incoming", "defer"])
     side.set(channels, downtime_ms)
+    return side, listen(side, folder, transport)
+
+
+def listen(side, folder, transport):
+    """Returns where."""
     uri = f"unix:{folder}/migration"
     if transport == "tcp":
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             uri = f"tcp:127.0.0.1:{probe.getsockname()[1]}"
     side.qmp.command("migrate-incoming", uri=uri)
-    return side, uri
+    return uri
 
 
 def migrate(bench, mix, transport, channels, memory="hugetlb"):

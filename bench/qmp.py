@@ -5,22 +5,14 @@ import select
 import socket
 import time
 
-from system import Failed
+from system import Failed, connect
 
 ENDED = ("completed", "failed", "cancelled")
 
 
 class Qmp:
     def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        for _ in range(500):
-            try:
-                self.socket.connect(path)
-                break
-            except OSError:
-                time.sleep(0.02)
-        else:
-            raise Failed("nobody opened the control socket")
+        self.socket = connect(path)
         self.buffer, self.events = b"", []
         self._next(20)
         self.command("qmp_capabilities")

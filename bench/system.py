@@ -10,6 +10,7 @@ import mmap
 import os
 import pathlib
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -101,6 +102,18 @@ def process_pss_mib(pid):
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
     return 0.0
+
+
+def connect(path, attempts=500):
+    """A connection to a unix socket that somebody is about to open."""
+    connection = socket.socket(socket.AF_UNIX)
+    for _ in range(attempts):
+        try:
+            connection.connect(path)
+            return connection
+        except OSError:
+            time.sleep(0.02)
+    raise Failed(f"nobody opened {os.path.basename(path)}")
 
 
 def guest_address(pid, size):

@@ -8,10 +8,12 @@ import dataclasses
 import statistics
 
 import engines
+import gap
 import qemu
 
 MIB = 1 << 20
 LOAD_MS = 50
+STEPS_SHOWN = 5
 BUDGET_MIB, BUDGET_CHANNEL_MIB = 16, 2
 
 
@@ -45,6 +47,14 @@ class Figures:
         if not values:
             raise Missing(f"{run}: {self.failures.get(run, 'was not run')}")
         return statistics.median(values)
+
+    def longest_steps(self, run, count):
+        """The steps of a run that took longest in the pause, by their medians: [(name, ms)]."""
+        results = self.results.get(run, [])
+        names = {name for r in results for name in r["steps_ms"]}
+        found = [(name, statistics.median(r["steps_ms"].get(name, 0) for r in results))
+                 for name in names]
+        return sorted(found, key=lambda step: -step[1])[:count]
 
     def spread(self, run, field):
         values = [r[field] for r in self.results.get(run, []) if r.get(field) is not None]
@@ -97,6 +107,12 @@ def ram_runs(mix, transport, memory="hugetlb"):
     return runs
 
 
+def gap_runs(rate, downtime_ms):
+    key = f"gap-{rate}-{downtime_ms}"
+    return {f"{key}/vferry": lambda b: gap.vferry(b, rate, downtime_ms),
+            f"{key}/qemu": lambda b: gap.of_qemu(b, rate, downtime_ms)}
+
+
 RUNS = {
     **ram_runs("random", "tcp"), **ram_runs("random", "unix"), **ram_runs("half", "tcp"),
     **ram_runs("zero", "tcp"), **ram_runs("hole", "tcp", "shmem"),
@@ -107,6 +123,7 @@ RUNS = {
     "pause/vferry": engines.pause,
     "pause/vferry-run": engines.pause_of_run,
     "pause/qemu": qemu.pause,
+    **gap_runs(0, 300), **gap_runs(0, 10), **gap_runs(200, 300), **gap_runs(200, 10),
     "memory/vferry-1": lambda b: engines.migrate(b, "random", "tcp", 1, sample=True),
     "memory/vferry-2": lambda b: engines.migrate(b, "random", "tcp", 2, sample=True),
     "socket-1024/tcp": lambda b: engines.raw_socket(b, "tcp", 1024),
@@ -169,6 +186,24 @@ def judge_pause(j):
             j.check(f"of QEMU's pause ({who})", value / theirs, 0.5, False)
 
 
+def gap_row(key):
+    def judge(j):
+        ours, _ = j.best("vferry", [f"{key}/vferry"], "gap_ms")
+        theirs, _ = j.best("qemu", [f"{key}/qemu"], "gap_ms")
+        for engine in ("vferry", "qemu"):
+            own, idle, wall = (j.figures.median(f"{key}/{engine}", field)
+                               for field in ("downtime_ms", "idle_gap_ms", "wall_ms"))
+            j.show(engine, f"{own:.1f} ms by its own count, {wall:.0f} ms in all; without a migration "
+                           f"the guest sees {idle:.1f} ms")
+        faults = [r["fault"] for r in j.figures.results[f"{key}/qemu"] if r["fault"]]
+        if faults:
+            j.show("qemu", f"in {len(faults)} runs its guest found a fault: {faults[0]}")
+        j.show("steps", ", ".join(f"{name} {ms:.2f} ms" for name, ms in
+                                  j.figures.longest_steps(f"{key}/vferry", STEPS_SHOWN)))
+        j.check("of QEMU's", ours / theirs, 1 / 3, False)
+    return judge
+
+
 def judge_memory(j, bench):
     for channels in (1, 2):
         run = f"memory/vferry-{channels}"
@@ -222,6 +257,10 @@ def rows(bench):
         Row("cpu", "CPU of both sides, random, tcp", huge, runs_of("random-tcp", ""), judge_cpu),
         Row("pause", "pause of an idle machine, no devices", "hugetlb", runs_of("pause", ""),
             judge_pause),
+        *(Row(f"gap-{rate}-{limit}", f"longest gap in a guest under KVM that dirties {rate} MB/s, "
+              f"limit {limit} ms", "hugetlb", runs_of(f"gap-{rate}-{limit}", ""),
+              gap_row(f"gap-{rate}-{limit}"))
+          for rate in (0, 200) for limit in (300, 10)),
         Row("memory", "memory of a side over guest RAM", "hugetlb", runs_of("memory", ""),
             lambda j: judge_memory(j, bench)),
         Row("device", "one device, 1 GiB of stop-copy state", "-",
@@ -246,7 +285,7 @@ def lines(judged):
     """The rows as text: figures beside their engine, then each ratio with its limit and verdict."""
     for row in judged:
         yield f"{row['case']}  ({row['memory']})"
-        for label in ("vferry", "qemu", "bound"):
+        for label in ("vferry", "qemu", "bound", "steps"):
             texts = [text for name, text in row["figures"] if name == label]
             if texts:
                 yield f"    {label:8}{', '.join(texts)}"
