@@ -3,7 +3,8 @@
  * tables.c - prints the library's tables as Markdown, for scripts/docs, which puts them into docs/.
  *
  * The tables that decide (order rules, both sides' states, the hand-over) have one home, in
- * lib/engine; what the documents show is printed from there. So has what `vferry check` asserts, in check/.
+ * lib/engine; what the documents show is printed from there. So have what `vferry check` asserts, in check/, and
+ * what `vferry probe` finds, in probe/.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include "engine/destination.h"
 #include "engine/handover.h"
 #include "engine/source.h"
+#include "probe/probe.h"
 #include "sandbox/calls.h"
 #include "sandbox/sandbox.h"
 
@@ -202,6 +204,18 @@ static int print_conformance(void)
 	return 0;
 }
 
+static int print_probe(void)
+{
+	size_t count;
+	const struct probe_rule *rules = probe_rules(&count);
+
+	printf("| finding | weight | when |\n|---|---|---|\n");
+	for (size_t i = 0; i < count; i++)
+		printf("| `%s` | %s | %s |\n", rules[i].id, probe_weight_name(rules[i].weight),
+		       rules[i].when);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -214,11 +228,12 @@ int main(int argc, char **argv)
 		{ "handover", print_handover },
 		{ "sandbox", print_sandbox },
 		{ "conformance", print_conformance },
+		{ "probe", print_probe },
 	};
 
 	for (size_t i = 0; argc == 2 && i < VF_ARRAY_COUNT(tables); i++)
 		if (!strcmp(argv[1], tables[i].name))
 			return tables[i].print();
-	(void) fprintf(stderr, "usage: tables order|source|destination|handover|sandbox|conformance\n");
+	(void) fprintf(stderr, "usage: tables order|source|destination|handover|sandbox|conformance|probe\n");
 	return 1;
 }

@@ -16,7 +16,9 @@ _Static_assert(PROBE_REGIONS == VF_VFIO_PCI_REGIONS && PROBE_IRQS == VF_VFIO_PCI
 /* The sentence of an error, or else its name. */
 static void explain(char *to, size_t size, int code, const struct vferry_error *err)
 {
-	(void) snprintf(to, size, "%.*s", (int) size - 1, err->message[0] ? err->message : vferry_errno_name(code));
+	const char *text = err->message[0] ? err->message : vferry_errno_name(code);
+
+	(void) snprintf(to, size, "%.*s", (int) size - 1, text);
 	probe_make_printable(to);
 }
 
@@ -123,4 +125,10 @@ void probe_ask(struct probe_facts *facts, uint64_t timeout_ns, struct vf_backend
 		*ret_backend = b;
 	else
 		b->ops->close(b);
+}
+
+void probe_close(struct vf_backend *backend)
+{
+	if (backend)
+		backend->ops->close(backend);
 }

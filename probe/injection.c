@@ -2,8 +2,8 @@
 /*
  * injection.c - do interrupts of a passed through device reach a vCPU without the host's help?
  *
- *   arm64         GICv4 VLPIs, which KVM uses only where its command line says so; whether the GIC has them,
- *                 the kernel tells its log once
+ *   arm64         GICv4 VLPIs, which KVM uses only where the command line says so; whether the GIC has
+ *                 them, the kernel tells its log once
  *   x86, Intel    posted interrupts: APICv in KVM, and an IOMMU that can post
  *   x86, AMD      AVIC in KVM, and an IOMMU with a guest's virtual APIC
  *

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/checked.h"
-#include "probe.h"
+#include "print.h"
 #include "vferry_vfio.h"
 
 static void add(struct json_object *to, const char *key, struct json_object *value)
@@ -235,5 +235,9 @@ struct json_object *probe_json_device(const struct probe_report *report)
 		add_sysfs(o, &f->sysfs);
 	add(o, "vfio", vfio_object(&f->vfio));
 	add(o, "findings", findings_array(report->verdict));
+	if (report->measured)
+		add(o, "measured", probe_json_measured(report));
+	if (report->forecast)
+		add(o, "prediction", probe_json_forecast(report));
 	return o;
 }

@@ -5,42 +5,34 @@
 #include <string.h>
 
 #include "base/checked.h"
-#include "probe.h"
+#include "print.h"
 #include "vferry_vfio.h"
 
 #define LABEL "  %-18s "
-
-static const char *bytes_text(uint64_t bytes, char to[32])
-{
-	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB" };
-	double value = (double) bytes;
-	size_t unit = 0;
-
-	while (value >= 1024 && unit + 1 < VF_ARRAY_COUNT(units)) {
-		value /= 1024;
-		unit++;
-	}
-	(void) snprintf(to, 32, value == (double) (uint64_t) value ? "%.0f %s" : "%.1f %s", value,
-			units[unit]);
-	return to;
-}
+#define TABLE "%-14s %-10s %-18s %-9s %s%s\n"
 
 static void line(FILE *to, const char *label, const char *value)
 {
 	(void) fprintf(to, LABEL "%s\n", label, value);
 }
 
-/* ---- the host ---- */
-
-void probe_text_host(FILE *to, const struct probe_host *h)
+static void print_bytes(FILE *to, const char *label, struct probe_number bytes)
 {
 	char size[32];
 
+	line(to, label, bytes.known ? probe_bytes_text(bytes.value, size) : "unknown");
+}
+
+/* ---- the host ---- */
+
+static void print_host(FILE *to, const struct probe_host *h)
+{
 	(void) fprintf(to, "host\n");
 	(void) fprintf(to, LABEL "%s %s\n", "kernel", h->release[0] ? h->release : "unknown",
 		       h->architecture);
 	line(to, "IOMMU", h->iommu == PROBE_YES ? "on" : h->iommu == PROBE_NO ? "off" : "unknown");
-	(void) fprintf(to, LABEL "%s%s\n", "VFIO", h->container == PROBE_YES ? "container" : "no container",
+	(void) fprintf(to, LABEL "%s%s\n", "VFIO",
+		       h->container == PROBE_YES ? "container" : "no container",
 		       h->iommufd == PROBE_YES ? ", iommufd" : ", no iommufd");
 	line(to, "KVM", probe_answer_name(h->kvm));
 	(void) fprintf(to, LABEL "%s (%s)\n", "direct injection",
@@ -51,9 +43,8 @@ void probe_text_host(FILE *to, const struct probe_host *h)
 	else if (h->lock_limit.known && h->lock_limit.value == UINT64_MAX)
 		line(to, "memory lock limit", "none");
 	else
-		line(to, "memory lock limit", h->lock_limit.known ? bytes_text(h->lock_limit.value, size)
-								  : "unknown");
-	line(to, "memory", h->memory.known ? bytes_text(h->memory.value, size) : "unknown");
+		print_bytes(to, "memory lock limit", h->lock_limit);
+	print_bytes(to, "memory", h->memory);
 }
 
 /* ---- a device ---- */
@@ -107,7 +98,8 @@ static void print_bars(FILE *to, const struct probe_vfio *v)
 			continue;
 		if (!any)
 			(void) fprintf(to, LABEL, "BARs");
-		(void) fprintf(to, "%s%u: %s", any ? ", " : "", i, bytes_text(v->regions[i].size, size));
+		(void) fprintf(to, "%s%u: %s", any ? ", " : "", i,
+			       probe_bytes_text(v->regions[i].size, size));
 		any = true;
 	}
 	if (any)
@@ -116,8 +108,6 @@ static void print_bars(FILE *to, const struct probe_vfio *v)
 
 static void print_migration(FILE *to, const struct probe_vfio *v)
 {
-	char size[32];
-
 	if (v->asked != PROBE_ASKED || v->migration == PROBE_UNKNOWN) {
 		line(to, "migration", "unknown");
 		return;
@@ -129,16 +119,18 @@ static void print_migration(FILE *to, const struct probe_vfio *v)
 	(void) fprintf(to, LABEL "STOP_COPY%s%s\n", "migration",
 		       v->flags & VF_VFIO_MIGRATION_P2P ? " P2P" : "",
 		       v->flags & VF_VFIO_MIGRATION_PRE_COPY ? " PRE_COPY" : "");
-	line(to, "dirty tracking", v->dma_log ? "by the device" : v->iommu_dirty ? "by the IOMMU" : "none");
-	line(to, "state size", v->state_bytes.known ? bytes_text(v->state_bytes.value, size) : "unknown");
+	line(to, "dirty tracking",
+	     v->dma_log ? "by the device" : v->iommu_dirty ? "by the IOMMU" : "none");
+	print_bytes(to, "state size", v->state_bytes);
 }
 
-void probe_text_device(FILE *to, const struct probe_report *report)
+void probe_text_device(FILE *to, const struct probe_host *host, const struct probe_report *report)
 {
 	const struct probe_facts *f = report->facts;
 	const struct probe_verdict *v = report->verdict;
 
-	(void) fprintf(to, "%s", f->name);
+	print_host(to, host);
+	(void) fprintf(to, "\n%s", f->name);
 	if (f->has_ids)
 		(void) fprintf(to, "  %04x:%04x", f->vendor, f->device);
 	(void) fprintf(to, "%s%s\n", report->product[0] ? "  " : "", report->product);
@@ -167,6 +159,15 @@ void probe_text_device(FILE *to, const struct probe_report *report)
 		if (finding->remedy[0])
 			(void) fprintf(to, "         -> %s\n", finding->remedy);
 	}
+	if (report->measured)
+		probe_text_measured(to, report);
+	if (report->forecast)
+		probe_text_forecast(to, report);
+}
+
+void probe_text_head(FILE *to)
+{
+	(void) fprintf(to, TABLE, "device", "id", "driver", "migrates", "because", "");
 }
 
 void probe_text_line(FILE *to, const struct probe_report *report)
@@ -174,9 +175,12 @@ void probe_text_line(FILE *to, const struct probe_report *report)
 	const struct probe_facts *f = report->facts;
 	const struct probe_verdict *v = report->verdict;
 	const char *name = strncmp(f->name, "vfio:", 5) ? f->name : f->name + 5;
+	char ids[16] = "-";
 
-	(void) fprintf(to, "%-14s %04x:%04x  %-16s %-8s %s%s\n", name, f->vendor, f->device,
-		       f->sysfs.driver[0] ? f->sysfs.driver : "-", probe_answer_name(v->migratable),
+	if (f->has_ids)
+		(void) snprintf(ids, sizeof(ids), "%04x:%04x", f->vendor, f->device);
+	(void) fprintf(to, TABLE, name, ids, f->sysfs.driver[0] ? f->sysfs.driver : "-",
+		       probe_answer_name(v->migratable),
 		       v->count && v->findings[0].weight >= PROBE_DOUBT ? v->findings[0].id : "",
 		       v->count > 1 && v->findings[1].weight >= PROBE_DOUBT ? " ..." : "");
 }

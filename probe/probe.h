@@ -11,8 +11,9 @@
  *   ask.c                 what the device's driver or server answers, by VFIO
  *
  * rules.c says what follows from them: a table of pure functions, each of which gives at most one
- * finding. forecast.c runs the engine's own model of rounds and of the pause over them. Nothing here
- * changes a device but measure.c, and that opening a kernel device resets it, as the kernel always does.
+ * finding. forecast.c (forecast.h) runs the engine's own model of rounds and of the pause over them.
+ * Nothing here changes a device but measure.c (measure.h), and that opening a kernel device resets it, as
+ * the kernel always does.
  *
  * Threads: none; no state but what is handed in.
  */
@@ -177,6 +178,7 @@ bool probe_can_ask(const struct probe_facts *facts);
  * @ret_backend: stays open and is the caller's, NULL where it could not be opened; NULL = not wanted
  */
 void probe_ask(struct probe_facts *facts, uint64_t timeout_ns, struct vf_backend **ret_backend);
+void probe_close(struct vf_backend *backend);	/* NULL allowed */
 
 /* --- what follows --- */
 
@@ -186,6 +188,7 @@ struct probe_wish {
 	struct probe_number bandwidth;	/* bytes per second */
 	uint64_t dirty_rate;		/* bytes per second */
 	uint64_t max_downtime_ns;
+	const char *policy;	/* of convergence; NULL = "throttle" */
 };
 
 enum probe_weight {
@@ -201,12 +204,13 @@ struct probe_finding {
 	const char *id;		/* stable */
 	enum probe_weight weight;
 	char text[400];		/* what is so */
-	char remedy[400];	/* what to change; "" = nothing to be done */
+	char remedy[640];	/* what to change; "" = nothing to be done */
 };
 
 struct probe_rule {
 	const char *id;
 	enum probe_weight weight;
+	const char *when;	/* what it looks for, in a few words */
 	/* Says text and remedy where the rule applies. Return: does it? */
 	bool (*applies)(const struct probe_host *host, const struct probe_facts *facts,
 			const struct probe_wish *wish, struct probe_finding *ret);
@@ -227,17 +231,24 @@ void probe_judge(const struct probe_host *host, const struct probe_facts *facts,
 
 /* --- reports --- */
 
+struct probe_measured;	/* measure.h */
+struct probe_forecast;	/* forecast.h */
+
 struct probe_report {
 	const struct probe_facts *facts;
 	const struct probe_verdict *verdict;
+	const struct probe_wish *wish;
+	const struct probe_measured *measured;	/* NULL = nothing was */
+	const struct probe_forecast *forecast;	/* NULL = none was asked for, or possible */
 	const char *product;		/* its name, where somebody knows it; "" */
 };
 
 const char *probe_answer_name(enum probe_answer answer);	/* "yes", "no", "unknown" */
 
-void probe_text_host(FILE *to, const struct probe_host *host);
-void probe_text_device(FILE *to, const struct probe_report *report);
-void probe_text_line(FILE *to, const struct probe_report *report);	/* of a table */
+void probe_text_device(FILE *to, const struct probe_host *host, const struct probe_report *report);
+/* A table of devices. */
+void probe_text_head(FILE *to);
+void probe_text_line(FILE *to, const struct probe_report *report);
 
 /* The caller's. NULL: no memory. */
 struct json_object *probe_json_host(const struct probe_host *host);

@@ -2,9 +2,9 @@
 /*
  * rules.c - what the facts mean, in words; see probe.h.
  *
- * One row of the table is one thing worth saying. A function is pure, looks at the facts alone, and speaks
- * only of what is known: where something could not be found out and decides, a rule of weight "doubt" says
- * that. What blocks is what `vferry migrate` would refuse, or what keeps the device from being opened.
+ * One row of the table is one thing worth saying. A function is pure, looks at the facts alone, and
+ * speaks only of what is known: where something could not be found out and decides, a rule of weight
+ * "doubt" says that. What blocks is what `vferry migrate` would refuse, or what keeps the device from being opened.
  */
 #define _GNU_SOURCE
 #include <stdarg.h>
@@ -97,7 +97,8 @@ RULE(iommu_off)
 	     "guest");
 	if (!strcmp(host->architecture, "aarch64"))
 		argument = "no iommu=off or arm-smmu-v3.disable_bypass in the way";
-	remedy(ret, "switch the IOMMU on in the firmware (VT-d, AMD-Vi, SMMU) and boot with %s", argument);
+	remedy(ret, "switch the IOMMU on in the firmware (VT-d, AMD-Vi, SMMU) and boot with %s",
+	       argument);
 	return true;
 }
 
@@ -301,8 +302,8 @@ RULE(group_shared)
 		return false;
 	text(ret, "the host uses other devices of its IOMMU group %d: %s%s", facts->sysfs.group, names,
 	     at >= sizeof(names) ? " ..." : "");
-	remedy(ret, "unbind those, too, or bind them to a VFIO driver; or put the device into a slot with "
-	       "a group of its own");
+	remedy(ret, "unbind those, too, or bind them to a VFIO driver; or put the device into a slot "
+	       "with a group of its own");
 	return true;
 }
 
@@ -465,34 +466,90 @@ RULE(p2p_none)
 /* ---- the table ---- */
 
 static const struct probe_rule rules[] = {
-	{ "iommu-off", PROBE_BLOCK, iommu_off },
-	{ "group-none", PROBE_BLOCK, group_none },
-	{ "group-noiommu", PROBE_BLOCK, group_noiommu },
-	{ "vfio-missing", PROBE_BLOCK, vfio_missing },
-	{ "driver-none", PROBE_BLOCK, driver_none },
-	{ "driver-host", PROBE_BLOCK, driver_host },
-	{ "driver-generic", PROBE_BLOCK, driver_generic },
-	{ "driver-unknown", PROBE_BLOCK, driver_unknown },
-	{ "driver-no-migration", PROBE_BLOCK, driver_no_migration },
-	{ "group-shared", PROBE_BLOCK, group_shared },
-	{ "physical-function", PROBE_BLOCK, physical_function },
-	{ "reset-none", PROBE_BLOCK, reset_none },
-	{ "lock-limit", PROBE_BLOCK, lock_limit },
-	{ "memory-short", PROBE_BLOCK, memory_short },
-	{ "aliases-none", PROBE_DOUBT, aliases_none },
-	{ "in-use", PROBE_DOUBT, in_use },
-	{ "not-opened", PROBE_DOUBT, not_opened },
-	{ "not-asked", PROBE_DOUBT, not_asked },
-	{ "migration-unknown", PROBE_DOUBT, migration_unknown },
-	{ "not-running", PROBE_DOUBT, not_running },
-	{ "dirty-unknown", PROBE_COST, dirty_unknown },
-	{ "precopy-none", PROBE_COST, precopy_none },
-	{ "p2p-none", PROBE_COST, p2p_none },
-	{ "size-unknown", PROBE_COST, size_unknown },
-	{ "injection-off", PROBE_COST, injection_off },
-	{ "group-together", PROBE_NOTE, group_together },
-	{ "lock-limit-low", PROBE_NOTE, lock_limit_low },
-	{ "kvm-missing", PROBE_NOTE, kvm_missing },
+	{ "iommu-off", PROBE_BLOCK,
+	  "The host has no IOMMU group at all.",
+	  iommu_off },
+	{ "group-none", PROBE_BLOCK,
+	  "The host has groups, and the device is in none.",
+	  group_none },
+	{ "group-noiommu", PROBE_BLOCK,
+	  "The group was made by `enable_unsafe_noiommu_mode`.",
+	  group_noiommu },
+	{ "vfio-missing", PROBE_BLOCK,
+	  "Neither `/dev/vfio/vfio` nor `/dev/iommu` is there.",
+	  vfio_missing },
+	{ "driver-none", PROBE_BLOCK,
+	  "No driver is bound to the device.",
+	  driver_none },
+	{ "driver-host", PROBE_BLOCK,
+	  "A driver of the host's own has the device.",
+	  driver_host },
+	{ "driver-generic", PROBE_BLOCK,
+	  "`vfio-pci` has the device, which then does not migrate. The driver made for it is named.",
+	  driver_generic },
+	{ "driver-unknown", PROBE_BLOCK,
+	  "Neither is the device with a VFIO driver, nor is one made for it, by `modules.alias`.",
+	  driver_unknown },
+	{ "driver-no-migration", PROBE_BLOCK,
+	  "Its VFIO driver, or its server, says that it does not migrate.",
+	  driver_no_migration },
+	{ "group-shared", PROBE_BLOCK,
+	  "Other devices of its group have drivers of the host's own.",
+	  group_shared },
+	{ "physical-function", PROBE_BLOCK,
+	  "The device has virtual functions, which need it.",
+	  physical_function },
+	{ "reset-none", PROBE_BLOCK,
+	  "A kernel device without a reset: `vferry migrate` refuses it.",
+	  reset_none },
+	{ "lock-limit", PROBE_BLOCK,
+	  "`--memory` is more than this process may lock (and it has no `CAP_IPC_LOCK`).",
+	  lock_limit },
+	{ "memory-short", PROBE_BLOCK,
+	  "`--memory` is more than the host has.",
+	  memory_short },
+	{ "aliases-none", PROBE_DOUBT,
+	  "There is no `modules.alias`, and the device has no VFIO driver of its own kind.",
+	  aliases_none },
+	{ "in-use", PROBE_DOUBT,
+	  "Somebody has the device open.",
+	  in_use },
+	{ "not-opened", PROBE_DOUBT,
+	  "It could not be opened, or gave no sensible answer.",
+	  not_opened },
+	{ "not-asked", PROBE_DOUBT,
+	  "Files only were read (`--root`, `--files-only`), or it can't be opened as it is.",
+	  not_asked },
+	{ "migration-unknown", PROBE_DOUBT,
+	  "Asked for its migration features it gave an error that says neither.",
+	  migration_unknown },
+	{ "not-running", PROBE_DOUBT,
+	  "Its migration state is not RUNNING.",
+	  not_running },
+	{ "dirty-unknown", PROBE_COST,
+	  "Neither its driver nor the IOMMU logs what it writes to memory.",
+	  dirty_unknown },
+	{ "precopy-none", PROBE_COST,
+	  "No PRE_COPY.",
+	  precopy_none },
+	{ "p2p-none", PROBE_COST,
+	  "No P2P states.",
+	  p2p_none },
+	{ "size-unknown", PROBE_COST,
+	  "It gives no estimate of its state's size.",
+	  size_unknown },
+	{ "injection-off", PROBE_COST,
+	  "GICv4, posted interrupts or AVIC is missing or off.",
+	  injection_off },
+	{ "group-together", PROBE_NOTE,
+	  "Other devices of its group have VFIO drivers or none.",
+	  group_together },
+	{ "lock-limit-low", PROBE_NOTE,
+	  "There is a limit, and no `--memory` to compare it with.",
+	  lock_limit_low },
+	{ "kvm-missing", PROBE_NOTE,
+	  "There is no `/dev/kvm`.",
+	  kvm_missing },
 };
 
 _Static_assert(VF_ARRAY_COUNT(rules) <= PROBE_FINDINGS_MAX, "each rule may apply");

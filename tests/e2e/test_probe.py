@@ -177,7 +177,7 @@ def test_all_devices_but_bridges(host):
     assert code == DONE
     assert [d["device"] for d in report["devices"]] == ["vfio:0000:3b:00.0", f"vfio:{BDF}"]
     lines = run("probe", "--all", "--root", host.folder).stdout.splitlines()
-    assert len(lines) == 2 and lines[0].startswith("0000:3b:00.0") and "driver-none" in lines[0]
+    assert len(lines) == 3 and lines[1].startswith("0000:3b:00.0") and "driver-none" in lines[1]
 
 
 def test_a_hostile_tree_stays_inside_and_is_made_printable(host, tmp_path):
@@ -213,3 +213,47 @@ def test_what_is_not_there(host, tmp_path):
         assert result.returncode == REFUSED and result.stderr
     for args in ((), (BDF, "--all"), (BDF, "--memory", "0"), (BDF, "--memory", "much")):
         assert run("probe", *args).returncode == USAGE
+
+
+def test_a_device_is_measured_and_a_migration_predicted(lab):
+    uri = f"vfio-user:{lab.devices(1, '--state-size', '2M')[0].path}"
+    args = ("--memory", "1G", "--bandwidth", "100M/s", "--dirty-rate", "20M/s")
+    device = json.loads(run("probe", uri, *args, "--measure", "--json").stdout)["devices"][0]
+    measured = {t["what"]: t for t in device["measured"]["times"]}
+    assert len(measured) == 10 and all(t["ns"] > 0 for t in measured.values())
+    assert measured["reading its state"]["bytes"] == measured["writing its state"]["bytes"] > 2 << 20
+    prediction = device["prediction"]
+    assert prediction["outcome"] == "switches" and prediction["rounds"][0]["bytes"] == 1 << 30
+    terms = prediction["downtime-terms-ns"]
+    assert terms["hand-over"] is None and prediction["downtime-is-lower-bound"]
+    assert sum(ns or 0 for ns in terms.values()) == prediction["downtime-ns"]
+    assert prediction["total-ns"] == sum(r["ns"] for r in prediction["rounds"]) + prediction["downtime-ns"]
+    assert terms["save"] >= measured["RUNNING_P2P -> STOP"]["ns"]
+    # Without measuring, the steps are not known; the device is as it was, and can be asked again.
+    text = run("probe", uri, *args).stdout
+    assert "save unknown, load unknown" in text and "or more: ram " in text and "total " in text
+
+
+def test_a_device_that_does_not_come_through_is_told(lab):
+    for fault, words in (("on STOP->STOP_COPY fail EIO\n", "EIO"), ("on RESUMING->STOP fail EIO\n", "EIO")):
+        device = lab.devices(1, script=fault)[0]
+        result = run("probe", f"vfio-user:{device.path}", "--measure")
+        assert result.returncode == FAILED and words in result.stderr and not result.stdout
+        assert "migratable: yes" in run("probe", f"vfio-user:{device.path}").stdout
+
+
+def test_a_device_in_use_is_not_measured(lab):
+    device = lab.devices(1)[0]
+    lab.machine("user", [device])
+    for args, code in ((("--measure",), REFUSED), ((), FAILED)):
+        result = run("probe", f"vfio-user:{device.path}", *args)
+        assert result.returncode == code, result.stdout + result.stderr
+        assert "use" in (result.stderr or result.stdout)
+
+
+def test_what_only_goes_together(host):
+    host.function()
+    for args in (("--bandwidth", "1G/s"), ("--memory", "1G", "--dirty-rate", "1M/s"), ("--measure",), ("--policy", "hope"),
+                 ("--max-downtime", "0"), ("--memory", "1G", "--bandwidth", "0")):
+        assert run("probe", BDF, "--root", host.folder, *args).returncode == USAGE
+    assert run("probe", "--all", "--measure").returncode == USAGE
