@@ -175,7 +175,8 @@ void accel_device_irq_update(struct accel_device *a)
 
 static uint32_t status_of(const struct accel_device *a)
 {
-	bool busy = a->job.active || (a->reg.ctrl & ACCEL_CTRL_ENABLE && a->reg.head != a->reg.tail);
+	bool busy = a->job.active || a->reg.rung ||
+		    (a->reg.ctrl & ACCEL_CTRL_ENABLE && a->reg.head != a->reg.tail);
 
 	return a->reg.error | (busy ? ACCEL_STATUS_BUSY : 0);
 }
@@ -206,6 +207,12 @@ static uint32_t read32(const struct accel_device *a, uint32_t at)
 		break;
 	case ACCEL_REG_SEED:
 		wide = a->memory.seed;
+		break;
+	case ACCEL_REG_TAIL_ADDRESS:
+		wide = a->reg.tail_address;
+		break;
+	case ACCEL_REG_DOORBELLS:
+		wide = a->reg.doorbells;
 		break;
 	default:
 		goto narrow;
@@ -242,7 +249,8 @@ bool accel_device_ring_valid(const struct accel_registers *r)
 {
 	return vf_is_pow2(r->ring_entries) && r->ring_entries >= ACCEL_RING_ENTRIES_MIN &&
 	       r->ring_entries <= ACCEL_RING_ENTRIES_MAX && r->ring_base % ACCEL_RING_ALIGN == 0 &&
-	       r->ring_base <= UINT64_MAX - r->ring_entries * sizeof(struct accel_descriptor);
+	       r->ring_base <= UINT64_MAX - r->ring_entries * sizeof(struct accel_descriptor) &&
+	       r->tail_address % sizeof(uint32_t) == 0;
 }
 
 static bool aligned_access(uint64_t at, uint32_t len)
@@ -271,6 +279,7 @@ static void write_ctrl(struct accel_device *a, uint32_t value)
 	}
 	if (!(value & ACCEL_CTRL_ENABLE)) {
 		r->ctrl = 0;
+		r->rung = false;
 		return;
 	}
 	if (r->ctrl & ACCEL_CTRL_ENABLE || r->error)
@@ -283,6 +292,22 @@ static void write_ctrl(struct accel_device *a, uint32_t value)
 	r->head = 0;
 	r->tail = 0;
 	r->ctrl = ACCEL_CTRL_ENABLE;
+}
+
+/* Whether it comes as a write or as a count, the same happens. */
+static void ring(struct accel_device *a, uint64_t count)
+{
+	struct accel_registers *r = &a->reg;
+
+	r->doorbells += count;
+	if (r->ctrl & ACCEL_CTRL_ENABLE && !r->error && r->tail_address)
+		r->rung = true;
+}
+
+void accel_device_kick(struct accel_device *a, uint64_t count)
+{
+	if (accel_config_in_d0(&a->config))
+		ring(a, count);
 }
 
 static void write32(struct accel_device *a, uint32_t at, uint32_t value)
@@ -314,6 +339,17 @@ static void write32(struct accel_device *a, uint32_t at, uint32_t value)
 			r->error = ACCEL_STATUS_ERROR;
 		else
 			r->tail = value;
+		break;
+	case ACCEL_REG_TAIL_ADDRESS:
+		if (!enabled)
+			r->tail_address = (r->tail_address & ~0xffffffffull) | value;
+		break;
+	case ACCEL_REG_TAIL_ADDRESS + 4:
+		if (!enabled)
+			r->tail_address = (r->tail_address & 0xffffffffull) | (uint64_t) value << 32;
+		break;
+	case ACCEL_REG_DOORBELL:
+		ring(a, 1);
 		break;
 	case ACCEL_REG_IRQ_STATUS:
 		r->irq_status &= ~value;

@@ -53,6 +53,8 @@ struct accel_host {
 	/* 0, or -EFAULT if any part is not mapped so. */
 	int (*dma_read)(void *user, uint64_t iova, void *to, size_t len);
 	int (*dma_write)(void *user, uint64_t iova, const void *from, size_t len);
+	/* One load of 4 aligned bytes, before whatever is read later. */
+	int (*dma_load32)(void *user, uint64_t iova, uint32_t *ret_value);
 	/* One store of 4 aligned bytes, not visible before what was written earlier. */
 	int (*dma_store32)(void *user, uint64_t iova, uint32_t value);
 	void (*message)(void *user, enum accel_irq_mode mode, uint32_t vector);
@@ -69,6 +71,9 @@ struct accel_registers {
 	uint32_t irq_status;
 	uint64_t jobs_done, jobs_failed;
 	uint64_t scratch;
+	uint64_t tail_address;
+	uint64_t doorbells;
+	bool rung;			/* the tail in RAM is to be looked at */
 };
 
 /* The job at the ring's head, once fetched. */
@@ -124,6 +129,8 @@ void accel_device_set_run(struct accel_device *a, enum accel_run run, uint64_t n
 void accel_device_read(struct accel_device *a, uint64_t at, void *to, uint32_t len);
 void accel_device_write(struct accel_device *a, uint64_t at, const void *from, uint32_t len,
 			uint64_t now_ns);
+/* So many writes to DOORBELL, whose values nobody knows. */
+void accel_device_kick(struct accel_device *a, uint64_t count);
 /* Config space. Return: true when it was a function level reset, which has been done. */
 bool accel_device_config_write(struct accel_device *a, uint32_t at, const void *from, uint32_t len,
 			       uint64_t now_ns);

@@ -60,6 +60,19 @@ static void fetch(struct accel_device *a, uint64_t now_ns)
 		a->job.deadline_ns += d.delay_us * 1000ull;
 }
 
+/* What DOORBELL stands for: RING_TAIL as if the driver had written it. */
+static void fetch_tail(struct accel_device *a)
+{
+	uint32_t tail;
+
+	a->reg.rung = false;
+	if (a->host.dma_load32(a->host.user, a->reg.tail_address, &tail) ||
+	    le32toh(tail) >= a->reg.ring_entries)
+		a->reg.error = ACCEL_STATUS_ERROR;
+	else
+		a->reg.tail = le32toh(tail);
+}
+
 static int read_source(struct accel_device *a, size_t len)
 {
 	const struct accel_descriptor *d = &a->job.d;
@@ -172,6 +185,10 @@ uint64_t accel_device_step(struct accel_device *a, uint64_t now_ns)
 	    !accel_config_in_d0(&a->config))
 		return ACCEL_STEP_IDLE;
 	accel_device_age(a, now_ns);
+	if (a->reg.rung) {
+		fetch_tail(a);
+		return ACCEL_STEP_AGAIN;
+	}
 	if (!j->active) {
 		if (!(a->reg.ctrl & ACCEL_CTRL_ENABLE) || a->reg.head == a->reg.tail)
 			return ACCEL_STEP_IDLE;

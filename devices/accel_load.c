@@ -84,7 +84,8 @@ static bool length_fits(const struct accel_load *l)
 		return l->length == ACCEL_WINDOW_CHUNK && l->index % ACCEL_WINDOW_CHUNK == 0 &&
 		       vf_range_in(l->index, l->length, ACCEL_BAR2_BYTES);
 	case ACCEL_RECORD_REGISTERS:
-		return l->length == ACCEL_REGISTERS_BYTES;
+		return l->length == (l->version == 1 ? ACCEL_REGISTERS_1_BYTES :
+				     ACCEL_REGISTERS_BYTES);
 	case ACCEL_RECORD_END:
 		return l->length == ACCEL_END_BYTES;
 	default:
@@ -127,7 +128,9 @@ static int take_start(struct accel_load *l)
 	struct accel_device *a = l->device;
 	const uint8_t *p = l->payload;
 
-	if (vf_get_u64(p) != ACCEL_STREAM_MAGIC || vf_get_u32(p + 8) != ACCEL_STREAM_VERSION)
+	l->version = vf_get_u32(p + 8);
+	if (vf_get_u64(p) != ACCEL_STREAM_MAGIC || l->version < ACCEL_STREAM_OLDEST ||
+	    l->version > ACCEL_STREAM_VERSION)
 		return refuse(l, -EINVAL, "device state is not of an accel device, or of version %u",
 			      vf_get_u32(p + 8));
 	if (vf_get_u32(p + 12) != a->options.msix_vectors || vf_get_u64(p + 16) != a->memory.bytes ||

@@ -2,10 +2,11 @@
 /*
  * accel_registers.c - see accel_registers.h.
  *
- * u32 ctrl, error, ring entries, tail, head, irq status, MSI pending, zero; u64 ring base, jobs
+ * u32 ctrl, error, ring entries, tail, head, irq status, MSI pending, rung; u64 ring base, jobs
  * done, jobs failed, scratch, next block to change by itself; then the job: u8 active, finished,
  * opcode, flags, u16 vector, zero, u32 delay, status, result, zero, u64 source, destination,
- * length, seed, cookie, bytes done, nanoseconds of the delay left.
+ * length, seed, cookie, bytes done, nanoseconds of the delay left. Since version 2: u64 tail address,
+ * doorbells; before it `rung` is zero.
  */
 #include <assert.h>
 #include <errno.h>
@@ -60,8 +61,8 @@ static void u8(struct walk *w, uint8_t *v)
 	*v = (uint8_t) wide;
 }
 
-static void walk_all(struct walk *w, struct accel_saved_registers *s, uint8_t flags[2],
-		     uint32_t zero[3])
+static void walk_all(struct walk *w, struct accel_saved_registers *s, uint32_t version,
+		     uint8_t flags[2], uint32_t zero[3])
 {
 	struct accel_descriptor *d = &s->job.d;
 	uint16_t pad = (uint16_t) zero[1];
@@ -97,6 +98,10 @@ static void walk_all(struct walk *w, struct accel_saved_registers *s, uint8_t fl
 	u64(w, &d->cookie);
 	u64(w, &s->job.done);
 	u64(w, &s->job.remaining_ns);
+	if (version < 2)
+		return;
+	u64(w, &s->reg.tail_address);
+	u64(w, &s->reg.doorbells);
 }
 
 size_t accel_registers_encode(const struct accel_device *a, uint8_t *to)
@@ -116,7 +121,8 @@ size_t accel_registers_encode(const struct accel_device *a, uint8_t *to)
 		s.job = (struct accel_job) { 0 };
 	flags[0] = s.job.active;
 	flags[1] = s.job.finished;
-	walk_all(&w, &s, flags, zero);
+	zero[0] = s.reg.rung;
+	walk_all(&w, &s, 2, flags, zero);
 	assert(w.at == to + ACCEL_REGISTERS_BYTES);
 	return ACCEL_REGISTERS_BYTES;
 }
@@ -146,16 +152,19 @@ int accel_registers_decode(const struct accel_device *a, const void *from, size_
 	struct accel_saved_registers s = { 0 };
 	uint8_t bytes[ACCEL_REGISTERS_BYTES], flags[2] = { 0 };
 	struct walk w = { .at = bytes };
-	uint32_t zero[3] = { 0 };
+	uint32_t zero[3] = { 0 }, version = len == ACCEL_REGISTERS_1_BYTES ? 1 : 2;
 
-	if (len != ACCEL_REGISTERS_BYTES)
+	if (len != ACCEL_REGISTERS_BYTES && len != ACCEL_REGISTERS_1_BYTES)
 		return -EINVAL;
 	memcpy(bytes, from, len);
-	walk_all(&w, &s, flags, zero);
+	walk_all(&w, &s, version, flags, zero);
+	s.reg.rung = zero[0];
 	s.job.active = flags[0];
 	s.job.finished = flags[1];
 	s.job.d.cookie_echo = s.job.d.cookie;
-	if (flags[0] > 1 || flags[1] > 1 || zero[0] || zero[1] || zero[2])
+	if (flags[0] > 1 || flags[1] > 1 || zero[0] > (version > 1) || zero[1] || zero[2])
+		return -EINVAL;
+	if (s.reg.rung && (!(s.reg.ctrl & ACCEL_CTRL_ENABLE) || !s.reg.tail_address))
 		return -EINVAL;
 	if (s.reg.ctrl & ~ACCEL_CTRL_ENABLE || s.reg.error & ~ACCEL_STATUS_ERROR ||
 	    s.reg.irq_status >> ACCEL_MSIX_VECTORS || s.msi_pending >> ACCEL_MSI_VECTORS ||

@@ -9,7 +9,8 @@
 
 #include "accel_device.h"
 
-#define ACCEL_REGISTERS_BYTES 152u
+#define ACCEL_REGISTERS_BYTES 168u
+#define ACCEL_REGISTERS_1_BYTES 152u	/* of version 1, which had no DOORBELL */
 
 struct accel_saved_registers {
 	struct accel_registers reg;

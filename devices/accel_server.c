@@ -142,6 +142,22 @@ static int host_write(void *user, uint64_t iova, const void *from, size_t len)
 	return vf_vfio_user_server_dma_write(s->wire, iova, from, len);
 }
 
+static int host_load32(void *user, uint64_t iova, uint32_t *ret_value)
+{
+	struct accel_server *s = user;
+	size_t len = sizeof(*ret_value);
+	uint32_t *p = vf_vfio_user_server_dma_get(s->wire, iova, false, &len);
+
+	if (!p)
+		return vf_vfio_user_server_dma_read(s->wire, iova, ret_value, sizeof(*ret_value));
+	if (len == sizeof(*ret_value) && (uintptr_t) p % sizeof(*ret_value) == 0)
+		*ret_value = __atomic_load_n(p, __ATOMIC_ACQUIRE);
+	else
+		len = 0;
+	vf_vfio_user_server_dma_put(s->wire);
+	return len ? 0 : -EFAULT;
+}
+
 static int host_store32(void *user, uint64_t iova, uint32_t value)
 {
 	struct accel_server *s = user;
@@ -264,6 +280,17 @@ static void on_irq_changed(void *user, uint32_t index)
 		count += vf_vfio_user_server_irq_connected(s->wire, index, v);
 	lock_device(s);
 	accel_device_irq_connected(&s->device, (enum accel_irq_mode) index, count);
+	unlock_device(s);
+}
+
+/* There is one ioeventfd: DOORBELL. */
+static void on_kicked(void *user, uint32_t ioeventfd, uint64_t count)
+{
+	struct accel_server *s = user;
+
+	(void) ioeventfd;
+	lock_device(s);
+	accel_device_kick(&s->device, count);
 	unlock_device(s);
 }
 
@@ -551,6 +578,7 @@ static const struct vf_vfio_user_server_ops server_ops = {
 	.connected = on_connected,
 	.disconnected = on_disconnected,
 	.irq_changed = on_irq_changed,
+	.kicked = on_kicked,
 	.arc = on_arc,
 	.data_read = on_data_read,
 	.data_write = on_data_write,
@@ -582,6 +610,9 @@ static int describe(struct accel_server *s, struct vferry_error *err)
 		{ VF_VFIO_PCI_MSIX_IRQ, s->options.device.msix_vectors,
 		  VF_VFIO_IRQ_INFO_EVENTFD | VF_VFIO_IRQ_INFO_NORESIZE },
 	};
+	const struct vf_vfio_user_ioeventfd_desc doorbell = {
+		.region = VF_VFIO_PCI_BAR0_REGION, .offset = ACCEL_REG_DOORBELL, .size = 4,
+	};
 	int ret = 0;
 
 	for (size_t i = 0; i < VF_ARRAY_COUNT(regions) && !ret; i++)
@@ -590,6 +621,8 @@ static int describe(struct accel_server *s, struct vferry_error *err)
 	for (size_t i = 0; i < VF_ARRAY_COUNT(irqs) && !ret; i++)
 		ret = vf_vfio_user_server_set_irq(s->wire, irqs[i].index, irqs[i].count,
 						  irqs[i].flags, err);
+	if (!ret && !s->options.no_ioeventfd)
+		ret = vf_vfio_user_server_add_ioeventfd(s->wire, &doorbell, err);
 	return ret;
 }
 
@@ -630,7 +663,8 @@ static int make_wire(struct accel_server *s, struct vferry_error *err)
 static int make_device(struct accel_server *s)
 {
 	const struct accel_host host = {
-		.dma_read = host_read, .dma_write = host_write, .dma_store32 = host_store32,
+		.dma_read = host_read, .dma_write = host_write, .dma_load32 = host_load32,
+		.dma_store32 = host_store32,
 		.message = host_message, .line = host_line, .user = s,
 	};
 	int ret = make_window(s);

@@ -25,6 +25,7 @@ struct accel_server_options {
 	struct accel_options device;
 	bool precopy, p2p, dma_log;
 	bool extensions;		/* false: speak plain vfio-user only */
+	bool no_ioeventfd;		/* the doorbell comes as a message only */
 	bool p2p_ignored;		/* a bad device: goes on writing to its peers in P2P states */
 	const struct vferry_trust *trust;	/* who may connect; borrowed, may be NULL */
 	/* Says what went wrong in the device, may be NULL; dispatch thread. */

@@ -43,7 +43,8 @@
 #define ACCEL_END_BYTES 24u
 #define ACCEL_WINDOW_CHUNK 65536u
 #define ACCEL_STREAM_MAGIC 0x3153545341434341ull	/* "ACCASTS1" */
-#define ACCEL_STREAM_VERSION 1u
+#define ACCEL_STREAM_VERSION 2u
+#define ACCEL_STREAM_OLDEST 1u
 
 enum accel_record {
 	ACCEL_RECORD_START = 1,
@@ -103,6 +104,7 @@ struct accel_load {
 	int failed;			/* negative errno: the session is dead */
 	struct vferry_error error;	/* why */
 	bool started, registers_loaded, ended;
+	uint32_t version;
 	uint64_t bytes, records;
 	uint32_t digest;
 	struct vf_bitmap received;

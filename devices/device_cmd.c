@@ -38,7 +38,7 @@ struct command {
 
 enum option_id {
 	OPT_MODEL = 256, OPT_SOCKET, OPT_STATE_SIZE, OPT_DIRTY_RATE, OPT_SCRIPT, OPT_SEED,
-	OPT_WRITTEN_LIMIT, OPT_MSIX_VECTORS, OPT_PRECOPY, OPT_P2P, OPT_DMA_LOG, OPT_EXTENSIONS,
+	OPT_WRITTEN_LIMIT, OPT_MSIX_VECTORS, OPT_PRECOPY, OPT_P2P, OPT_DMA_LOG, OPT_EXTENSIONS, OPT_IOEVENTFD,
 	OPT_ONCE, OPT_ALLOW_UID, OPT_SANDBOX, OPT_HELP,
 };
 
@@ -60,6 +60,7 @@ static const struct {
 	{ "p2p", "on|off", "offer the P2P states (on)", OPT_P2P },
 	{ "dma-log", "on|off", "offer DMA logging (on)", OPT_DMA_LOG },
 	{ "extensions", "on|off", "offer vferry's additions to vfio-user (on)", OPT_EXTENSIONS },
+	{ "ioeventfd", "on|off", "offer that the doorbell comes by eventfd (on)", OPT_IOEVENTFD },
 	{ "once", NULL, "end when the first client has gone", OPT_ONCE },
 	{ "allow-uid", "UID", "this user, too, may connect; several", OPT_ALLOW_UID },
 	{ "sandbox", "on|off|log", "give up what is not needed (on)", OPT_SANDBOX },
@@ -108,6 +109,7 @@ static int take_option(struct command *c, int id, const char *value)
 {
 	struct accel_options *device = &c->server.device;
 	uint64_t number = 0;
+	bool on = true;
 	int ret;
 
 	switch (id) {
@@ -142,6 +144,10 @@ static int take_option(struct command *c, int id, const char *value)
 		return take_switch(value, &c->server.dma_log);
 	case OPT_EXTENSIONS:
 		return take_switch(value, &c->server.extensions);
+	case OPT_IOEVENTFD:
+		ret = take_switch(value, &on);
+		c->server.no_ioeventfd = !on;
+		return ret;
 	case OPT_ALLOW_UID:
 		if (take_number(value, UINT32_MAX - 1, &number) || c->trust.count == VFERRY_TRUST_MAX)
 			return -EINVAL;

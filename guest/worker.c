@@ -484,6 +484,8 @@ static bool judge(struct guest_vcpu *vcpu, struct worker *w)
 {
 	if (!w->judging || !worker_devices_quiet(vcpu, w))
 		return false;
+	if (w->check_position == 0)
+		worker_devices_count(vcpu, w);
 	if (worker_memory_check(vcpu, w)) {
 		w->judging = 0;
 		w->passes++;

@@ -43,7 +43,8 @@
 #define WORKER_TABLE_BYTES	0x010000ull
 #define WORKER_DEVICE_AREA	0x100000ull
 #define WORKER_DEVICE_BYTES	0x040000ull
-#define WORKER_BUFFERS		0x010000ull	/* in a device's area: 8 KiB for each slot */
+#define WORKER_TAIL		0x00f000ull	/* in a device's area: the ring's tail; see worker_accel.c */
+#define WORKER_BUFFERS		0x010000ull	/* and 8 KiB for each slot */
 #define WORKER_DATA		0x800000ull	/* what is dirtied and filled */
 
 /* The boot page: words of 64 bits. */
@@ -109,6 +110,7 @@ enum worker_fault {
 	WORKER_FAULT_TIMER = 11,	/* ns late */
 	WORKER_FAULT_REGISTER = 12,	/* number, what it should hold, what it held */
 	WORKER_FAULT_EXCEPTION = 13,	/* vector, instruction, address or error code */
+	WORKER_FAULT_DOORBELLS = 14,	/* device, rung, counted by the device */
 	WORKER_FAULT__COUNT
 };
 
@@ -314,6 +316,8 @@ void worker_device_interrupt(struct guest_vcpu *vcpu, struct worker *w, uint32_t
 /* No job under way on any device of this vCPU, and all vectors unmasked. */
 bool worker_devices_quiet(struct guest_vcpu *vcpu, struct worker *w);
 bool worker_devices_busy(const struct worker *w);
+/* Quiet: has each of them heard of its jobs as often as it was told? */
+void worker_devices_count(struct guest_vcpu *vcpu, struct worker *w);
 bool worker_device_valid(const struct worker_device *dev);
 
 #endif

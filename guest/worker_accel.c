@@ -5,6 +5,9 @@
  *
  * Every job is verified byte by byte: copies, fills and loads in RAM, checksums, and what was stored
  * in the device when it is loaded again, maybe in another process.
+ *
+ * A device that can reads the ring's tail from RAM when its doorbell is rung, and counts how often that
+ * was: as often as there were jobs, however the doorbell came to it, and wherever it was moved meanwhile.
  */
 #include "guest/worker_driver.h"
 
@@ -16,6 +19,15 @@ static uint64_t descriptor_gpa(struct guest_vcpu *vcpu, unsigned device, uint64_
 {
 	return worker_area(vcpu, device) + index * sizeof(struct accel_descriptor);
 }
+
+/* Bits 0-31: the tail. Bit 32: the device reads it. (A machine saved by one that knew of no such device
+ * has zeros here.) */
+static uint64_t tail_gpa(struct guest_vcpu *vcpu, unsigned device)
+{
+	return worker_area(vcpu, device) + WORKER_TAIL;
+}
+
+#define TAIL_IN_RAM	(1ull << 32)
 
 /* CRC32C, four bits at a time: the guest shares no code with what it checks. */
 __attribute__((no_sanitize("thread")))
@@ -42,9 +54,38 @@ static void start_ring(struct guest_vcpu *vcpu, struct worker_device *dev, unsig
 {
 	worker_zero(vcpu, worker_area(vcpu, index), WORKER_RING * sizeof(struct accel_descriptor));
 	guest_write(vcpu, dev->bar[0] + ACCEL_REG_RING_BASE, 8, worker_area(vcpu, index));
+	worker_store(vcpu, tail_gpa(vcpu, index), 0);
+	if (worker_reg_read(vcpu, dev, ACCEL_REG_VERSION) >= 2) {
+		guest_write(vcpu, dev->bar[0] + ACCEL_REG_TAIL_ADDRESS, 8, tail_gpa(vcpu, index));
+		worker_store(vcpu, tail_gpa(vcpu, index), TAIL_IN_RAM);
+	}
 	worker_reg_write(vcpu, dev, ACCEL_REG_RING_ENTRIES, WORKER_RING);
 	worker_reg_write(vcpu, dev, ACCEL_REG_CTRL, ACCEL_CTRL_ENABLE);
 	dev->tail = 0;
+}
+
+static void ring_doorbell(struct guest_vcpu *vcpu, const struct worker_device *dev, unsigned index)
+{
+	uint64_t tail = dev->tail % WORKER_RING;
+
+	if (worker_load(vcpu, tail_gpa(vcpu, index)) & TAIL_IN_RAM) {
+		worker_store(vcpu, tail_gpa(vcpu, index), tail | TAIL_IN_RAM);
+		worker_reg_write(vcpu, dev, ACCEL_REG_DOORBELL, 0);
+	} else {
+		worker_reg_write(vcpu, dev, ACCEL_REG_RING_TAIL, (uint32_t) tail);
+	}
+}
+
+static void count_doorbells(struct guest_vcpu *vcpu, struct worker *w, unsigned index)
+{
+	const struct worker_device *dev = &w->device[index];
+	uint64_t counted;
+
+	if (!(worker_load(vcpu, tail_gpa(vcpu, index)) & TAIL_IN_RAM))
+		return;
+	counted = guest_read(vcpu, dev->bar[0] + ACCEL_REG_DOORBELLS, 8);
+	if (counted != dev->tail && !guest_bus_failed(vcpu))
+		worker_fault(w, WORKER_FAULT_DOORBELLS, index, dev->tail, counted);
 }
 
 /* ---- jobs ---- */
@@ -230,7 +271,7 @@ static void begin_job(struct guest_vcpu *vcpu, struct worker *w, unsigned index,
 
 	(void) s;
 	dev->tail++;
-	worker_reg_write(vcpu, dev, ACCEL_REG_RING_TAIL, (uint32_t) (dev->tail % WORKER_RING));
+	ring_doorbell(vcpu, dev, index);
 }
 
 /* Is what a finished job left behind what it should be? */
@@ -347,5 +388,6 @@ const struct worker_kind worker_kind_accel = {
 	.begin = begin_job,
 	.done = job_done,
 	.judge = judge_job,
+	.account = count_doorbells,
 	.take_causes = take_causes,
 };

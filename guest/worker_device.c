@@ -174,6 +174,13 @@ bool worker_devices_quiet(struct guest_vcpu *vcpu, struct worker *w)
 	return !worker_devices_busy(w);
 }
 
+void worker_devices_count(struct guest_vcpu *vcpu, struct worker *w)
+{
+	for (unsigned i = 0; i < WORKER_DEVICES; i++)
+		if (w->device[i].phase == WORKER_DEVICE_RUN && worker_kind_of(vcpu, i)->account)
+			worker_kind_of(vcpu, i)->account(vcpu, w, i);
+}
+
 static bool run_device(struct guest_vcpu *vcpu, struct worker *w, unsigned index, uint64_t now_ns)
 {
 	struct worker_device *dev = &w->device[index];

@@ -61,6 +61,8 @@ struct worker_kind {
 	/* The job that is under way is done; how well is counted. */
 	bool (*done)(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s);
 	void (*judge)(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s);
+	/* Nothing is under way: has it heard of each job as often as it was told? NULL: it can't say. */
+	void (*account)(struct guest_vcpu *vcpu, struct worker *w, unsigned index);
 	/* INTx: slots with a cause, a bit each. They have none then, and the line is down. */
 	uint32_t (*take_causes)(struct guest_vcpu *vcpu, struct worker_device *dev);
 };

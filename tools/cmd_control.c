@@ -82,8 +82,9 @@ static void print_backend(struct json_object *d)
 	const char *tracking = qmp_string(d, "dirty-tracking", "none");
 	const char *driver = qmp_string(d, "driver", NULL);
 
-	printf("  by %s%s%s; pages that it wrote are %s\n", qmp_string(d, "backend", ""),
+	printf("  by %s%s%s%s; pages that it wrote are %s\n", qmp_string(d, "backend", ""),
 	       driver ? ", driver " : "", driver ? driver : "",
+	       qmp_uint(d, "ioeventfds", 0) ? ", doorbells by eventfd" : "",
 	       !strcmp(tracking, "device-log") ? "in its own log" :
 	       !strcmp(tracking, "iommu") ? "known by the IOMMU" :
 	       "not known: all memory is sent again while the machine is stopped");

@@ -8,6 +8,11 @@
  * interrupt. It has BAR0 (registers; MSI-X table and PBA), BAR2 (a window of device memory that
  * processors and other devices may read and write) and internal memory that only jobs reach.
  *
+ * Or the driver keeps that index in its RAM, in 4 bytes at TAIL_ADDRESS (a multiple of 4; 0 = none),
+ * and writes anything to DOORBELL when it has changed: the device then reads it. As the value does not
+ * matter, such a write may reach the device as a count of writes (ioeventfd), with nobody waiting for
+ * it. Accesses of BAR0 that follow find it done.
+ *
  * All fields are little-endian. Registers are read and written in aligned accesses of 4 or 8
  * bytes; a 64-bit register may be accessed as two halves. Other accesses read as ones and are
  * ignored when written, as are registers not named here.
@@ -64,10 +69,14 @@
 #define ACCEL_REG_OPCODES	0x054u	/* u32 ro: bit n = opcode n is known */
 #define ACCEL_REG_SCRATCH	0x058u	/* u64: the driver's own, 0 after reset */
 #define ACCEL_REG_SEED		0x060u	/* u64 ro: seed of the pattern in internal memory */
-#define ACCEL_REG_END		0x068u
+/* Since version 2 */
+#define ACCEL_REG_TAIL_ADDRESS	0x068u	/* u64: where DOORBELL finds the tail; fixed while enabled */
+#define ACCEL_REG_DOORBELL	0x070u	/* u32 wo, any value: the tail in RAM has changed */
+#define ACCEL_REG_DOORBELLS	0x078u	/* u64 ro: writes to DOORBELL since reset */
+#define ACCEL_REG_END		0x080u
 
 #define ACCEL_ID		0x6c636361u	/* "accl" */
-#define ACCEL_VERSION		1u
+#define ACCEL_VERSION		2u
 
 /*
  * ENABLE 0 -> 1 needs a valid ring, else it stays 0 and STATUS shows ERROR; head and tail start at

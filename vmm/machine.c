@@ -168,12 +168,20 @@ static int bar_area(void *user, unsigned bar, unsigned index, struct vferry_bar_
 	return vferry_device_bar_area(((struct machine_slot *) user)->device, bar, index, ret_area);
 }
 
+static int bar_ioeventfd(void *user, unsigned bar, unsigned index,
+			 struct vferry_bar_ioeventfd *ret_ioeventfd)
+{
+	return vferry_device_bar_ioeventfd(((struct machine_slot *) user)->device, bar, index,
+					   ret_ioeventfd);
+}
+
 static const struct pci_function_ops function_ops = {
 	.config_read = config_read,
 	.config_write = config_write,
 	.bar_read = bar_read,
 	.bar_write = bar_write,
 	.bar_area = bar_area,
+	.bar_ioeventfd = bar_ioeventfd,
 };
 
 static void bar_changed(void *user, unsigned bar, bool mapped, uint64_t gpa, uint64_t bytes)
@@ -513,6 +521,11 @@ size_t machine_device_count(const struct machine *machine)
 struct vferry_device *machine_device(struct machine *machine, size_t index)
 {
 	return index < machine->slots ? machine->slot[index].device : NULL;
+}
+
+unsigned machine_device_ioeventfds(struct machine *machine, size_t index)
+{
+	return index < machine->slots ? pci_host_listening(machine->pci, machine->slot[index].slot) : 0;
 }
 
 /* ---- the guest ---- */

@@ -184,6 +184,8 @@ int machine_add_to_session(struct machine *machine, struct vferry_session *sessi
 struct vferry_ram *machine_ram(struct machine *machine);			/* borrowed */
 size_t machine_device_count(const struct machine *machine);
 struct vferry_device *machine_device(struct machine *machine, size_t index);	/* borrowed */
+/* Writes of the guest to this device that now reach it by eventfd, without an exit to this process. */
+unsigned machine_device_ioeventfds(struct machine *machine, size_t index);
 
 /* ---- the guest ---- */
 

@@ -106,7 +106,7 @@ static struct json_object *verdict_json(const struct machine_verdict *v)
 	return o;
 }
 
-static struct json_object *device_json(const struct vferry_device_info *info)
+static struct json_object *device_json(const struct vferry_device_info *info, unsigned ioeventfds)
 {
 	static const char *const modes[] = { "none", "intx", "msi", "msix" };
 	struct json_object *o = json_object_new_object();
@@ -126,6 +126,7 @@ static struct json_object *device_json(const struct vferry_device_info *info)
 	put_number(o, "vectors_forwarded", info->vectors_forwarded);
 	put_number(o, "vectors_forward_unknown", info->vectors_forward_unknown);
 	put_text(o, "not_forwarded_reason", info->not_forwarded_reason);
+	put_number(o, "ioeventfds", ioeventfds);
 	return o;
 }
 
@@ -144,7 +145,8 @@ int machine_figures(struct machine *machine, char **ret_json)
 		struct vferry_device_info device;
 
 		vferry_device_get_info(machine_device(machine, i), &device);
-		(void) json_object_array_add(devices, device_json(&device));
+		(void) json_object_array_add(devices, device_json(&device,
+								    machine_device_ioeventfds(machine, i)));
 	}
 	(void) json_object_object_add(root, "machine", info_json(&info));
 	(void) json_object_object_add(root, "verdict", verdict_json(&verdict));

@@ -19,6 +19,9 @@ struct pci_bar {
 	struct vferry_bar_area area[PCI_HOST_AREAS_MAX];
 	unsigned areas;
 	uint32_t shown;		/* bit n: vCPUs have area n as memory; of memory_lock */
+	struct vferry_bar_ioeventfd io[PCI_HOST_IOEVENTFDS_MAX];
+	unsigned ios;
+	uint32_t heard;		/* bit n: writes of io[n] count in its eventfd; of memory_lock */
 };
 
 struct pci_slot {
@@ -81,7 +84,7 @@ void pci_host_set_memory(struct pci_host *host, const struct pci_memory_ops *ops
 	host->memory_user = user;
 }
 
-/* ---- memory that vCPUs have directly; under memory_lock ---- */
+/* ---- what vCPUs do without coming here; under memory_lock ---- */
 
 static unsigned memory_id(unsigned slot, unsigned bar, unsigned area)
 {
@@ -96,6 +99,11 @@ static void hide_memory_locked(struct pci_host *host, unsigned slot, unsigned in
 		if (bar->shown & 1u << a)
 			host->memory->unmap(host->memory_user, memory_id(slot, index, a));
 	bar->shown = 0;
+	for (unsigned i = 0; i < bar->ios; i++)
+		if (bar->heard & 1u << i)
+			host->memory->unlisten(host->memory_user, bar->gpa + bar->io[i].offset,
+					       &bar->io[i]);
+	bar->heard = 0;
 }
 
 static void show_memory_locked(struct pci_host *host, unsigned slot, unsigned index)
@@ -110,6 +118,9 @@ static void show_memory_locked(struct pci_host *host, unsigned slot, unsigned in
 				      bar->gpa + bar->area[a].offset, bar->area[a].bytes,
 				      bar->area[a].host))
 			bar->shown |= 1u << a;
+	for (unsigned i = 0; i < bar->ios; i++)
+		if (host->memory->listen(host->memory_user, bar->gpa + bar->io[i].offset, &bar->io[i]))
+			bar->heard |= 1u << i;
 }
 
 int pci_host_add(struct pci_host *host, unsigned slot, const struct pci_function_ops *ops,
@@ -163,16 +174,32 @@ static void find_areas(const struct pci_slot *slot, unsigned index, struct pci_b
 	}
 }
 
+static void find_ioeventfds(const struct pci_host *host, const struct pci_slot *slot, unsigned index,
+			    struct pci_bar *bar)
+{
+	if (!host->memory || !host->memory->listen || !slot->ops || !slot->ops->bar_ioeventfd)
+		return;
+	while (bar->ios < PCI_HOST_IOEVENTFDS_MAX) {
+		struct vferry_bar_ioeventfd io;
+
+		if (slot->ops->bar_ioeventfd(slot->user, index, bar->ios, &io) < 0)
+			return;
+		if (io.bytes > 8 || io.offset >= bar->bytes || io.bytes > bar->bytes - io.offset)
+			return;
+		bar->io[bar->ios++] = io;
+	}
+}
+
 /* What was refused is tried again: what was in its way may have gone. */
 static bool is_shown(const struct pci_bar *bar)
 {
-	return bar->shown == (1u << bar->areas) - 1;
+	return bar->shown == (1u << bar->areas) - 1 && bar->heard == (1u << bar->ios) - 1;
 }
 
 static bool same_bar(const struct pci_bar *a, const struct pci_bar *b)
 {
 	if (a->mapped != b->mapped || a->gpa != b->gpa || a->bytes != b->bytes ||
-	    a->areas != b->areas)
+	    a->areas != b->areas || a->ios != b->ios)
 		return false;
 	for (unsigned i = 0; i < a->areas; i++)
 		if (a->area[i].offset != b->area[i].offset || a->area[i].bytes != b->area[i].bytes ||
@@ -194,8 +221,10 @@ void pci_host_bar_changed(struct pci_host *host, unsigned slot, unsigned bar, bo
 	pthread_mutex_lock(&host->lock);
 	reach = host->slot[slot];
 	pthread_mutex_unlock(&host->lock);
-	if (now.mapped)
+	if (now.mapped) {
 		find_areas(&reach, bar, &now);
+		find_ioeventfds(host, &reach, bar, &now);
+	}
 	pthread_mutex_lock(&host->memory_lock);
 	/* A guest that writes the same once more costs nobody a change of its address space. */
 	if (!is_shown(&host->slot[slot].bar[bar]) || !same_bar(&host->slot[slot].bar[bar], &now)) {
@@ -241,6 +270,19 @@ uint64_t pci_host_blocked(struct pci_host *host)
 	blocked = host->blocked;
 	pthread_mutex_unlock(&host->lock);
 	return blocked;
+}
+
+unsigned pci_host_listening(struct pci_host *host, unsigned slot)
+{
+	unsigned count = 0;
+
+	if (slot >= PCI_HOST_SLOTS)
+		return 0;
+	pthread_mutex_lock(&host->memory_lock);
+	for (unsigned b = 0; b < VFERRY_BAR_COUNT; b++)
+		count += (unsigned) __builtin_popcount(host->slot[slot].bar[b].heard);
+	pthread_mutex_unlock(&host->memory_lock);
+	return count;
 }
 
 static bool within(uint64_t gpa, uint64_t base, uint64_t bytes)

@@ -11,9 +11,9 @@
  * until they are back, or until its vCPU is told to stop: it then ends with -EAGAIN and is counted,
  * because no vCPU should be running at that time at all.
  *
- * A machine whose vCPUs can have memory directly (KVM's memory slots) gives a table for it; what a
- * function offers as memory is then taken in and out of the guest's address space as BARs move and
- * come in and out of reach. Where that fails, accesses come here as ever.
+ * A machine whose vCPUs can have memory directly (KVM's memory slots), or can turn writes into counts of
+ * eventfds, gives a table for it; what a function offers of both is then taken in and out of the guest's
+ * address space as BARs move and come in and out of reach. Where that fails, accesses come here as ever.
  *
  * Threads: all functions may be called from any thread; slots are added before vCPUs run. One lock
  * protects where BARs are and is never held while a function is called; another, taken before it,
@@ -30,6 +30,7 @@
 #define PCI_HOST_SLOTS		32u	/* function 0 of each device of bus 0 */
 #define PCI_HOST_ECAM_BYTES	(1ull << 20)
 #define PCI_HOST_AREAS_MAX	16u	/* of one BAR that are used as memory */
+#define PCI_HOST_IOEVENTFDS_MAX	16u	/* of one BAR that are used */
 #define PCI_HOST_MEMORY_IDS	(PCI_HOST_SLOTS * VFERRY_BAR_COUNT * PCI_HOST_AREAS_MAX)
 
 struct pci_host;
@@ -43,6 +44,9 @@ struct pci_function_ops {
 	int (*bar_write)(void *user, unsigned bar, uint64_t offset, unsigned size, uint64_t value);
 	/* May be NULL: nothing may be accessed as memory. */
 	int (*bar_area)(void *user, unsigned bar, unsigned index, struct vferry_bar_area *ret_area);
+	/* May be NULL: no write may come by eventfd. */
+	int (*bar_ioeventfd)(void *user, unsigned bar, unsigned index,
+			     struct vferry_bar_ioeventfd *ret_ioeventfd);
 };
 
 struct pci_host_config {
@@ -51,12 +55,17 @@ struct pci_host_config {
 	uint64_t window64, window64_bytes;
 };
 
-/* Memory that vCPUs access without anybody's help. */
+/* What vCPUs access without anybody's help. */
 struct pci_memory_ops {
 	/* Area @id (below PCI_HOST_MEMORY_IDS) is at @gpa now. false: it can't be, for now. */
 	bool (*map)(void *user, unsigned id, uint64_t gpa, uint64_t bytes, void *host);
 	/* Returns when no vCPU accesses it any more. */
 	void (*unmap)(void *user, unsigned id);
+	/* Writes of @io, which is at @gpa now, count in its eventfd. false: they can't, for now. May be
+	 * NULL, both. */
+	bool (*listen)(void *user, uint64_t gpa, const struct vferry_bar_ioeventfd *io);
+	/* Returns when every such write that was begun has been counted. */
+	void (*unlisten)(void *user, uint64_t gpa, const struct vferry_bar_ioeventfd *io);
 };
 
 int pci_host_new(const struct pci_host_config *config, struct pci_host **ret_host);
@@ -75,6 +84,9 @@ void pci_host_bar_changed(struct pci_host *host, unsigned slot, unsigned bar, bo
 			  uint64_t gpa, uint64_t bytes);
 /* false: returns when no access of a BAR of this function is under way any more. */
 void pci_host_bars_reachable(struct pci_host *host, unsigned slot, bool reachable);
+
+/* Writes to BARs of this function that count in an eventfd now. */
+unsigned pci_host_listening(struct pci_host *host, unsigned slot);
 
 /* Does @gpa belong to the host bridge? */
 bool pci_host_owns(const struct pci_host *host, uint64_t gpa);

@@ -54,6 +54,10 @@ static void describe_fault(const struct worker *w, char *to, size_t size)
 	case WORKER_FAULT_EXCEPTION:
 		(void) snprintf(to, size, "exception %llu at %#llx (%#llx)", a, b, c);
 		break;
+	case WORKER_FAULT_DOORBELLS:
+		(void) snprintf(to, size, "device %llu heard its doorbell %llu times, and it was rung %llu",
+				a, c, b);
+		break;
 	default:
 		break;
 	}

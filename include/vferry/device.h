@@ -211,6 +211,24 @@ struct vferry_bar_area {
 int vferry_device_bar_area(struct vferry_device *device, unsigned bar, unsigned index,
 			   struct vferry_bar_area *ret_area);
 
+/*
+ * A write of the guest's that the device would rather have as a count of an eventfd (KVM_IOEVENTFD),
+ * because its value does not matter, or is known. Whoever can does that while the BAR decodes and is in
+ * reach, as with areas, and has to have taken it out when bar_changed and bars_reachable return: then no
+ * such write is lost by a migration, and none done twice. Others use vferry_device_bar_write().
+ */
+struct vferry_bar_ioeventfd {
+	uint64_t offset;	/* within the BAR */
+	uint32_t bytes;		/* of the write; 0 = of a write of any size */
+	bool matches;		/* only of the value `match` */
+	uint64_t match;
+	int eventfd;		/* borrowed until the device is closed */
+};
+
+/* Number @index of @bar. Return: 0; -ENOENT no such one. */
+int vferry_device_bar_ioeventfd(struct vferry_device *device, unsigned bar, unsigned index,
+				struct vferry_bar_ioeventfd *ret_ioeventfd);
+
 /* Machine reset: the device is reset, its config space as after power-on. */
 int vferry_device_reset(struct vferry_device *device, struct vferry_error *err);
 

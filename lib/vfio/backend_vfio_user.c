@@ -14,6 +14,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "vfio-user/client.h"
+#include "vfio-user/protocol.h"
 #include "vfio/backend.h"
 
 #define TRANSITION_TIMEOUTS 6u	/* a driver may load a record per write; the session has a budget */
@@ -85,6 +86,31 @@ static int vu_region_write(struct vf_backend *backend, uint32_t region, uint64_t
 			   const void *from, size_t len, struct vferry_error *err)
 {
 	return vf_vfio_user_client_region_write(client_of(backend), region, offset, from, len, err);
+}
+
+_Static_assert(VF_BACKEND_IOEVENTFDS_MAX == VF_VFIO_USER_MAX_IO_FDS, "one bound");
+
+static int vu_get_ioeventfds(struct vf_backend *backend, uint32_t region, uint64_t region_bytes,
+			     struct vf_backend_ioeventfd *list, uint32_t *ret_count,
+			     struct vferry_error *err)
+{
+	struct vf_vfio_user_ioeventfd found[VF_VFIO_USER_MAX_IO_FDS];
+	uint32_t count = 0;
+	int r = vf_vfio_user_client_get_ioeventfds(client_of(backend), region, region_bytes, found,
+						   &count, err);
+
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < count; i++)
+		list[i] = (struct vf_backend_ioeventfd) {
+			.offset = found[i].offset,
+			.size = found[i].size,
+			.matches = found[i].matches,
+			.match = found[i].match,
+			.fd = found[i].fd,
+		};
+	*ret_count = count;
+	return 0;
 }
 
 static int vu_set_irqs(struct vf_backend *backend, uint32_t index, uint32_t action, uint32_t start,
@@ -243,6 +269,7 @@ static const struct vf_backend_ops ops = {
 	.get_irq_info = vu_get_irq_info,
 	.region_read = vu_region_read,
 	.region_write = vu_region_write,
+	.get_ioeventfds = vu_get_ioeventfds,
 	.set_irqs = vu_set_irqs,
 	.dma_map = vu_dma_map,
 	.dma_unmap = vu_dma_unmap,

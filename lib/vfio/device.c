@@ -101,6 +101,8 @@ static int learn(struct vferry_device *d, struct vferry_error *err)
 	if (r == 0)
 		r = vf_device_map_areas(d, err);
 	if (r == 0)
+		r = vf_device_find_ioeventfds(d, err);
+	if (r == 0)
 		r = vf_migration_probe(d, err);
 	if (r < 0)
 		return r;
@@ -230,6 +232,7 @@ struct vferry_device *vferry_device_close(struct vferry_device *d)
 	if (d->backend)
 		vf_device_dma_detach(d);
 	vf_device_unmap_areas(d);
+	vf_device_close_ioeventfds(d);
 	for (unsigned int i = 0; i < VF_CONFIG_REGIONS; i++)
 		vf_backend_region_done(&d->regions[i]);
 	/* Threads of the backend may use the device until here. */

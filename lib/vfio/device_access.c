@@ -17,8 +17,40 @@
 #include <unistd.h>
 
 #include "base/checked.h"
+#include "base/cleanup.h"
 #include "vfio/device_internal.h"
 #include "vfio/pci_regs.h"
+
+/* ---- what is where in BARs ---- */
+
+static bool is_io(const struct vferry_device *d, unsigned int bar)
+{
+	return (d->config->state.layout.bars[bar].flags & VF_CONFIG_BAR_IO) != 0;
+}
+
+enum msix_part { PART_NONE, PART_TABLE, PART_PBA };
+
+/* MSI-X structures are constant, so this needs no lock. Any overlap counts. */
+static enum msix_part msix_part(const struct vferry_device *d, unsigned int bar, uint64_t offset,
+				unsigned int size, uint64_t *ret_inside)
+{
+	const struct vf_config_layout *l = &d->config->state.layout;
+	uint64_t table = l->msix.count * 16ull, pba = (l->msix.count + 63ull) / 64 * 8;
+
+	if (!l->msix.offset)
+		return PART_NONE;
+	if (bar == l->msix.table_bar && offset + size > l->msix.table_offset &&
+	    offset < l->msix.table_offset + table) {
+		*ret_inside = offset - l->msix.table_offset;
+		return PART_TABLE;
+	}
+	if (bar == l->msix.pba_bar && offset + size > l->msix.pba_offset &&
+	    offset < l->msix.pba_offset + pba) {
+		*ret_inside = offset - l->msix.pba_offset;
+		return PART_PBA;
+	}
+	return PART_NONE;
+}
 
 /* ---- memory of BARs ---- */
 
@@ -94,8 +126,7 @@ int vf_device_map_areas(struct vferry_device *d, struct vferry_error *err)
 		struct range holes[2];
 		unsigned int hole_count = msix_ranges(&d->config->state.layout, bar, page, holes);
 
-		if (region->fd < 0 || !region->sealed ||
-		    (d->config->state.layout.bars[bar].flags & VF_CONFIG_BAR_IO))
+		if (region->fd < 0 || !region->sealed || is_io(d, bar))
 			continue;
 		for (uint32_t i = 0; i < region->area_count && r == 0; i++) {
 			uint64_t at = region->areas[i].offset;
@@ -137,6 +168,84 @@ int vferry_device_bar_area(struct vferry_device *d, unsigned bar, unsigned index
 	return -ENOENT;
 }
 
+/* ---- writes by eventfd ---- */
+
+/* The MSI-X table is the view's, and what is mapped is memory: there a write means something else. */
+static bool may_be_kick(const struct vferry_device *d, unsigned int bar,
+			const struct vf_backend_ioeventfd *io)
+{
+	const unsigned int size = io->size ? io->size : 1;
+	uint64_t inside;
+
+	if (msix_part(d, bar, io->offset, size, &inside) != PART_NONE)
+		return false;
+	for (uint32_t i = 0; i < d->area_count; i++) {
+		const struct vferry_bar_area *area = &d->areas[i].area;
+
+		if (d->areas[i].bar == bar && io->offset + size > area->offset &&
+		    io->offset < area->offset + area->bytes)
+			return false;
+	}
+	return true;
+}
+
+static int find_in_bar(struct vferry_device *d, unsigned int bar, struct vferry_error *err)
+{
+	struct vf_backend_ioeventfd list[VF_BACKEND_IOEVENTFDS_MAX];
+	uint32_t count = 0;
+	int r = d->backend->ops->get_ioeventfds(d->backend, bar, d->regions[bar].size, list, &count,
+						err);
+
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < count; i++) {
+		if (d->ioeventfd_count == VF_DEVICE_IOEVENTFDS_MAX || !may_be_kick(d, bar, &list[i])) {
+			vf_close(&list[i].fd);
+			continue;
+		}
+		d->ioeventfds[d->ioeventfd_count++] = (struct vf_device_ioeventfd) {
+			.bar = bar,
+			.io = {
+				.offset = list[i].offset, .bytes = list[i].size,
+				.matches = list[i].matches, .match = list[i].match,
+				.eventfd = list[i].fd,
+			},
+		};
+	}
+	return 0;
+}
+
+int vf_device_find_ioeventfds(struct vferry_device *d, struct vferry_error *err)
+{
+	int r = 0;
+
+	for (unsigned int bar = 0; bar < VF_CONFIG_BARS && r == 0; bar++)
+		if (d->backend->ops->get_ioeventfds && d->regions[bar].size > 0 && !is_io(d, bar) &&
+		    d->config->state.layout.bars[bar].size > 0)
+			r = find_in_bar(d, bar, err);
+	return r;
+}
+
+void vf_device_close_ioeventfds(struct vferry_device *d)
+{
+	while (d->ioeventfd_count > 0)
+		vf_close(&d->ioeventfds[--d->ioeventfd_count].io.eventfd);
+}
+
+int vferry_device_bar_ioeventfd(struct vferry_device *d, unsigned bar, unsigned index,
+				struct vferry_bar_ioeventfd *ret_ioeventfd)
+{
+	for (uint32_t i = 0; i < d->ioeventfd_count; i++) {
+		if (d->ioeventfds[i].bar != bar)
+			continue;
+		if (index-- == 0) {
+			*ret_ioeventfd = d->ioeventfds[i].io;
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
 /* ---- where BARs are ---- */
 
 void vf_device_find_moves_locked(struct vferry_device *d, struct vf_device_bar_moves *ret_moves)
@@ -161,11 +270,6 @@ void vf_device_find_moves_locked(struct vferry_device *d, struct vf_device_bar_m
 		*bar = (struct vf_device_bar) { .mapped = mapped, .gpa = mapped ? gpa : 0 };
 	}
 	*ret_moves = moves;
-}
-
-static bool is_io(const struct vferry_device *d, unsigned int bar)
-{
-	return (d->config->state.layout.bars[bar].flags & VF_CONFIG_BAR_IO) != 0;
 }
 
 void vf_device_tell_gone(struct vferry_device *d, const struct vf_device_bar_moves *moves)
@@ -342,30 +446,6 @@ out:
 }
 
 /* ---- BARs ---- */
-
-enum msix_part { PART_NONE, PART_TABLE, PART_PBA };
-
-/* MSI-X structures are constant, so this needs no lock. Any overlap counts. */
-static enum msix_part msix_part(const struct vferry_device *d, unsigned int bar, uint64_t offset,
-				unsigned int size, uint64_t *ret_inside)
-{
-	const struct vf_config_layout *l = &d->config->state.layout;
-	uint64_t table = l->msix.count * 16ull, pba = (l->msix.count + 63ull) / 64 * 8;
-
-	if (!l->msix.offset)
-		return PART_NONE;
-	if (bar == l->msix.table_bar && offset + size > l->msix.table_offset &&
-	    offset < l->msix.table_offset + table) {
-		*ret_inside = offset - l->msix.table_offset;
-		return PART_TABLE;
-	}
-	if (bar == l->msix.pba_bar && offset + size > l->msix.pba_offset &&
-	    offset < l->msix.pba_offset + pba) {
-		*ret_inside = offset - l->msix.pba_offset;
-		return PART_PBA;
-	}
-	return PART_NONE;
-}
 
 static int check_access(struct vferry_device *d, unsigned int bar, uint64_t offset,
 			unsigned int size, struct vferry_error *err)

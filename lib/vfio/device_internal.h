@@ -61,6 +61,13 @@ struct vf_device_area {
 	unsigned int bar;
 };
 
+struct vf_device_ioeventfd {
+	struct vferry_bar_ioeventfd io;	/* its eventfd is owned */
+	unsigned int bar;
+};
+
+#define VF_DEVICE_IOEVENTFDS_MAX 64u	/* of all BARs; further ones are written to, as ever */
+
 struct vf_device_irq {
 	enum vf_config_interrupt_mode mode;	/* of the eventfds that the device signals now */
 	uint32_t count;
@@ -97,6 +104,8 @@ struct vferry_device {
 	struct vf_backend_region regions[VF_CONFIG_REGIONS];
 	struct vf_device_area *areas;	/* owned; mapped */
 	uint32_t area_count;
+	struct vf_device_ioeventfd ioeventfds[VF_DEVICE_IOEVENTFDS_MAX];
+	uint32_t ioeventfd_count;
 	uint64_t mig_flags;		/* VF_VFIO_MIGRATION_*, 0 = cannot */
 	uint32_t features;		/* enum vferry_device_feature */
 
@@ -159,6 +168,9 @@ int vf_device_open_backend(struct vf_backend *take_backend, const char *uri,
 /* Maps what may be mapped of the BARs, less the pages of the MSI-X table and PBA. */
 int vf_device_map_areas(struct vferry_device *d, struct vferry_error *err);
 void vf_device_unmap_areas(struct vferry_device *d);
+/* Writes to BARs that may come by eventfd: those that would do the same by message. */
+int vf_device_find_ioeventfds(struct vferry_device *d, struct vferry_error *err);
+void vf_device_close_ioeventfds(struct vferry_device *d);
 
 /* One write of a plan or of an effect to the device's own config space. */
 int vf_device_config_write_out(struct vferry_device *d, const struct vf_config_write *w,

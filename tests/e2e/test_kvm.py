@@ -132,6 +132,51 @@ def test_irqchips_of_two_kinds_are_refused(lab):
     assert "the interrupt controller is split on the source and in the kernel here" in result.stderr
 
 
+# ---- doorbells that KVM turns into an eventfd ----
+
+def ioeventfds(machine):
+    return [device["ioeventfds"] for device in machine.migration()["x-vferry-devices"]]
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("offered", ["on-on", "on-off", "off-on"])
+def test_doorbells_move(lab, offered):
+    """Rung as fast as the guest can; the judge compares how often with how often devices heard it."""
+    guest = "rate=20 working-set=8M job-delay-us=0 job-bytes=64 vectors=8"
+    first, second = offered.split("-")
+    machines = [lab.machine("vm0", lab.devices(2, "--ioeventfd", first), accel="kvm", guest=guest)]
+    machines[0].wait_work()
+    for n in range(1, 5):
+        source = machines[-1]
+        assert ioeventfds(source) == [1, 1] if (first, second)[(n - 1) % 2] == "on" else [0, 0]
+        machines.append(lab.machine(f"vm{n}", lab.devices(2, "--ioeventfd", (first, second)[n % 2]),
+                                    accel="kvm", guest=guest, incoming="tcp:127.0.0.1:0"))
+        lab.migrate(source, machines[n].uri)
+        assert ioeventfds(source) == [0, 0]     # a device that was given away hears nothing
+        check_moved(source, machines[n], n)
+
+
+def test_doorbells_after_roll_back(lab):
+    """A failed hand-over ends with the source's doorbells where they were, and none lost."""
+    source, destination = pair(lab, 1, destination_script="on RESUMING->STOP fail EIO\n",
+                               guest=f"{GUEST} job-delay-us=0")
+    lab.migrate(source, destination.uri, expect=FAILED)
+    wait_for("the source to run", lambda: source.status() == "running")
+    assert ioeventfds(source) == [1]
+    source.wait_work(source.verdict()["verified-jobs"] + 10)
+    source.judge()
+
+
+@pytest.mark.parametrize("command", ["move-bar 0 0", "flr 0", "reset-device 0"])
+def test_doorbells_follow_the_bar(lab, command):
+    machine = lab.machine("vm", lab.devices(1), accel="kvm", guest=f"{GUEST} job-delay-us=0")
+    machine.wait_work()
+    machine.guest(command)
+    machine.wait_work(machine.verdict()["verified-jobs"] + 200)
+    assert ioeventfds(machine) == [1]
+    machine.judge(0)
+
+
 # ---- it moves ----
 
 @pytest.mark.threads

@@ -34,6 +34,13 @@ static int no_write(void *user, uint64_t iova, const void *from, size_t len)
 	return 0;
 }
 
+static int no_load(void *user, uint64_t iova, uint32_t *ret_value)
+{
+	(void) user;
+	*ret_value = (uint32_t) iova;
+	return 0;
+}
+
 static int no_store(void *user, uint64_t iova, uint32_t value)
 {
 	(void) user;
@@ -85,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const struct accel_options o = { .state_bytes = STATE_BYTES, .seed = 7, .msix_vectors = 16,
 					 .overlay_bytes = 8192 };
 	const struct accel_host host = { .dma_read = no_read, .dma_write = no_write,
-					 .dma_store32 = no_store, .message = no_message,
+					 .dma_load32 = no_load, .dma_store32 = no_store, .message = no_message,
 					 .line = no_line };
 	struct accel_device *a = malloc(sizeof(*a));
 	struct accel_load *l = malloc(sizeof(*l));

@@ -57,6 +57,11 @@ static inline int bench_write(void *user, uint64_t iova, const void *from, size_
 	return 0;
 }
 
+static inline int bench_load32(void *user, uint64_t iova, uint32_t *ret_value)
+{
+	return bench_read(user, iova, ret_value, sizeof(*ret_value));
+}
+
 static inline int bench_store32(void *user, uint64_t iova, uint32_t value)
 {
 	struct bench *b = user;
@@ -85,7 +90,8 @@ static inline struct bench *bench_new(const struct accel_options *options)
 {
 	struct bench *b = calloc(1, sizeof(*b));
 	struct accel_host host = {
-		.dma_read = bench_read, .dma_write = bench_write, .dma_store32 = bench_store32,
+		.dma_read = bench_read, .dma_write = bench_write, .dma_load32 = bench_load32,
+		.dma_store32 = bench_store32,
 		.message = bench_message, .line = bench_line, .user = b,
 	};
 

@@ -507,6 +507,77 @@ static void test_function_level_reset(void **state)
 	assert_int_equal(b->window[5], 0);
 }
 
+/* The tail in RAM, looked at when the doorbell rings; all rings are counted, heard or not. */
+static void test_doorbell(void **state)
+{
+	const uint64_t tail_at = RAM_AT + RAM_BYTES - 4;
+	uint8_t *tail = ram_at(b, tail_at, 4);
+
+	(void) state;
+	accel_device_kick(&b->device, 2);		/* not enabled */
+	reg64(b, ACCEL_REG_TAIL_ADDRESS, tail_at);
+	bench_enable(b);
+	reg64(b, ACCEL_REG_TAIL_ADDRESS, RAM_AT);	/* fixed */
+	assert_true(get64(b, ACCEL_REG_TAIL_ADDRESS) == tail_at);
+	assert_int_equal(run(b), ACCEL_STEP_IDLE);
+	assert_int_equal(get32(b, ACCEL_REG_DOORBELL), UINT32_MAX);
+	*slot(b, 0) = (struct accel_descriptor) { .cookie = 5 };
+	*slot(b, 1) = (struct accel_descriptor) { .cookie = 6 };
+	vf_put_u32(tail, 2);
+	assert_int_equal(run(b), ACCEL_STEP_IDLE);
+	assert_int_equal(get32(b, ACCEL_REG_RING_HEAD), 0);
+	reg32(b, ACCEL_REG_DOORBELL, 0xabcd);
+	assert_int_equal(get32(b, ACCEL_REG_STATUS), ACCEL_STATUS_BUSY);
+	assert_int_equal(run(b), ACCEL_STEP_IDLE);
+	assert_int_equal(get32(b, ACCEL_REG_RING_HEAD), 2);
+	assert_int_equal(slot(b, 1)->cookie_echo, 6);
+	assert_int_equal(get32(b, ACCEL_REG_STATUS), 0);
+
+	/* Rung right before it stops: looked at when it runs again. */
+	*slot(b, 2) = (struct accel_descriptor) { .cookie = 7 };
+	vf_put_u32(tail, 3);
+	accel_device_kick(&b->device, 3);
+	accel_device_set_run(&b->device, ACCEL_RUN_STOPPED, b->now);
+	assert_int_equal(run(b), ACCEL_STEP_IDLE);
+	assert_int_equal(get32(b, ACCEL_REG_RING_TAIL), 2);
+	accel_device_set_run(&b->device, ACCEL_RUN_NO_PEERS, b->now);
+	assert_int_equal(run(b), ACCEL_STEP_IDLE);
+	assert_int_equal(slot(b, 2)->cookie_echo, 7);
+	assert_int_equal(get64(b, ACCEL_REG_DOORBELLS), 6);
+
+	/* In D3hot nothing is heard. */
+	config16(b, ACCEL_CAP_PM + 4, 3);
+	accel_device_kick(&b->device, 9);
+	config16(b, ACCEL_CAP_PM + 4, 0);
+	assert_int_equal(get64(b, ACCEL_REG_DOORBELLS), 6);
+
+	/* A tail that no ring has. */
+	vf_put_u32(tail, ENTRIES);
+	accel_device_kick(&b->device, 1);
+	assert_int_equal(run(b), ACCEL_STEP_IDLE);
+	assert_int_equal(get32(b, ACCEL_REG_STATUS) & ACCEL_STATUS_ERROR, ACCEL_STATUS_ERROR);
+	reg32(b, ACCEL_REG_CTRL, ACCEL_CTRL_RESET);
+	assert_int_equal(get64(b, ACCEL_REG_DOORBELLS), 0);
+	assert_int_equal(get64(b, ACCEL_REG_TAIL_ADDRESS), 0);
+	/* None, one that is not aligned, one that is nowhere. */
+	bench_enable(b);
+	accel_device_kick(&b->device, 1);
+	assert_int_equal(run(b), ACCEL_STEP_IDLE);
+	assert_int_equal(get32(b, ACCEL_REG_STATUS), 0);
+	reg32(b, ACCEL_REG_CTRL, ACCEL_CTRL_RESET);
+	reg64(b, ACCEL_REG_TAIL_ADDRESS, RAM_AT + 2);
+	reg64(b, ACCEL_REG_RING_BASE, RING_AT);
+	reg32(b, ACCEL_REG_RING_ENTRIES, ENTRIES);
+	reg32(b, ACCEL_REG_CTRL, ACCEL_CTRL_ENABLE);
+	assert_int_equal(get32(b, ACCEL_REG_CTRL), 0);
+	reg32(b, ACCEL_REG_CTRL, ACCEL_CTRL_RESET);
+	reg64(b, ACCEL_REG_TAIL_ADDRESS, 8);
+	bench_enable(b);
+	reg32(b, ACCEL_REG_DOORBELL, 0);
+	assert_int_equal(run(b), ACCEL_STEP_IDLE);
+	assert_int_equal(get32(b, ACCEL_REG_STATUS), ACCEL_STATUS_ERROR);
+}
+
 static void test_late_window_writes_are_seen(void **state)
 {
 	(void) state;
@@ -526,7 +597,7 @@ int main(void)
 		T(test_internal_memory), T(test_bad_jobs), T(test_overlay_bound),
 		T(test_ring_errors), T(test_ring_wraps_in_order),
 		T(test_needs_bus_master_and_power), T(test_delay), T(test_stop_in_a_job),
-		T(test_no_peers), T(test_intx), T(test_msi), T(test_msix),
+		T(test_no_peers), T(test_doorbell), T(test_intx), T(test_msi), T(test_msix),
 		T(test_function_level_reset), T(test_late_window_writes_are_seen),
 	};
 

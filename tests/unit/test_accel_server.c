@@ -25,6 +25,7 @@
 #include "devices/accel_pattern.h"
 #include "devices/accel_server.h"
 #include "vfio-user/client.h"
+#include "vfio-user/protocol.h"
 
 #define RAM_AT 0x40000000ull
 #define RAM_BYTES (4u << 20)
@@ -408,6 +409,79 @@ static void test_migration(void **state)
 }
 
 /* The source goes on after a cancelled migration, and can migrate at once again. */
+#define TAIL_AT (RAM_AT + RAM_BYTES - 4096)
+
+static struct vf_vfio_user_ioeventfd doorbell_of(struct side *s)
+{
+	struct vf_vfio_user_ioeventfd list[VF_VFIO_USER_MAX_IO_FDS];
+	uint32_t count = 0;
+
+	assert_int_equal(vf_vfio_user_client_get_ioeventfds(s->client, BAR0, ACCEL_BAR0_BYTES, list,
+							    &count, NULL), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(list[0].offset, ACCEL_REG_DOORBELL);
+	assert_int_equal(list[0].size, 4);
+	assert_false(list[0].matches);
+	return list[0];
+}
+
+/*
+ * A driver rings by eventfd, and its device is moved there and back again, each time right behind a
+ * ring: every job is done once, and every ring is counted once. One that comes when the device has
+ * stopped waits until it runs.
+ */
+static void test_doorbell_moves_along(void **state)
+{
+	struct side sides[2];
+	struct vf_vfio_user_ioeventfd bell[2];
+	struct accel_descriptor *slots[8];
+	uint64_t rings = 0;
+	struct ram ram;
+
+	(void) state;
+	ram_new(&ram);
+	for (int i = 0; i < 2; i++) {
+		side_new(&sides[i], defaults(), NULL, 5000);
+		plug(&sides[i], &ram, RAM_AT);
+		bell[i] = doorbell_of(&sides[i]);
+	}
+	write_to(&sides[0], BAR0, ACCEL_REG_TAIL_ADDRESS, TAIL_AT, 8);
+	enable(&sides[0]);
+	for (uint32_t round = 0; round < 40; round++) {
+		struct side *from = &sides[round % 2], *to = &sides[(round + 1) % 2];
+		uint32_t *tail = (uint32_t *) (void *) at(from, TAIL_AT);
+
+		for (uint32_t i = 0; i < 8; i++) {
+			uint32_t n = (round * 8 + i) % ENTRIES;
+
+			slots[i] = (struct accel_descriptor *) (void *) at(from, RAM_AT) + n;
+			*slots[i] = (struct accel_descriptor) { .cookie = round, .delay_us = 50 };
+			__atomic_store_n(tail, (n + 1) % ENTRIES, __ATOMIC_RELEASE);
+			if (i == 7 && round % 3 == 0)	/* stopped before the last one */
+				go(from, VF_VFIO_STATE_STOP);
+			assert_int_equal(eventfd_write(bell[round % 2].fd, 1), 0);
+			rings++;
+		}
+		if (round % 3 == 0)
+			go(from, VF_VFIO_STATE_RUNNING);
+		go(from, VF_VFIO_STATE_STOP_COPY);
+		go(to, VF_VFIO_STATE_RESUMING);
+		(void) move_data(from, to);
+		go(to, VF_VFIO_STATE_STOP);
+		go(to, VF_VFIO_STATE_RUNNING);
+		go(from, VF_VFIO_STATE_STOP);
+		for (uint32_t i = 0; i < 8; i++)
+			assert_int_equal(await_job(slots[i]), ACCEL_JOB_OK);
+		assert_int_equal(read_from(to, BAR0, ACCEL_REG_DOORBELLS, 8), rings);
+		assert_int_equal(read_from(to, BAR0, ACCEL_REG_JOBS_DONE, 8), rings);
+	}
+	for (int i = 0; i < 2; i++) {
+		close(bell[i].fd);
+		side_free(&sides[i]);
+	}
+	ram_free(&ram);
+}
+
 static void test_cancel(void **state)
 {
 	struct side a, b;
@@ -678,6 +752,7 @@ int main(void)
 		cmocka_unit_test(test_job_and_msix),
 		cmocka_unit_test(test_intx_line),
 		cmocka_unit_test(test_migration),
+		cmocka_unit_test(test_doorbell_moves_along),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_peers),
 		cmocka_unit_test(test_function_level_reset_ends_the_session),

@@ -178,6 +178,44 @@ static void round_trip(size_t read_piece, size_t write_piece)
 	pair_free(&p);
 }
 
+#define TAIL_AT (RAM_AT + 0xf000)
+
+/* A ring whose tail is in RAM, stopped right behind its doorbell. */
+static void rung_stream(struct pair *p)
+{
+	struct accel_options o = small_options();
+
+	pair_new(p, &o, &o);
+	reg64(p->from, ACCEL_REG_TAIL_ADDRESS, TAIL_AT);
+	bench_enable(p->from);
+	*slot(p->from, 0) = (struct accel_descriptor) { .cookie = 31 };
+	vf_put_u32(ram_at(p->from, TAIL_AT, 4), 1);
+	accel_device_kick(&p->from->device, 5);
+	stop(p->from);
+	accel_save_start(&p->save);
+	(void) pump(p, 1 << 20, SIZE_MAX);
+}
+
+static void test_doorbell_goes_along(void **state)
+{
+	struct pair p;
+
+	(void) state;
+	rung_stream(&p);
+	accel_load_start(&p.load, 0);
+	assert_int_equal(feed(&p, 1 << 20), 0);
+	assert_int_equal(accel_load_finish(&p.load), 0);
+	memcpy(p.to->ram, p.from->ram, RAM_BYTES);
+	config16(p.to, 0x04, 0x0006);
+	assert_int_equal(get64(p.to, ACCEL_REG_DOORBELLS), 5);
+	assert_int_equal(slot(p.to, 0)->status, ACCEL_JOB_PENDING);
+	accel_device_set_run(&p.to->device, ACCEL_RUN_ALL, 0);
+	assert_int_equal(run(p.to), ACCEL_STEP_IDLE);
+	assert_int_equal(slot(p.to, 0)->cookie_echo, 31);
+	assert_int_equal(get64(p.to, ACCEL_REG_DOORBELLS), 5);
+	pair_free(&p);
+}
+
 static void test_round_trip(void **state)
 {
 	(void) state;
@@ -395,7 +433,9 @@ static void test_forged_registers(void **state)
 		{ 16, ENTRIES },	/* head */
 		{ 20, 0x10000 },	/* irq status */
 		{ 24, 0x10 },		/* pending */
-		{ 28, 1 },		/* zero */
+		{ 28, 1 },		/* rung, without a tail to look at */
+		{ 28, 2 },		/* rung */
+		{ 152, 2 },		/* where the tail is */
 		{ 32, 1 },		/* base */
 		{ 64, 3 },		/* next block to change */
 		{ 72, 2 },		/* active */
@@ -420,15 +460,61 @@ static void test_forged_registers(void **state)
 	pair_free(&p);
 }
 
+static void mend_end(struct pair *p, int spoil);
+
+/* A device of version 1 had no doorbell; its stream ends a register record earlier. */
+static void test_older_stream(void **state)
+{
+	const size_t less = ACCEL_REGISTERS_BYTES - ACCEL_REGISTERS_1_BYTES;
+	struct pair p;
+	uint8_t *record;
+
+	(void) state;
+	small_stream(&p, NULL);
+	vf_put_u32(p.stream + ACCEL_RECORD_HEAD + 8, 1);
+	forge(p.stream, ACCEL_START_BYTES);
+	record = p.stream + p.size - 2 * ACCEL_RECORD_HEAD - ACCEL_END_BYTES - ACCEL_REGISTERS_BYTES;
+	vf_put_u32(record + 16, ACCEL_REGISTERS_1_BYTES);
+	forge(record, ACCEL_REGISTERS_1_BYTES);
+	record += ACCEL_RECORD_HEAD + ACCEL_REGISTERS_1_BYTES;
+	memmove(record, record + less, ACCEL_RECORD_HEAD + ACCEL_END_BYTES);
+	p.size -= less;
+	mend_end(&p, 0);
+	accel_load_start(&p.load, 0);
+	assert_int_equal(feed(&p, 1 << 20), 0);
+	assert_int_equal(accel_load_finish(&p.load), 0);
+	assert_int_equal(get64(p.to, ACCEL_REG_TAIL_ADDRESS), 0);
+	/* Neither version's registers in a stream of the other. */
+	vf_put_u32(p.stream + ACCEL_RECORD_HEAD + 8, 2);
+	forge(p.stream, ACCEL_START_BYTES);
+	mend_end(&p, 0);
+	accel_load_start(&p.load, 0);
+	assert_int_equal(feed(&p, 1 << 20), -EINVAL);
+	vf_put_u32(p.stream + ACCEL_RECORD_HEAD + 8, 3);
+	forge(p.stream, ACCEL_START_BYTES);
+	mend_end(&p, 0);
+	accel_load_start(&p.load, 0);
+	assert_int_equal(feed(&p, 1 << 20), -EINVAL);
+	assert_non_null(strstr(p.load.error.message, "version 3"));
+	pair_free(&p);
+}
+
 /* Takes the record at @at out and makes the end fit again, but for what @spoil is added to. */
 static void drop_record(struct pair *p, size_t at, int spoil)
 {
-	size_t len = ACCEL_RECORD_HEAD + vf_get_u32(p->stream + at + 16), pos = 0;
-	uint32_t digest = 0;
-	uint64_t records = 0;
+	size_t len = ACCEL_RECORD_HEAD + vf_get_u32(p->stream + at + 16);
 
 	memmove(p->stream + at, p->stream + at + len, p->size - at - len);
 	p->size -= len;
+	mend_end(p, spoil);
+}
+
+static void mend_end(struct pair *p, int spoil)
+{
+	uint32_t digest = 0;
+	uint64_t records = 0;
+	size_t pos = 0;
+
 	while (vf_get_u32(p->stream + pos) != ACCEL_RECORD_END) {
 		digest = vf_crc32c(digest, p->stream + pos, ACCEL_RECORD_HEAD);
 		pos += ACCEL_RECORD_HEAD + vf_get_u32(p->stream + pos + 16);
@@ -534,6 +620,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_doorbell_goes_along),
 		cmocka_unit_test(test_precopy),
 		cmocka_unit_test(test_window_after_stop_is_not_saved),
 		cmocka_unit_test(test_reinit),
@@ -541,6 +628,7 @@ int main(void)
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_damaged),
 		cmocka_unit_test(test_forged_registers),
+		cmocka_unit_test(test_older_stream),
 		cmocka_unit_test(test_missing_records),
 		cmocka_unit_test(test_other_device),
 		cmocka_unit_test(test_speed_and_size),

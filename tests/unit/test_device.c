@@ -193,6 +193,23 @@ static void areas_leave_msix_pages_out(void **state)
 	assert_int_equal(vferry_device_bar_area(m->device, 2, 0, &area), -ENOENT);
 }
 
+static void ioeventfds_leave_memory_and_msix_out(void **state)
+{
+	struct machine *m = *state;
+	struct vferry_bar_ioeventfd io;
+
+	assert_int_equal(vferry_device_bar_ioeventfd(m->device, 2, 0, &io), 0);
+	assert_true(io.offset == 0x10 && io.bytes == 4 && !io.matches && io.eventfd >= 0);
+	assert_int_equal(vferry_device_bar_ioeventfd(m->device, 2, 1, &io), 0);
+	assert_true(io.offset == 0x18 && io.bytes == 8 && io.matches && io.match == 3);
+	assert_int_equal(vferry_device_bar_ioeventfd(m->device, 2, 2, &io), -ENOENT);
+	assert_int_equal(vferry_device_bar_ioeventfd(m->device, 0, 0, &io), -ENOENT);
+	assert_int_equal(vferry_device_bar_ioeventfd(m->device, 4, 0, &io), 0);
+	assert_int_equal(io.offset, 0x2800);
+	assert_int_equal(vferry_device_bar_ioeventfd(m->device, 4, 1, &io), -ENOENT);
+	assert_int_equal(vferry_device_bar_ioeventfd(m->device, 7, 0, &io), -ENOENT);
+}
+
 /* ---- interrupts ---- */
 
 static void msix_is_allocated_at_once_and_connected_when_open(void **state)
@@ -482,6 +499,7 @@ int main(void)
 		TEST(failing_config_write_is_told),
 		TEST(bar_accesses_reach_the_device),
 		TEST(areas_leave_msix_pages_out),
+		TEST(ioeventfds_leave_memory_and_msix_out),
 		TEST(msix_is_allocated_at_once_and_connected_when_open),
 		TEST(masked_vector_shows_and_keeps_its_pending_bit),
 		TEST(function_mask_keeps_events),

@@ -27,6 +27,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/checked.h"
 #include "vfio/device_internal.h"
 #include "test_config_image.h"
 
@@ -204,6 +205,35 @@ static int fake_get_region(struct vf_backend *b, uint32_t index, struct vf_backe
 	ret->areas = calloc(1, sizeof(*ret->areas));
 	ret->area_count = 1;
 	ret->areas[0] = (struct vf_vfio_sparse_area) { 0, ret->size };
+	return 0;
+}
+
+/* BAR 2's doorbells, and some that may not be: in mapped memory (BARs 0 and 4), in the MSI-X table. */
+static int fake_get_ioeventfds(struct vf_backend *b, uint32_t region, uint64_t region_bytes,
+			       struct vf_backend_ioeventfd *list, uint32_t *ret_count,
+			       struct vferry_error *err)
+{
+	static const struct {
+		uint32_t region;
+		struct vf_backend_ioeventfd io;
+	} all[] = {
+		{ 0, { .offset = 0x10, .size = 4 } }, { 2, { .offset = 0x10, .size = 4 } },
+		{ 2, { .offset = 0x18, .size = 8, .matches = true, .match = 3 } },
+		{ 4, { .offset = 0x0, .size = 0 } }, { 4, { .offset = 0x8, .size = 8 } },
+		{ 4, { .offset = 0xffe, .size = 4 } }, { 4, { .offset = 0x1ffc, .size = 4 } },
+		{ 4, { .offset = 0x2000, .size = 4 } }, { 4, { .offset = 0x2800, .size = 2 } },
+	};
+
+	(void) b;
+	(void) err;
+	*ret_count = 0;
+	for (size_t i = 0; i < VF_ARRAY_COUNT(all); i++) {
+		if (all[i].region != region)
+			continue;
+		assert_true(all[i].io.offset < region_bytes);
+		list[*ret_count] = all[i].io;
+		list[(*ret_count)++].fd = eventfd(0, EFD_CLOEXEC);
+	}
 	return 0;
 }
 
@@ -454,6 +484,7 @@ static const struct vf_backend_ops fake_ops = {
 	.get_irq_info = fake_get_irq_info,
 	.region_read = fake_region_read,
 	.region_write = fake_region_write,
+	.get_ioeventfds = fake_get_ioeventfds,
 	.set_irqs = fake_set_irqs,
 	.dma_map = fake_dma_map,
 	.dma_unmap = fake_dma_unmap,

@@ -149,6 +149,110 @@ static void test_corrupt_dma(void **state)
 	rig_down(&rig);
 }
 
+/* ---- doorbells, which KVM puts into an eventfd ---- */
+
+static int doorbell_of(struct rig *rig)
+{
+	struct vferry_bar_ioeventfd io;
+
+	assert_int_equal(machine_device_ioeventfds(rig->m, 0), 1);
+	assert_int_equal(vferry_device_bar_ioeventfd(machine_device(rig->m, 0), 0, 0, &io), 0);
+	assert_int_equal(io.offset, ACCEL_REG_DOORBELL);
+	return io.eventfd;
+}
+
+static void set_state(struct rig *rig, uint32_t state)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	if (vferry_device_set_state(machine_device(rig->m, 0), state, &err) < 0)
+		fail_msg("%s", err.message);
+}
+
+/* The guest rings a device that has stopped, until all its slots have a job. Return: the count. */
+static uint64_t ring_stopped_device(struct rig *rig, int doorbell)
+{
+	uint64_t count = 0;
+
+	set_state(rig, VF_VFIO_STATE_STOP);
+	start(rig);
+	for (unsigned i = 0; i < 5 * DRILL_TRIES && count < 4; i++) {	/* vectors of the guest */
+		uint64_t more;
+
+		sleep_ms(10);
+		if (read(doorbell, &more, sizeof(more)) == sizeof(more))
+			count += more;
+	}
+	stop(rig);
+	assert_int_equal(count, 4);
+	return count;
+}
+
+static void expect_miscounted(struct rig *rig, const char *first_fault)
+{
+	start(rig);
+	judge(rig);
+	assert_false(machine_verdict_clean(&rig->v, 0));
+	assert_non_null(strstr(rig->v.first_fault, first_fault));
+}
+
+/* Stopped with all jobs done, so that the next thing the guest does is to ring for new ones. */
+static void doorbell_up(struct rig *rig)
+{
+	struct drill drill;
+
+	up(rig, 1, "working-set=1M lost-ms=20000 notice-ms=20000");
+	drill = drill_of(rig);
+	drill_stop_with_jobs_done(rig, &drill);
+}
+
+/* What is rung while the device is stopped stays there until it runs. */
+static void test_doorbell_waits(void **state)
+{
+	struct rig rig;
+	uint64_t count;
+	int doorbell;
+
+	(void) state;
+	doorbell_up(&rig);
+	doorbell = doorbell_of(&rig);
+	count = ring_stopped_device(&rig, doorbell);
+	assert_int_equal(write(doorbell, &count, sizeof(count)), sizeof(count));
+	set_state(&rig, VF_VFIO_STATE_RUNNING);
+	start(&rig);
+	judge(&rig);
+	assert_string_equal(rig.v.first_fault, "");
+	assert_true(machine_verdict_clean(&rig.v, 0));
+	rig_down(&rig);
+}
+
+static void test_lost_doorbell(void **state)
+{
+	struct rig rig;
+	uint64_t count;
+	int doorbell;
+
+	(void) state;
+	doorbell_up(&rig);
+	doorbell = doorbell_of(&rig);
+	count = ring_stopped_device(&rig, doorbell) - 1;
+	assert_int_equal(write(doorbell, &count, sizeof(count)), sizeof(count));
+	set_state(&rig, VF_VFIO_STATE_RUNNING);
+	expect_miscounted(&rig, "device 0 heard its doorbell ");
+	rig_down(&rig);
+}
+
+static void test_doubled_doorbell(void **state)
+{
+	struct rig rig;
+
+	(void) state;
+	doorbell_up(&rig);
+	assert_int_equal(eventfd_write(doorbell_of(&rig), 1), 0);
+	expect_miscounted(&rig, "device 0 heard its doorbell ");
+	rig_down(&rig);
+}
+
 /* ---- memory ---- */
 
 static void test_bit_flip(void **state)
@@ -343,6 +447,9 @@ int main(void)
 		cmocka_unit_test(test_pending_when_connected),
 		cmocka_unit_test(test_lost_job),
 		cmocka_unit_test(test_corrupt_dma),
+		cmocka_unit_test(test_doorbell_waits),
+		cmocka_unit_test(test_lost_doorbell),
+		cmocka_unit_test(test_doubled_doorbell),
 		cmocka_unit_test(test_bit_flip),
 		cmocka_unit_test(test_stale_page),
 		cmocka_unit_test(test_lost_vector_register),

@@ -292,6 +292,99 @@ static void test_direct_memory(void **state)
 	assert_true(d.bytes == 0);
 }
 
+/* Writes by eventfd: two of BAR 2, as a machine was told of them. */
+struct heard {
+	unsigned count, ever;
+	uint64_t gpa[2];	/* by descriptor, 0 = not */
+	bool refuse;
+};
+
+static bool hear(void *user, uint64_t gpa, const struct vferry_bar_ioeventfd *io)
+{
+	struct heard *h = user;
+
+	assert_true(io->eventfd < 2 && h->gpa[io->eventfd] == 0);
+	if (h->refuse)
+		return false;
+	h->gpa[io->eventfd] = gpa;
+	h->count++;
+	h->ever++;
+	return true;
+}
+
+static void unhear(void *user, uint64_t gpa, const struct vferry_bar_ioeventfd *io)
+{
+	struct heard *h = user;
+
+	assert_true(io->eventfd < 2 && h->gpa[io->eventfd] == gpa);	/* where it was put */
+	h->gpa[io->eventfd] = 0;
+	h->count--;
+}
+
+static int two_ioeventfds(void *user, unsigned bar, unsigned index,
+			  struct vferry_bar_ioeventfd *ret_ioeventfd)
+{
+	(void) user;
+	if (bar != 2 || index > 1)
+		return -ENOENT;
+	*ret_ioeventfd = (struct vferry_bar_ioeventfd) {
+		.offset = 0x70 + 0x2000 * index, .bytes = 4, .eventfd = (int) index,
+	};
+	return 0;
+}
+
+static void test_ioeventfds(void **state)
+{
+	static const struct pci_memory_ops memory = {
+		.map = direct_map, .unmap = direct_unmap, .listen = hear, .unlisten = unhear,
+	};
+	static const struct pci_function_ops function = {
+		.config_read = config_read, .config_write = config_write, .bar_read = bar_read,
+		.bar_write = bar_write, .bar_ioeventfd = two_ioeventfds,
+	};
+	struct bench *b = *state;
+	struct heard h = { 0 };
+
+	pci_host_set_memory(b->host, &memory, &h);
+	assert_int_equal(pci_host_add(b->host, 9, &function, &b->f[0]), 0);
+	pci_host_bar_changed(b->host, 9, 2, true, W64, 0x3000);
+	assert_true(h.gpa[0] == W64 + 0x70 && h.gpa[1] == W64 + 0x2070);
+	assert_int_equal(pci_host_listening(b->host, 9), 2);
+	pci_host_bar_changed(b->host, 9, 2, true, W64, 0x3000);
+	assert_int_equal(h.ever, 2);		/* nothing new */
+	/* They move with the BAR, and go with its decoding. */
+	pci_host_bar_changed(b->host, 9, 2, true, W64 + 0x10000, 0x3000);
+	assert_true(h.count == 2 && h.gpa[0] == W64 + 0x10070);
+	pci_host_bar_changed(b->host, 9, 2, false, W64 + 0x10000, 0x3000);
+	assert_int_equal(h.count, 0);
+	assert_int_equal(pci_host_listening(b->host, 9), 0);
+	/* Out of reach nothing is heard, wherever the BAR is put meanwhile. */
+	pci_host_bar_changed(b->host, 9, 2, true, W64, 0x3000);
+	pci_host_bars_reachable(b->host, 9, false);
+	assert_int_equal(h.count, 0);
+	pci_host_bar_changed(b->host, 9, 2, true, W64 + 0x20000, 0x3000);
+	assert_int_equal(h.count, 0);
+	pci_host_bars_reachable(b->host, 9, true);
+	assert_true(h.count == 2 && h.gpa[1] == W64 + 0x22070);
+	/* A BAR too short for the second one; one that lies over something else. */
+	pci_host_bar_changed(b->host, 9, 2, true, W64, 0x2000);
+	assert_true(h.count == 1 && h.gpa[0] == W64 + 0x70);
+	pci_host_bar_changed(b->host, 9, 2, true, 0x40000000, 0x3000);
+	assert_int_equal(h.count, 0);
+	/* What is refused is written to as ever, and tried again. */
+	h.refuse = true;
+	pci_host_bar_changed(b->host, 9, 2, true, W64, 0x3000);
+	assert_int_equal(pci_host_listening(b->host, 9), 0);
+	put(b, W64 + 0x70, 4, 77);
+	assert_int_equal(b->f[0].value, 77);
+	h.refuse = false;
+	pci_host_bar_changed(b->host, 9, 2, true, W64, 0x3000);
+	assert_int_equal(h.count, 2);
+	pci_host_remove(b->host, 9);
+	assert_int_equal(h.count, 0);
+	assert_int_equal(pci_host_listening(b->host, PCI_HOST_SLOTS), 0);
+}
+
 static bool told_to_stop(void *user)
 {
 	return atomic_load((atomic_bool *) user);
@@ -393,6 +486,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bars, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_direct_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ioeventfds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_out_of_reach, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_access_under_way, setup, teardown),
 	};

@@ -12,7 +12,7 @@
  *   kvm_vcpu.c      vCPU threads: run, park, throttle
  *   kvm_exit.c      exits: MMIO, failures
  *   kvm_irq.c       from devices' eventfds to KVM's interrupt controllers (struct vferry_irq_sink)
- *   kvm_slots.c     memory of BARs as memory slots
+ *   kvm_slots.c     memory of BARs as memory slots, writes to them as ioeventfds
  *   kvm_console.c   the serial port: lines for people, commands for the guest
  *   kvm_guest.c     the guest program: put into memory, asked what it saw
  *   kvm_state.c     what the components of <vferry/kvm.h> do not cover: sections and components
@@ -169,7 +169,7 @@ int kvm_irq_flush(struct kvm_irq *irq, struct vferry_error *err);
 /* The routes of pins changed. */
 int kvm_irq_refresh(struct kvm_irq *irq);
 
-/* ---- memory of BARs (kvm_slots.c) ---- */
+/* ---- BARs without exits (kvm_slots.c) ---- */
 
 extern const struct pci_memory_ops kvm_slots_ops;	/* user: the machine */
 
