@@ -105,7 +105,8 @@ static void print_device(struct json_object *d)
 	       (unsigned long long) qmp_uint(d, "vectors-connected", 0), forwarded,
 	       qmp_bool(d, "lost") ? ", its state was lost" : "");
 	if (qmp_string(d, "not-forwarded", NULL))
-		printf("  not forwarded: %s\n", qmp_string(d, "not-forwarded", NULL));
+		printf("  %s: %s\n", known ? "not forwarded" : "forwarding unknown",
+		       qmp_string(d, "not-forwarded", NULL));
 	print_backend(d);
 }
 

@@ -243,6 +243,11 @@ static int choose_slot(const struct machine *machine, const char *address,
 	return r;
 }
 
+static bool is_kernel_device(const struct machine_device_options *options)
+{
+	return options->uri && strncmp(options->uri, "vfio:", 5) == 0;
+}
+
 static int open_device(struct machine *machine, const struct machine_device_options *options,
 		       const struct vferry_trust *trust, struct vferry_error *err)
 {
@@ -258,6 +263,7 @@ static int open_device(struct machine *machine, const struct machine_device_opti
 	(void) snprintf(address, sizeof(address), "00:%02x.0", (unsigned) chosen);
 	slot->machine = machine;
 	slot->slot = (unsigned) chosen;
+	slot->kernel = is_kernel_device(options);
 	open = (struct vferry_device_options) {
 		.size = sizeof(open),
 		.address = address,
@@ -283,7 +289,7 @@ static int open_device(struct machine *machine, const struct machine_device_opti
 bool machine_has_kernel_devices(const struct machine_options *options)
 {
 	for (size_t i = 0; i < options->device_count; i++)
-		if (options->devices[i].uri && strncmp(options->devices[i].uri, "vfio:", 5) == 0)
+		if (is_kernel_device(&options->devices[i]))
 			return true;
 	return false;
 }

@@ -67,6 +67,7 @@ struct machine_slot {
 	struct machine *machine;
 	struct vferry_device *device;
 	unsigned slot;
+	bool kernel;			/* a device of the kernel's */
 };
 
 struct machine {

@@ -85,6 +85,11 @@ struct vferry_irq_sink {
 	 * injected before the eventfd reads as empty, or at the latest when this machine has stopped.
 	 */
 	int (*flush)(void *user, struct vferry_error *err);
+	/*
+	 * What is pending in hardware for a vector that may be forwarded is lost when that is disconnected
+	 * (GICv4). The plan sends it once more then.
+	 */
+	bool loses_pending;
 };
 
 /** vferry_irq_plan_new() - @sink is copied; @sink->user must outlive the plan. */
@@ -266,7 +271,7 @@ struct vferry_device_info {
 	uint32_t vectors_connected;
 	uint32_t vectors_forwarded;
 	uint32_t vectors_forward_unknown;
-	char not_forwarded_reason[64];	/* of the first vector that is not */
+	char not_forwarded_reason[64];	/* of the first vector that is not, or not known to be */
 	uint64_t bar_gpa[VFERRY_BAR_COUNT];	/* 0 = not decoded */
 	uint64_t bar_bytes[VFERRY_BAR_COUNT];
 	bool bar_is_io[VFERRY_BAR_COUNT];	/* port I/O, not memory */

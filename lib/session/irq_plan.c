@@ -208,6 +208,15 @@ static enum vferry_forwarded forwarded_locked(struct irq_plan *p, const struct v
 	return p->sink.forwarded(p->sink.user, v->gsi, reason, size);
 }
 
+/* What it holds in hardware would be lost if it were disconnected. */
+static bool may_lose_locked(struct irq_plan *p, const struct vector *v)
+{
+	enum vferry_forwarded forwarded = forwarded_locked(p, v, NULL, 0);
+
+	return forwarded == VFERRY_FORWARDED_YES ||
+	       (forwarded == VFERRY_FORWARDED_UNKNOWN && p->sink.loses_pending);
+}
+
 static int signal_locked(struct irq_plan *p, struct vf_irq_source *s, const struct vector *v,
 			 struct vferry_error *err)
 {
@@ -254,7 +263,7 @@ static int connect_locked(struct irq_plan *p, struct vf_irq_source *s, struct ve
 	if (v->connected && !v->stale)
 		return 0;
 	if (v->connected) {
-		bool pending = forwarded_locked(p, v, NULL, 0) == VFERRY_FORWARDED_YES;
+		bool pending = may_lose_locked(p, v);
 
 		r = cut_locked(p, s, v, err);
 		if (r == 0 && pending)
@@ -455,8 +464,7 @@ static int source_disconnect(struct vferry_irq_plan *plan, struct vf_irq_source 
 	pthread_mutex_lock(&p->lock);
 	if (vector < s->count) {
 		struct vector *v = &s->vectors[vector];
-		bool pending = v->connected && s->kind == VFERRY_IRQ_MSI &&
-			       forwarded_locked(p, v, NULL, 0) == VFERRY_FORWARDED_YES;
+		bool pending = v->connected && s->kind == VFERRY_IRQ_MSI && may_lose_locked(p, v);
 
 		v->wanted = false;
 		r = cut_locked(p, s, v, err);
@@ -564,16 +572,16 @@ static void source_count(struct vferry_irq_plan *plan, struct vf_irq_source *s,
 		switch (forwarded_locked(p, v, reason, sizeof(reason))) {
 		case VFERRY_FORWARDED_YES:
 			c.forwarded++;
-			break;
+			continue;
 		case VFERRY_FORWARDED_UNKNOWN:
 			c.unknown++;
 			break;
 		case VFERRY_FORWARDED_NO:
-			if (!c.reason[0]) {
-				reason[sizeof(reason) - 1] = '\0';
-				memcpy(c.reason, reason, sizeof(c.reason));
-			}
 			break;
+		}
+		if (!c.reason[0]) {
+			reason[sizeof(reason) - 1] = '\0';
+			memcpy(c.reason, reason, sizeof(c.reason));
 		}
 	}
 	pthread_mutex_unlock(&p->lock);

@@ -42,6 +42,7 @@ struct kvm_arch_facts {
 	uint32_t pins;
 	uint32_t pin_routes;		/* most that kvm_arch_add_routes() adds */
 	bool device_ids;		/* a message is told apart by who sends it, too */
+	bool loses_pending;		/* of a message that is forwarded, when its eventfd is taken away */
 };
 
 extern const struct kvm_arch_facts kvm_arch_facts;
@@ -96,12 +97,11 @@ const char *kvm_arch_irqchip(const struct kvm_machine *m);
 void kvm_arch_add_routes(struct kvm_machine *m, struct kvm_irq_routing *table);
 /* May an event of this route be on its way in KVM when the write to its eventfd has returned? */
 bool kvm_arch_is_queued(const struct vferry_irq_route *route);
-/* Does a message go straight into a vCPU? With the reason, if not or if it can't be told. */
-enum vferry_forwarded kvm_arch_forwarded(struct kvm_machine *m,
-					 const struct vferry_irq_route *route, char *reason,
-					 size_t size);
-/* Can eventfds be taken from their routes, and given back, with nothing lost? */
-bool kvm_arch_may_reconnect(struct kvm_machine *m);
+/*
+ * How many messages go straight into vCPUs now, past their eventfds.
+ * Return: with the reason, if it is 0; -ENODATA it can't be told, with the reason.
+ */
+int kvm_arch_count_forwarded(struct kvm_machine *m, const char **ret_reason);
 /* Pins of a controller that is not KVM's. Both eventfds are borrowed. */
 struct kvm_arch_pins {
 	/* -EBUSY: connected already; -E2BIG. */

@@ -140,6 +140,17 @@ static const struct vferry_irq_route *find_route(const struct kvm_irq *irq, uint
 	return NULL;
 }
 
+/* Does a device of the kernel's send this message? */
+static bool is_of_kernel(const struct kvm_irq *irq, const struct vferry_irq_route *route)
+{
+	const struct machine *machine = irq->machine->machine;
+
+	for (size_t i = 0; route && i < machine->slots; i++)
+		if (machine->slot[i].slot << 3 == route->requester_id)
+			return machine->slot[i].kernel;
+	return false;
+}
+
 /* ---- connections ---- */
 
 static struct connection **find_connection(struct kvm_irq *irq, int eventfd)
@@ -266,26 +277,61 @@ static int sink_signal_msi(void *user, const struct vferry_irq_route *route,
 	return 0;
 }
 
+/* Messages that the kernel could forward: those of its own devices that are connected. */
+static unsigned count_candidates(const struct kvm_irq *irq)
+{
+	unsigned count = 0;
+
+	for (const struct connection *c = irq->connections; c; c = c->next)
+		count += !c->pin && is_of_kernel(irq, find_route(irq, c->gsi));
+	return count;
+}
+
+static enum vferry_forwarded say(enum vferry_forwarded answer, char *reason, size_t size,
+				 const char *why)
+{
+	if (reason && size > 0)
+		(void) snprintf(reason, size, "%s", why);
+	return answer;
+}
+
+/* KVM tells of a number of messages, not of single ones: it is all, none, or unknown which. */
+static enum vferry_forwarded forwarded(const struct kvm_irq *irq, const struct vferry_irq_route *route,
+				       char *reason, size_t size)
+{
+	const char *why;
+	unsigned most;
+	int count;
+
+	if (!route || route->kind == VFERRY_IRQ_PIN)
+		return say(VFERRY_FORWARDED_NO, reason, size,
+			   route ? "a pin is never forwarded" : "it has no route");
+	if (!is_of_kernel(irq, route))
+		return say(VFERRY_FORWARDED_NO, reason, size, "its device is not the kernel's");
+	count = kvm_arch_count_forwarded(irq->machine, &why);
+	if (count <= 0)
+		return say(count == 0 ? VFERRY_FORWARDED_NO : VFERRY_FORWARDED_UNKNOWN, reason, size,
+			   why);
+	most = count_candidates(irq);
+	if ((unsigned) count >= most)
+		return say(VFERRY_FORWARDED_YES, reason, size, "");
+	if (reason && size > 0)
+		(void) snprintf(reason, size, "%d of %u are, and KVM does not tell which", count, most);
+	return VFERRY_FORWARDED_UNKNOWN;
+}
+
 static enum vferry_forwarded sink_forwarded(void *user, uint32_t gsi, char *reason, size_t size)
 {
 	struct kvm_irq *irq = user;
-	const struct vferry_irq_route *found;
-	struct vferry_irq_route route = { .kind = VFERRY_IRQ_PIN };
+	enum vferry_forwarded answer;
 
 	pthread_mutex_lock(&irq->lock);
-	found = find_route(irq, gsi);
-	if (found)
-		route = *found;
+	answer = forwarded(irq, find_route(irq, gsi), reason, size);
 	pthread_mutex_unlock(&irq->lock);
-	if (route.kind != VFERRY_IRQ_PIN)
-		return kvm_arch_forwarded(irq->machine, &route, reason, size);
-	if (reason && size > 0)
-		(void) snprintf(reason, size, "%s", found ? "a pin is never forwarded"
-							  : "it has no route");
-	return VFERRY_FORWARDED_NO;
+	return answer;
 }
 
-/* Between taking it away and giving it back nothing is lost: an eventfd keeps its count. */
+/* Nothing is lost in between: an eventfd keeps its count. */
 static int reconnect(struct kvm_irq *irq, struct connection *c)
 {
 	int r = irqfd(irq, c, false);
@@ -295,15 +341,17 @@ static int reconnect(struct kvm_irq *irq, struct connection *c)
 
 int kvm_irq_flush(struct kvm_irq *irq, struct vferry_error *err)
 {
-	bool may;
+	const char *why;
+	bool in_hardware;
 	int r = 0;
 
 	if (irq->pins)
 		irq->pins->flush(irq->machine);
 	pthread_mutex_lock(&irq->lock);
-	may = kvm_arch_may_reconnect(irq->machine);
+	in_hardware = kvm_arch_facts.loses_pending &&
+		      kvm_arch_count_forwarded(irq->machine, &why) != 0;
 	for (struct connection *c = irq->connections; c && r == 0; c = c->next)
-		if (c->queued && (may || !find_route(irq, c->gsi)))
+		if (c->queued && !(in_hardware && is_of_kernel(irq, find_route(irq, c->gsi))))
 			r = reconnect(irq, c);
 	pthread_mutex_unlock(&irq->lock);
 	if (r < 0)
@@ -331,6 +379,7 @@ void kvm_irq_get_sink(struct kvm_irq *irq, struct vferry_irq_sink *ret_sink)
 		.signal_msi = sink_signal_msi,
 		.forwarded = sink_forwarded,
 		.flush = sink_flush,
+		.loses_pending = kvm_arch_facts.loses_pending,
 	};
 }
 

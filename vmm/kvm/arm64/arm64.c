@@ -28,6 +28,7 @@ const struct kvm_arch_facts kvm_arch_facts = {
 	.pins = ARM64_SPIS,
 	.pin_routes = ARM64_SPIS,
 	.device_ids = true,
+	.loses_pending = true,
 };
 
 const struct machine_layout kvm_arch_layout = {
@@ -72,7 +73,7 @@ int kvm_arch_new(struct kvm_machine *m, const struct machine_options *options,
 	if (!m->arch)
 		return -ENOMEM;
 	m->arch->forwards = machine_has_kernel_devices(options) && arm64_irq_host_forwards();
-	m->arch->gic_state = arm64_irq_open_state(m);
+	m->arch->gic_state = -1;
 	/* Without it KVM_RUN fails there, which says less. */
 	(void) ioctl(m->vm, KVM_ENABLE_CAP, &nisv);
 	return arm64_cpu_choose(m, err);
@@ -91,8 +92,13 @@ void kvm_arch_free(struct kvm_machine *m)
 
 int kvm_arch_complete(struct kvm_machine *m, struct vferry_error *err)
 {
+	int r = arm64_gic_new(m, &m->arch->gic, err);
+
+	if (r < 0)
+		return r;
 	m->arch->coherent = arm64_cpu_is_coherent(m);
-	return arm64_gic_new(m, &m->arch->gic, err);
+	m->arch->gic_state = arm64_irq_open_state(m);
+	return 0;
 }
 
 /* Called while the machine is stopped, so the plan is there. */

@@ -59,7 +59,7 @@ int arm64_gic_reset(struct arm64_gic *gic, struct vferry_error *err);
 
 /* May this host's KVM forward messages at all? */
 bool arm64_irq_host_forwards(void);
-/* What KVM tells of this VM's GIC, or -1. From the thread that made the VM. */
+/* What KVM tells of this VM's GIC, which is there, or -1. From the thread that made the VM. */
 int arm64_irq_open_state(const struct kvm_machine *m);
 
 #endif

@@ -4,11 +4,12 @@
  *
  * Forwarding. With GICv4 a message of a device that the host's interrupt controller translates may go
  * straight into a vCPU, past its eventfd. KVM says so in a file of debugfs alone, interrupt by
- * interrupt (LPIs), and does not say which message an LPI stands for; so for one message it is known
- * if all LPIs are alike. It is off unless the host's kernel was started with
- * kvm-arm.vgic_v4_enable=1, and only devices of the kernel's can have it: that is looked at first.
+ * interrupt (LPIs), and does not say which message an LPI stands for: what can be had is how many
+ * there are. It is off unless the host's kernel was started with kvm-arm.vgic_v4_enable=1, and only
+ * devices of the kernel's can have it: that is looked at first.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,32 +90,26 @@ int arm64_irq_open_state(const struct kvm_machine *m)
 	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-struct lpis {
-	unsigned all, forwarded;
-};
-
 /* One line: kind, INTID, vCPU, then a digit for each of pending, line, active, enabled, hardware ... */
-static void count_line(struct lpis *lpis, const char *line)
+static bool is_forwarded(const char *line)
 {
 	char kind[8], flags[16];
 	int intid, cpu;
 
-	if (sscanf(line, "%7s %d %d %15s", kind, &intid, &cpu, flags) != 4 || strcmp(kind, "LPI") != 0 ||
-	    intid < (int) LPI_FIRST || strlen(flags) < 5)
-		return;
-	lpis->all++;
-	lpis->forwarded += flags[4] == '1';
+	return sscanf(line, "%7s %d %d %15s", kind, &intid, &cpu, flags) == 4 &&
+	       strcmp(kind, "LPI") == 0 && intid >= (int) LPI_FIRST && strlen(flags) >= 5 &&
+	       flags[4] == '1';
 }
 
 /* Return: false, it can't be read. */
-static bool count_lpis(int state, struct lpis *lpis)
+static bool count_forwarded(int state, unsigned *ret_count)
 {
 	char buffer[4096], line[128] = "";
 	size_t used = 0;
 	off_t at = 0;
 	ssize_t got;
 
-	*lpis = (struct lpis) { 0 };
+	*ret_count = 0;
 	while ((got = pread(state, buffer, sizeof(buffer), at)) > 0) {
 		at += got;
 		for (ssize_t i = 0; i < got; i++) {
@@ -124,44 +119,25 @@ static bool count_lpis(int state, struct lpis *lpis)
 				continue;
 			}
 			line[used] = '\0';
-			count_line(lpis, line);
+			*ret_count += is_forwarded(line);
 			used = 0;
 		}
 	}
 	return got == 0;
 }
 
-static enum vferry_forwarded say(enum vferry_forwarded answer, char *reason, size_t size,
-				 const char *why)
+int kvm_arch_count_forwarded(struct kvm_machine *m, const char **ret_reason)
 {
-	if (reason && size > 0)
-		(void) snprintf(reason, size, "%s", why);
-	return answer;
-}
+	unsigned count;
 
-enum vferry_forwarded kvm_arch_forwarded(struct kvm_machine *m,
-					 const struct vferry_irq_route *route, char *reason,
-					 size_t size)
-{
-	struct lpis lpis;
-
-	(void) route;	/* all are alike, or it can't be told */
-	if (!m->arch->forwards)
-		return say(VFERRY_FORWARDED_NO, reason, size,
-			   "it is no kernel device, or the host does not forward");
-	if (m->arch->gic_state < 0 || !count_lpis(m->arch->gic_state, &lpis))
-		return say(VFERRY_FORWARDED_UNKNOWN, reason, size,
-			   "debugfs, where KVM tells it, cannot be read");
-	if (lpis.forwarded == 0)
-		return say(VFERRY_FORWARDED_NO, reason, size, "KVM injects all messages of this machine");
-	if (lpis.forwarded == lpis.all)
-		return say(VFERRY_FORWARDED_YES, reason, size, "");
-	return say(VFERRY_FORWARDED_UNKNOWN, reason, size,
-		   "some are forwarded, KVM does not tell which");
-}
-
-/* What is pending in hardware is lost with the connection. */
-bool kvm_arch_may_reconnect(struct kvm_machine *m)
-{
-	return kvm_arch_forwarded(m, NULL, NULL, 0) == VFERRY_FORWARDED_NO;
+	if (!m->arch->forwards) {
+		*ret_reason = "the host does not forward";
+		return 0;
+	}
+	if (m->arch->gic_state < 0 || !count_forwarded(m->arch->gic_state, &count)) {
+		*ret_reason = "debugfs, where KVM tells it, cannot be read";
+		return -ENODATA;
+	}
+	*ret_reason = "KVM injects it";
+	return (int) count;
 }

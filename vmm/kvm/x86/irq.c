@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* irq.c - how KVM's interrupt controllers of a PC are wired, and where messages go. */
-#include <stdio.h>
+#include <errno.h>
 #include <sys/ioctl.h>
 
 #include "x86.h"
@@ -47,22 +47,11 @@ bool kvm_arch_is_queued(const struct vferry_irq_route *route)
 }
 
 /* Whether a message goes straight into a running vCPU is between KVM and the device's driver. */
-enum vferry_forwarded kvm_arch_forwarded(struct kvm_machine *m,
-					 const struct vferry_irq_route *route, char *reason,
-					 size_t size)
+int kvm_arch_count_forwarded(struct kvm_machine *m, const char **ret_reason)
 {
 	(void) m;
-	(void) route;
-	if (reason && size > 0)
-		(void) snprintf(reason, size, "KVM does not tell on x86");
-	return VFERRY_FORWARDED_UNKNOWN;
-}
-
-/* What was posted to a vCPU is kept with it. */
-bool kvm_arch_may_reconnect(struct kvm_machine *m)
-{
-	(void) m;
-	return true;
+	*ret_reason = "KVM does not tell on x86";
+	return -ENODATA;
 }
 
 void kvm_arch_serial_irq(struct kvm_machine *m, bool level)
