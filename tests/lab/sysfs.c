@@ -76,3 +76,30 @@ int sysfs_open_group(const char *folder)
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
+
+int sysfs_vfio_irq(const char *bdf, unsigned long *ret_count)
+{
+	FILE *f = fopen("/proc/interrupts", "re");
+	char line[512];
+	int irq = -1;
+
+	*ret_count = 0;
+	while (f && irq < 0 && fgets(line, sizeof(line), f)) {
+		char *end;
+
+		if (!strstr(line, bdf) || !strstr(line, "vfio-msi"))
+			continue;
+		irq = (int) strtol(line, &end, 10);
+		end++;		/* the colon */
+		for (char *next; ; end = next) {
+			unsigned long n = strtoul(end, &next, 10);
+
+			if (next == end || *next != ' ')
+				break;
+			*ret_count += n;
+		}
+	}
+	if (f)
+		fclose(f);
+	return irq;
+}

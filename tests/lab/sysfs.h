@@ -17,6 +17,12 @@ bool sysfs_find_pci(uint32_t vendor, uint32_t id, unsigned int nth, char ret_bdf
 /* 0: that driver has the device now, or had it before; -errno. */
 int sysfs_bind_pci(const char *bdf, const char *driver);
 
+/*
+ * The vector of a device that VFIO has set up, in /proc/interrupts. Return: its number on the host and
+ * how many interrupts came; -1: there is none.
+ */
+int sysfs_vfio_irq(const char *bdf, unsigned long *ret_count);
+
 /* The VFIO group of a device, by its folder: a descriptor or -errno. */
 int sysfs_open_group(const char *folder);
 

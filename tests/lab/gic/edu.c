@@ -117,34 +117,6 @@ static int set_irqs(const struct edu *edu, int eventfd)
 	return ioctl(edu->device, VFIO_DEVICE_SET_IRQS, &set) ? -errno : 0;
 }
 
-/* The line of a device's vector in /proc/interrupts: its number, and how many came. */
-static int host_irq(const struct edu *edu, unsigned long *ret_count)
-{
-	FILE *f = fopen("/proc/interrupts", "re");
-	char line[512];
-	int irq = -1;
-
-	*ret_count = 0;
-	while (f && irq < 0 && fgets(line, sizeof(line), f)) {
-		char *end;
-
-		if (!strstr(line, edu->bdf) || !strstr(line, "vfio-msi"))
-			continue;
-		irq = (int) strtol(line, &end, 10);
-		end++;		/* the colon */
-		for (char *next; ; end = next) {
-			unsigned long n = strtoul(end, &next, 10);
-
-			if (next == end || *next != ' ')
-				break;
-			*ret_count += n;
-		}
-	}
-	if (f)
-		fclose(f);
-	return irq;
-}
-
 int edu_vector(struct kvm_token *token, bool on)
 {
 	unsigned long count;
@@ -173,7 +145,7 @@ int edu_vector(struct kvm_token *token, bool on)
 	edu->taken = true;
 	err = set_irqs(edu, token->eventfd);
 	if (!err)
-		edu->irq = host_irq(edu, &count);
+		edu->irq = sysfs_vfio_irq(edu->bdf, &count);
 	return err ? err : edu->irq < 0 ? -EIO : 0;
 }
 
@@ -183,12 +155,12 @@ int edu_fire(const struct kvm_token *token)
 	struct edu *edu = &edus[token->edu];
 	unsigned long before, after;
 
-	if (host_irq(edu, &before) < 0)
+	if (sysfs_vfio_irq(edu->bdf, &before) < 0)
 		return -EIO;
 	edu->bar[EDU_RAISE] = 1;
 	edu->bar[EDU_LOWER] = 1;
 	(void) usleep(2000);
-	if (host_irq(edu, &after) < 0)
+	if (sysfs_vfio_irq(edu->bdf, &after) < 0)
 		return -EIO;
 	return after != before;
 }
