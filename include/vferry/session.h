@@ -73,7 +73,7 @@ enum vferry_compression {
 
 struct vferry_parameters {
 	uint32_t size;
-	uint64_t max_downtime_ns;	/* switch over when the expected pause fits; default 300 ms */
+	uint64_t max_downtime_ns;	/* no switch-over unless the expected pause fits; default 300 ms */
 	uint64_t pause_budget_ns;	/* PREPARED not reached within: roll back; 0 = 10 x downtime */
 	uint64_t bandwidth;		/* bytes a second, 0 = unlimited */
 	uint64_t timeout_ns;		/* of the whole until COMMIT; 0 = none */

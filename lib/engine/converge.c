@@ -114,6 +114,21 @@ static void note_round(struct vf_converge *converge, const struct vf_round *roun
 	converge->count++;
 }
 
+/*
+ * The pause fits: would it get much shorter by one more round? That takes as long as sending what is
+ * left, and what is dirtied meanwhile is to the last round's as their lengths are: half of it if it is
+ * half as long. So all of these rounds together take no longer than the pause that is allowed, but
+ * for guests that change their ways; against those there are only so many.
+ */
+static bool worth_a_round(const struct vf_converge *converge, const struct vf_round *round,
+			  const struct vf_downtime *downtime)
+{
+	const uint64_t ns = downtime->term[VF_TERM_RAM].ns;
+
+	return converge->extra < VF_CONVERGE_EXTRA && !downtime->blind &&
+	       ns > VF_CONVERGE_WORTH_NS && ns <= round->ns / 2;
+}
+
 void vf_converge_round(struct vf_converge *converge, const struct vf_round *round,
 		       bool acknowledged, struct vf_verdict *ret)
 {
@@ -127,7 +142,9 @@ void vf_converge_round(struct vf_converge *converge, const struct vf_round *roun
 	/* Not knowing the rate with bytes to send is not knowing anything. */
 	fits = v.downtime.expected_ns <= converge->max_downtime_ns &&
 	       v.downtime.term[VF_TERM_RAM].known;
-	if (fits && acknowledged) {
+	if (fits && acknowledged && worth_a_round(converge, round, &v.downtime)) {
+		converge->extra++;
+	} else if (fits && acknowledged) {
 		v.kind = VF_VERDICT_SWITCH;
 	} else if (fits) {
 		v.waits_for_ack = true;

@@ -2,10 +2,12 @@
 /*
  * converge.h - what to do at the end of a pre-copy round.
  *
- * Model: the switch is made when the expected downtime fits the limit and every stream that knows
- * its initial bytes has them acknowledged. Otherwise the policy (a constant table of functions)
- * says: another round, throttle the guest, or give up. That it will never fit is said once, early,
- * with the numbers: the fixed part alone is over the limit, or rounds stopped getting smaller.
+ * Model: the switch may be made when the expected downtime fits the limit and every stream that
+ * knows its initial bytes has them acknowledged. The limit is no goal: rounds go on, a bounded number
+ * of them, while each is expected to halve what RAM adds to the pause. If it does not fit, the policy
+ * (a constant table of functions) says: another round, throttle the guest, or give up. That it will
+ * never fit is said once, early, with the numbers: the fixed part alone is over the limit, or rounds
+ * stopped getting smaller.
  *
  * Pure: no system calls, no clock, no threads.
  */
@@ -19,6 +21,8 @@
 #include "engine/downtime.h"
 
 #define VF_CONVERGE_ROUNDS 8u		/* how many past rounds are looked at */
+#define VF_CONVERGE_EXTRA 8u		/* most rounds that only make a pause shorter that fits */
+#define VF_CONVERGE_WORTH_NS 1000000ull	/* and for less than this of RAM there is none */
 
 /* What the session measured in one round, at its end. */
 struct vf_round {
@@ -56,6 +60,7 @@ struct vf_converge {
 	uint64_t max_downtime_ns;
 	uint32_t throttle;
 	uint32_t stuck;			/* rounds in a row that did not get smaller */
+	uint32_t extra;			/* rounds asked for though the pause fitted */
 	uint32_t count;			/* rounds seen */
 	uint64_t best_ram_bytes;	/* the least that a round has left */
 	struct vf_round last[VF_CONVERGE_ROUNDS];	/* ring; count % its size is next */

@@ -179,6 +179,7 @@ static void switches_when_it_fits(void **state)
 	assert_int_equal(v.downtime.expected_ns, 210 * MS);
 	assert_int_equal(v.dirty_rate, 200 * VF_MIB);
 	round = round_of(90, 10);
+	round.ns = 90 * MS;
 	vf_converge_round(&c, &round, false, &v);
 	assert_int_equal(v.kind, VF_VERDICT_AGAIN);
 	assert_true(v.waits_for_ack);
@@ -189,6 +190,54 @@ static void switches_when_it_fits(void **state)
 	round.left.rate = 0;
 	vf_converge_round(&c, &round, true, &v);
 	assert_int_equal(v.kind, VF_VERDICT_AGAIN);
+}
+
+/* A limit of 300 ms is no reason for a pause of 300 ms. */
+static void a_limit_is_no_goal(void **state)
+{
+	struct vf_converge c = with_policy("continue", 300);
+	struct vf_round round = round_of(200, 10);
+	struct vf_verdict v;
+
+	(void) state;
+	/* 200 MiB in 1000 ms leave 40 MiB in the 200 ms that they take, and those 8 in 40. */
+	for (uint64_t mib = 200, ns = 1000 * MS; mib >= 8; ns = mib * MS, mib /= 5) {
+		round = round_of(mib, 10);
+		round.ns = ns;
+		vf_converge_round(&c, &round, true, &v);
+		assert_int_equal(v.kind, VF_VERDICT_AGAIN);
+		assert_false(v.waits_for_ack);
+		assert_int_equal(v.never, VF_NEVER_NOT_SAID);
+	}
+	/* What takes no time is sent in the pause. */
+	round = round_of(1, 10);
+	round.ns = 8 * MS;
+	vf_converge_round(&c, &round, true, &v);
+	assert_int_equal(v.kind, VF_VERDICT_SWITCH);
+
+	/* A round that would leave more than half is not made. */
+	c = with_policy("continue", 300);
+	round = round_of(200, 10);
+	round.ns = 399 * MS;
+	vf_converge_round(&c, &round, true, &v);
+	assert_int_equal(v.kind, VF_VERDICT_SWITCH);
+
+	/* Nor one that makes nothing shorter, because it all goes in the pause anyhow. */
+	c = with_policy("continue", 300);
+	round = round_of(100, 10);
+	round.left.blind_bytes = 200 * VF_MIB;
+	vf_converge_round(&c, &round, true, &v);
+	assert_int_equal(v.kind, VF_VERDICT_SWITCH);
+
+	/* A guest that always writes more than before does not keep it going. */
+	c = with_policy("continue", 300);
+	for (uint32_t i = 0; i < VF_CONVERGE_EXTRA; i++) {
+		round = round_of(200, 10);
+		vf_converge_round(&c, &round, true, &v);
+		assert_int_equal(v.kind, VF_VERDICT_AGAIN);
+	}
+	vf_converge_round(&c, &round, true, &v);
+	assert_int_equal(v.kind, VF_VERDICT_SWITCH);
 }
 
 static void throttles_step_by_step(void **state)
@@ -285,6 +334,7 @@ int main(void)
 		cmocka_unit_test(blind_memory_is_fixed),
 		cmocka_unit_test(time_of_a_plan),
 		cmocka_unit_test(switches_when_it_fits),
+		cmocka_unit_test(a_limit_is_no_goal),
 		cmocka_unit_test(throttles_step_by_step),
 		cmocka_unit_test(gives_up_with_the_reason),
 		cmocka_unit_test(names),
