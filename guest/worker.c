@@ -249,14 +249,15 @@ static int parse_at(const struct guest_platform *platform, unsigned cpu, struct 
 	return act_is_mine(platform, cpu, act.op, act.a) ? add_act(w, &act) : 0;
 }
 
-static int parse_tick(const char *value, uint64_t *ret_ns)
+static int parse_tick(struct worker *w, const char *value)
 {
+	struct worker_act act = { .op = WORKER_ACT_TICK };
 	uint64_t us;
 
 	if (parse_number(value, &us) < 0 || us < TICK_MIN_NS / US_NS || us > SECOND_NS / US_NS)
 		return -EINVAL;
-	*ret_ns = us * US_NS;
-	return 0;
+	act.a = us * US_NS;
+	return add_act(w, &act);
 }
 
 static int parse_argument(const struct guest_platform *platform, unsigned cpu, struct worker *w,
@@ -287,7 +288,7 @@ static int parse_argument(const struct guest_platform *platform, unsigned cpu, s
 	if (guest_text_equal(key, "job-delay-us"))
 		return parse_number(value, &w->job_delay_us);
 	if (guest_text_equal(key, "tick-us"))
-		return parse_tick(value, &w->tick_ns);
+		return parse_tick(w, value);
 	if (guest_text_equal(key, "at"))
 		return parse_at(platform, cpu, w, value);
 	if (!guest_text_equal(key, "notice-ms") && !guest_text_equal(key, "lost-ms"))
@@ -348,7 +349,6 @@ static int worker_init(const struct guest_platform *platform, unsigned cpu, cons
 	w->job_delay_us = 1000;
 	w->notice_ns = SECOND_NS;
 	w->lost_ns = 5 * SECOND_NS;
-	w->tick_ns = TICK_NS;
 	w->next32 = platform->window32.gpa;
 	w->next64 = platform->window64.gpa;
 	if (parse_arguments(platform, cpu, w, &sizes, args, why) < 0)
@@ -443,13 +443,22 @@ static enum guest_step sleep_until(struct guest_vcpu *vcpu, struct worker *w, ui
 	return GUEST_STEP_WAIT;
 }
 
+static uint64_t tick_of(const struct worker *w)
+{
+	for (unsigned i = 0; i < WORKER_ACTS; i++)
+		if (w->act[i].op == WORKER_ACT_TICK)
+			return w->act[i].a;
+	return TICK_NS;
+}
+
 /* Return: power off. */
 static bool do_acts(struct guest_vcpu *vcpu, struct worker *w, uint64_t now_ns)
 {
 	for (unsigned i = 0; i < WORKER_ACTS; i++) {
 		struct worker_act act = w->act[i];
 
-		if (act.op == WORKER_ACT_NONE || act.at_ns > now_ns - w->born_ns)
+		if (act.op == WORKER_ACT_NONE || act.op == WORKER_ACT_TICK ||
+		    act.at_ns > now_ns - w->born_ns)
 			continue;
 		w->act[i] = (struct worker_act) { 0 };
 		switch (act.op) {
@@ -496,7 +505,7 @@ static bool judge(struct guest_vcpu *vcpu, struct worker *w)
 static enum guest_step run_step(struct guest_vcpu *vcpu, struct worker *w)
 {
 	uint64_t now = guest_run_ns(vcpu);
-	uint64_t wake = now + (w->mode == WORKER_IRQ_POLL && w->found ? POLL_NS : w->tick_ns);
+	uint64_t wake = now + (w->mode == WORKER_IRQ_POLL && w->found ? POLL_NS : tick_of(w));
 	bool did = false;
 
 	if (do_acts(vcpu, w, now)) {
@@ -584,7 +593,7 @@ _Static_assert(sizeof(struct worker) % sizeof(uint64_t) == 0, "words only");
 const struct guest_program guest_worker = {
 	.name = "worker",
 	.summary = "keeps RAM, devices and interrupts busy and verifies all of it",
-	.version = 2,
+	.version = 1,
 	.words = (uint32_t) WORKER_WORDS,
 	.init = worker_init,
 	.valid = worker_valid,

@@ -132,6 +132,7 @@ enum worker_act_op {
 	WORKER_ACT_JUDGE = 14,
 	WORKER_ACT_ADD_VECTORS = 15,	/* device, how many there are then */
 	WORKER_ACT_FORGET_GAP = 16,	/* the longest gap is looked for anew */
+	WORKER_ACT_TICK = 17,		/* ns; stays where it is, for as long as the guest runs */
 	WORKER_ACT__COUNT
 };
 
@@ -196,7 +197,6 @@ struct worker {
 	uint64_t job_delay_us;
 	uint64_t notice_ns;
 	uint64_t lost_ns;
-	uint64_t tick_ns;
 	uint64_t peer;
 	uint64_t fill_kind;		/* enum worker_fill */
 	struct worker_act act[WORKER_ACTS];

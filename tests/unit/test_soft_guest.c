@@ -246,6 +246,34 @@ static void test_gaps(void **state)
 	assert_true(after.longest_gap_ns >= after.longest_gap_running_ns);
 	assert_true(after.paused_ns >= before.paused_ns + 400000000);
 	expect_clean(&rig);
+
+	/* An hour that nobody waited for: seen, and forgotten when told so. */
+	stop(&rig);
+	rig.m->clock.paused_ns += 3600 * 1000000000ull;
+	start(&rig);
+	(void) judge(&rig);
+	assert_true(look(&rig).longest_gap_ns >= 3600 * 1000000000ull);
+	assert_int_equal(soft_machine_command(rig.m, "forget-gap", NULL, 0, NULL), 0);
+	(void) judge(&rig);
+	assert_true(look(&rig).longest_gap_ns < 3600 * 1000000000ull);
+	expect_clean(&rig);
+	rig_down(&rig);
+}
+
+/* How often a guest with nothing to do looks around is an order that stands. */
+static void test_tick(void **state)
+{
+	struct machine_verdict v;
+	struct rig rig;
+
+	(void) state;
+	rig_up(&rig, 1, "worker", "working-set=1M rate=0 tick-us=1000000", SOFT_GIC_OFF, false);
+	start(&rig);
+	v = judge(&rig);
+	sleep_ms(300);
+	stop(&rig);
+	assert_true(look(&rig).steps <= v.steps + 8);	/* 30 by the tick there is else */
+	expect_clean(&rig);
 	rig_down(&rig);
 }
 
@@ -476,6 +504,7 @@ int main(void)
 		cmocka_unit_test(test_stale_page),
 		cmocka_unit_test(test_clock_backward),
 		cmocka_unit_test(test_gaps),
+		cmocka_unit_test(test_tick),
 		cmocka_unit_test(test_continues_elsewhere),
 		cmocka_unit_test(test_bad_sections),
 		cmocka_unit_test(test_throttle),
