@@ -203,12 +203,18 @@ class HugePool:
             except OSError:
                 return self
             self.ok = int(POOL.read_text()) >= self.pages
-        if self.ok:
-            with mmap.mmap(-1, self.pages << 21, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS |
-                           MAP_HUGETLB) as memory:
-                for at in range(0, len(memory), 1 << 21):
-                    memory[at] = 1
+        try:
+            if self.ok:
+                self._touch()
+        except OSError:     # others have some of them
+            self.ok = False
         return self
+
+    def _touch(self):
+        with mmap.mmap(-1, self.pages << 21, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS |
+                       MAP_HUGETLB) as memory:
+            for at in range(0, len(memory), 1 << 21):
+                memory[at] = 1
 
     def __exit__(self, *_):
         if int(POOL.read_text()) != self.before:
