@@ -22,6 +22,7 @@
 #include "wire/pages.h"
 
 #define MAX_CHANNELS 16u
+#define SMALL_BYTES (32 * VF_KIB)	/* a frame of up to so much is read by one call, and then copied */
 
 struct reader {
 	struct vf_receiver *receiver;
@@ -37,6 +38,7 @@ struct reader {
 	/* Of the reader's thread. */
 	struct vf_pages pages;
 	uint8_t table[VF_PAGES_MAX_TABLE_BYTES];
+	const uint8_t *data;	/* of a small frame, in `body`: what follows the table; NULL: not read */
 	struct iovec iov[VF_PAGES_MAX_RUNS];
 	struct vf_compressor *decompressors[VF_CODEC_ZSTD + 1];
 	uint8_t *body;		/* of other frames, and compressed data */
@@ -82,6 +84,14 @@ static int make_room(struct reader *reader, size_t bytes, struct vferry_error *e
 	reader->body = body;
 	reader->body_room = bytes;
 	return 0;
+}
+
+static int recv_into_body(struct reader *reader, size_t bytes, struct vferry_error *err)
+{
+	int ret = make_room(reader, bytes, err);
+	struct iovec iov = { .iov_base = reader->body, .iov_len = bytes };
+
+	return ret ? ret : vf_channel_recv_vector(reader->channel, &iov, 1, false, err);
 }
 
 /* ---- pages ---- */
@@ -135,12 +145,30 @@ static int check_owner(const struct reader *reader, struct vferry_error *err)
 	return 0;
 }
 
+/* The pages of the frame, one after the other in @from, to where they belong. */
+static void place_pages(const struct vf_pages *pages, const struct vferry_ram_block *block,
+			const uint8_t *from)
+{
+	for (unsigned i = 0; i < pages->run_count; i++) {
+		const struct vf_pages_run *run = &pages->runs[i];
+
+		if (run->kind != VF_PAGES_DATA)
+			continue;
+		memcpy(vf_ram_page(block, run->page), from, run->count * VF_PAGE_BYTES);
+		from += run->count * VF_PAGE_BYTES;
+	}
+}
+
 static int recv_in_place(struct reader *reader, const struct vferry_ram_block *block,
 			 struct vferry_error *err)
 {
 	const struct vf_pages *pages = &reader->pages;
 	size_t n = 0;
 
+	if (reader->data) {
+		place_pages(pages, block, reader->data);
+		return 0;
+	}
 	for (unsigned i = 0; i < pages->run_count; i++) {
 		const struct vf_pages_run *run = &pages->runs[i];
 
@@ -158,12 +186,9 @@ static int recv_compressed(struct reader *reader, const struct vferry_ram_block 
 {
 	const struct vf_pages *pages = &reader->pages;
 	const char *name = vf_channel_name(reader->channel);
-	const uint8_t *from;
-	struct iovec iov;
-	int ret = make_room(reader, pages->stored, err);
+	const uint8_t *stored = reader->data;
+	int ret;
 
-	if (ret)
-		return ret;
 	if (!reader->plain)
 		reader->plain = malloc(VF_CHUNK_PAGES * VF_PAGE_BYTES);
 	if (!reader->plain)
@@ -175,26 +200,20 @@ static int recv_compressed(struct reader *reader, const struct vferry_ram_block 
 						"this build has no %s compression",
 						vf_codec_name(pages->codec));
 	}
-	iov = (struct iovec) { .iov_base = reader->body, .iov_len = pages->stored };
-	ret = vf_channel_recv_vector(reader->channel, &iov, 1, false, err);
-	if (ret)
-		return ret;
-	if (vf_crc32c(0, reader->body, pages->stored) != pages->data_crc)
+	if (!stored) {
+		ret = recv_into_body(reader, pages->stored, err);
+		if (ret)
+			return ret;
+		stored = reader->body;
+	}
+	if (vf_crc32c(0, stored, pages->stored) != pages->data_crc)
 		return vferry_error_set(err, -EBADMSG, "pages-crc", name,
 					"the checksum of compressed pages is wrong");
-	ret = vf_decompress(reader->decompressors[pages->codec], reader->body, pages->stored,
+	ret = vf_decompress(reader->decompressors[pages->codec], stored, pages->stored,
 			    reader->plain, pages->data_pages * VF_PAGE_BYTES);
 	if (ret)
 		return vferry_error_set(err, ret, "decompress", name, "cannot decompress pages");
-	from = reader->plain;
-	for (unsigned i = 0; i < pages->run_count; i++) {
-		const struct vf_pages_run *run = &pages->runs[i];
-
-		if (run->kind != VF_PAGES_DATA)
-			continue;
-		memcpy(vf_ram_page(block, run->page), from, run->count * VF_PAGE_BYTES);
-		from += run->count * VF_PAGE_BYTES;
-	}
+	place_pages(pages, block, reader->plain);
 	return 0;
 }
 
@@ -224,35 +243,61 @@ static int take_chunk(struct reader *reader, struct vferry_error *err)
 	return ret;
 }
 
+/*
+ * The table in front of the pages. Dirty pages far apart come in many small frames, of which reading
+ * would cost more than all else: such a frame is read whole.
+ * Return: bytes of the table, at @ret_table; negative errno.
+ */
+static int recv_table(struct reader *reader, const struct vf_frame *frame, const uint8_t **ret_table,
+		      struct vferry_error *err)
+{
+	struct iovec iov = { .iov_base = reader->table, .iov_len = VF_PAGES_HEADER_BYTES };
+	int table, ret;
+
+	reader->data = NULL;
+	*ret_table = reader->table;
+	if (frame->length <= SMALL_BYTES) {
+		ret = recv_into_body(reader, frame->length, err);
+		*ret_table = reader->body;
+	} else {
+		ret = vf_channel_recv_vector(reader->channel, &iov, 1, false, err);
+	}
+	if (ret)
+		return ret;
+	table = vf_pages_peek(*ret_table, frame->length, err);
+	if (table < 0)
+		return table;
+	if (frame->length <= SMALL_BYTES) {
+		reader->data = reader->body + table;
+		return table;
+	}
+	iov = (struct iovec) {
+		.iov_base = reader->table + VF_PAGES_HEADER_BYTES,
+		.iov_len = (size_t) table - VF_PAGES_HEADER_BYTES,
+	};
+	ret = vf_channel_recv_vector(reader->channel, &iov, 1, false, err);
+	return ret ? ret : table;
+}
+
 static int take_pages(struct reader *reader, const struct vf_frame *frame, struct vferry_error *err)
 {
 	struct vf_receiver *receiver = reader->receiver;
 	const char *name = vf_channel_name(reader->channel);
 	struct vf_pages *pages = &reader->pages;
-	struct iovec iov = { .iov_base = reader->table, .iov_len = VF_PAGES_HEADER_BYTES };
+	const uint8_t *bytes;
 	int table, ret;
 
 	if (!receiver->ram || frame->length < VF_PAGES_HEADER_BYTES)
 		return vferry_error_set(err, -EPROTO, "pages-unexpected", name,
 					"a page frame of %u bytes, which has no business here",
 					frame->length);
-	ret = vf_channel_recv_vector(reader->channel, &iov, 1, false, err);
-	if (ret)
-		return ret;
-	table = vf_pages_peek(reader->table, frame->length, err);
+	table = recv_table(reader, frame, &bytes, err);
 	if (table < 0)
 		return table;
-	iov = (struct iovec) {
-		.iov_base = reader->table + VF_PAGES_HEADER_BYTES,
-		.iov_len = (size_t) table - VF_PAGES_HEADER_BYTES,
-	};
-	ret = vf_channel_recv_vector(reader->channel, &iov, 1, false, err);
-	if (ret)
-		return ret;
-	if (vf_crc32c(0, reader->table, (size_t) table) != frame->body_crc)
+	if (vf_crc32c(0, bytes, (size_t) table) != frame->body_crc)
 		return vferry_error_set(err, -EBADMSG, "pages-crc", name,
 					"the checksum of a page table is wrong");
-	ret = vf_pages_decode(reader->table, (size_t) table, frame->length, receiver->block_pages,
+	ret = vf_pages_decode(bytes, (size_t) table, frame->length, receiver->block_pages,
 			      receiver->block_count, pages, err);
 	if (ret)
 		return ret;
