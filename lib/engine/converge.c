@@ -144,11 +144,17 @@ void vf_converge_round(struct vf_converge *converge, const struct vf_round *roun
 	       v.downtime.term[VF_TERM_RAM].known;
 	if (fits && acknowledged && worth_a_round(converge, round, &v.downtime)) {
 		converge->extra++;
+		/* Should it not fit after that, no round until now says that it never will. */
+		converge->stuck = 0;
+		converge->best_ram_bytes = UINT64_MAX;
 	} else if (fits && acknowledged) {
 		v.kind = VF_VERDICT_SWITCH;
 	} else if (fits) {
 		v.waits_for_ack = true;
 	} else {
+		/* The guest has changed its ways since it fitted: next time that is taken. */
+		if (converge->extra)
+			converge->extra = VF_CONVERGE_EXTRA;
 		if (v.downtime.fixed_ns > converge->max_downtime_ns)
 			v.never = VF_NEVER_FIXED;
 		else if (converge->stuck >= STUCK_ROUNDS)

@@ -229,6 +229,15 @@ static void a_limit_is_no_goal(void **state)
 	vf_converge_round(&c, &round, true, &v);
 	assert_int_equal(v.kind, VF_VERDICT_SWITCH);
 
+	/* Nor once more if it was of no use: what fits the second time is taken, and nothing given up. */
+	c = with_policy("give-up", 300);
+	for (uint32_t i = 0; i < 3; i++) {
+		round = round_of(i == 1 ? 400 : 200, 10);
+		vf_converge_round(&c, &round, true, &v);
+		assert_int_equal(v.kind, i < 2 ? VF_VERDICT_AGAIN : VF_VERDICT_SWITCH);
+		assert_int_equal(v.never, VF_NEVER_NOT_SAID);
+	}
+
 	/* A guest that always writes more than before does not keep it going. */
 	c = with_policy("continue", 300);
 	for (uint32_t i = 0; i < VF_CONVERGE_EXTRA; i++) {
