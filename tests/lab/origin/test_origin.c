@@ -249,6 +249,7 @@ struct order {
 	unsigned count;
 	/* When each came first, as a number of the event; 0: never. */
 	unsigned accepted, staged, data, enabled, connected;
+	bool fail;		/* the destination, when all is loaded */
 };
 
 static int on_event(void *user, const struct vferry_trace_event *event)
@@ -272,7 +273,7 @@ static int on_event(void *user, const struct vferry_trace_event *event)
 	if (first && !*first)
 		*first = order->count;
 	pthread_mutex_unlock(&order->lock);
-	return 0;
+	return order->fail && !strcmp(name, "send-prepared") ? -EIO : 0;
 }
 
 /* Identity and layout agreed to, config space in place, then the first byte of the device's state. */
@@ -302,18 +303,19 @@ static void session_new(struct side *side, const struct vferry_component *extra,
 		fail_msg("%s", err.message);
 }
 
-static void expect_done(struct vferry_session *session, const char *who)
+static void expect_outcome(struct vferry_session *session, enum vferry_outcome outcome,
+			   const char *who)
 {
 	struct vferry_status status;
 	int r = vferry_session_wait(session, WAIT_MS / 1000 * SECOND);
 
 	vferry_session_get_status(session, &status);
-	if (r < 0 || status.outcome != VFERRY_OUTCOME_DONE)
+	if (r < 0 || status.outcome != outcome)
 		fail_msg("%s: %s, outcome %d: %s: %s", who, vferry_state_name(status.state),
 			 status.outcome, status.error.object, status.error.message);
 }
 
-/* Either side may have a component beside those of the machine. */
+/* Either side may have a component beside those of the machine. ret_order->fail says how it is to end. */
 static void move(struct side *from, struct side *to, const struct vferry_component *from_extra,
 		 const struct vferry_component *to_extra, struct order *ret_order)
 {
@@ -323,17 +325,18 @@ static void move(struct side *from, struct side *to, const struct vferry_compone
 
 	assert_non_null(mkdtemp(dir));
 	(void) snprintf(uri, sizeof(uri), "unix:%s/s", dir);
-	*ret_order = (struct order) { .lock = PTHREAD_MUTEX_INITIALIZER };
+	*ret_order = (struct order) { .lock = PTHREAD_MUTEX_INITIALIZER, .fail = ret_order->fail };
 	session_new(from, from_extra, &source);
 	session_new(to, to_extra, &destination);
 	assert_int_equal(vferry_session_set_trace(destination, on_event, ret_order), 0);
 	if (vferry_session_accept(destination, uri, &err) < 0 ||
 	    vferry_session_migrate(source, uri, &err) < 0)
 		fail_msg("%s", err.message);
-	expect_done(source, "source");
-	expect_done(destination, "destination");
-	assert_false(machine_is_running(from->m));
-	assert_true(machine_is_running(to->m));
+	expect_outcome(source, ret_order->fail ? VFERRY_OUTCOME_FAILED : VFERRY_OUTCOME_DONE, "source");
+	expect_outcome(destination, ret_order->fail ? VFERRY_OUTCOME_FAILED : VFERRY_OUTCOME_DONE,
+		       "destination");
+	assert_int_equal(machine_is_running(from->m), ret_order->fail);
+	assert_int_equal(machine_is_running(to->m), !ret_order->fail);
 	(void) vferry_session_free(source);
 	(void) vferry_session_free(destination);
 	(void) unlink(uri + strlen("unix:"));
@@ -343,7 +346,7 @@ static void move(struct side *from, struct side *to, const struct vferry_compone
 static void test_declared_order(void **state)
 {
 	struct side a, b;
-	struct order order;
+	struct order order = { 0 };
 
 	(void) state;
 	side_up(&a, 0, false);
@@ -358,6 +361,24 @@ static void test_declared_order(void **state)
 	expect_clean(&b, 1);
 	side_down(&a);
 	side_down(&b);
+}
+
+/* What was released for the save is forwarded again, when the destination fails at last. */
+static void test_undone(void **state)
+{
+	struct order order = { .fail = true };
+	struct side a, b;
+
+	(void) state;
+	side_up(&a, 0, false);
+	wait_for_jobs(&a, 4);
+	side_up(&b, 1, true);
+	move(&a, &b, NULL, NULL, &order);
+	assert_true(order.connected > 0);
+	side_down(&b);
+	expect_forwarded(&a);
+	expect_clean(&a, 1);
+	side_down(&a);
 }
 
 /* ---- the historical order ---- */
@@ -431,7 +452,7 @@ static void test_historical_order(void **state)
 {
 	struct vferry_component from, to;
 	struct msi saved, loaded;
-	struct order order;
+	struct order order = { 0 };
 	struct side a, b;
 	int log = open_log();
 
@@ -494,7 +515,7 @@ static const struct vferry_step_desc pending_steps[] = {
 static void test_pending_in_hardware(void **state)
 {
 	struct pending pending = { 0 };
-	struct order order;
+	struct order order = { 0 };
 	struct side a, b;
 
 	(void) state;
@@ -526,6 +547,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_declared_order),
+		cmocka_unit_test(test_undone),
 		cmocka_unit_test(test_historical_order),
 		cmocka_unit_test(test_pending_in_hardware),
 	};
