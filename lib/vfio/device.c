@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/checked.h"
 #include "vfio/device_internal.h"
 #include "vfio/pci_regs.h"
@@ -221,6 +222,25 @@ int vferry_device_open(const char *uri, const struct vferry_device_options *opti
 	return 0;
 }
 
+/*
+ * A device that an IOMMU lets at memory may be in the middle of a transfer. It had better be told to stop
+ * than run into a fault, which the kernel logs, when its memory goes.
+ */
+static void stop_dma(struct vferry_device *d)
+{
+	const struct vf_backend_ops *ops = d->backend->ops;
+	uint8_t command[2];
+
+	if (!d->backend->caps.dma_by_address ||
+	    ops->region_read(d->backend, VF_VFIO_PCI_CONFIG_REGION, VF_PCI_COMMAND, command,
+			     sizeof(command), NULL) < 0 ||
+	    !(vf_get_u16(command) & VF_PCI_COMMAND_BUS_MASTER))
+		return;
+	command[0] &= (uint8_t) ~VF_PCI_COMMAND_BUS_MASTER;
+	(void) ops->region_write(d->backend, VF_VFIO_PCI_CONFIG_REGION, VF_PCI_COMMAND, command,
+				 sizeof(command), NULL);
+}
+
 struct vferry_device *vferry_device_close(struct vferry_device *d)
 {
 	if (!d)
@@ -229,8 +249,10 @@ struct vferry_device *vferry_device_close(struct vferry_device *d)
 		vf_device_irq_teardown_locked(d);
 		vf_irq_source_remove(d->irqs, d->irq_source);
 	}
-	if (d->backend)
+	if (d->backend) {
+		stop_dma(d);
 		vf_device_dma_detach(d);
+	}
 	vf_device_unmap_areas(d);
 	vf_device_close_ioeventfds(d);
 	for (unsigned int i = 0; i < VF_CONFIG_REGIONS; i++)

@@ -10,6 +10,7 @@
 
 #include "ram/ram.h"
 #include "vfio/device_internal.h"
+#include "vfio/pci_regs.h"
 
 #define BDF "0000:3b:00.0"
 #define RAM_BYTES (1u << 20)
@@ -397,6 +398,29 @@ static void no_peers_by_character_device(void **state)
 	(void) vferry_device_close(peer);
 }
 
+/* Else the IOMMU meets accesses to memory that is not mapped any more, and the host's log fills with them. */
+static void dma_is_stopped_before_its_memory_goes(void **state)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct life *l = *state;
+	const char *stop, *unmap;
+
+	open_life(l);
+	l->ram = new_ram(VFERRY_RAM_PINNED);
+	assert_int_equal(vferry_device_attach_ram(l->device, l->ram, &err), 0);
+	assert_int_equal(vferry_device_config_write(l->device, VF_PCI_COMMAND, 2,
+						    VF_PCI_COMMAND_BUS_MASTER, &err), 0);
+	assert_true(l->m->image.bytes[VF_PCI_COMMAND] & VF_PCI_COMMAND_BUS_MASTER);
+	mock_forget(l->m);
+	l->device = vferry_device_close(l->device);
+	assert_false(l->m->image.bytes[VF_PCI_COMMAND] & VF_PCI_COMMAND_BUS_MASTER);
+	stop = strstr(l->m->notes, "pwrite 7 4+2; ");
+	unmap = strstr(l->m->notes, "UNMAP ");
+	assert_non_null(stop);
+	assert_non_null(unmap);
+	assert_true(stop < unmap);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -409,6 +433,7 @@ int main(void)
 		TEST(which_log_is_used_is_shown), TEST(a_log_that_fails_is_no_longer_shown),
 		TEST(a_log_that_nobody_can_read_is_none),
 		TEST(bars_of_peers_by_group), TEST(no_peers_by_character_device),
+		TEST(dma_is_stopped_before_its_memory_goes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
