@@ -226,9 +226,20 @@ static int edu_read(struct check *c, uint64_t iova, uint64_t len)
 }
 
 static const struct check_driver drivers[] = {
-	{ "accel", ACCEL_PCI_VENDOR, ACCEL_PCI_DEVICE, accel_start, accel_write, accel_read },
-	{ "edu", 0x1234, 0x11e8, edu_start, edu_write, edu_read },
+	{ "accel", ACCEL_PCI_VENDOR, ACCEL_PCI_DEVICE, ACCEL_ID, UINT32_MAX, accel_start, accel_write,
+	  accel_read },
+	{ "edu", 0x1234, 0x11e8, 0xed, 0xffff, edu_start, edu_write, edu_read },
 };
+
+int check_driver_known(struct check *c, bool *ret_known)
+{
+	uint32_t id;
+	int r = read_bar32(c, 0, &id);
+
+	if (r == 0)
+		*ret_known = (id & c->driver->id_mask) == c->driver->id;
+	return r;
+}
 
 const struct check_driver *check_driver_find(uint16_t vendor, uint16_t device)
 {

@@ -31,12 +31,16 @@ bool check_log_report(struct check *c, uint64_t *word);
 struct check_driver {
 	const char *name;
 	uint16_t vendor, device;
+	uint32_t id, id_mask;	/* what the first register reads as: a replayed device has only the ids */
 	/* After a reset, with the memory mapped. All: 0 or a negative errno. */
 	int (*start)(struct check *c);
 	/* The device writes, or reads, [iova, iova + len), at most one page of it. */
 	int (*write)(struct check *c, uint64_t iova, uint64_t len);
 	int (*read)(struct check *c, uint64_t iova, uint64_t len);
 };
+
+/* Once started: are the registers those of the driver's device? 0 or a negative errno of reading them. */
+int check_driver_known(struct check *c, bool *ret_known);
 
 const struct check_driver *check_driver_find(uint16_t vendor, uint16_t device);
 
