@@ -15,6 +15,7 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "device_cmd.h"
+#include "replay_server.h"
 #include "sandbox/sandbox.h"
 
 enum {
@@ -29,26 +30,30 @@ enum {
 
 struct command {
 	const char *name;
-	const char *model, *socket, *script;
+	const char *model, *replay, *socket, *script;
+	const char *accel_option;	/* one that was given and is for that model only */
 	struct accel_server_options server;
+	bool state_size;		/* was given */
 	struct sandbox_options sandbox;
 	struct vferry_trust trust;
 	bool once, help;
 };
 
 enum option_id {
-	OPT_MODEL = 256, OPT_SOCKET, OPT_STATE_SIZE, OPT_DIRTY_RATE, OPT_SCRIPT, OPT_SEED,
-	OPT_WRITTEN_LIMIT, OPT_MSIX_VECTORS, OPT_PRECOPY, OPT_P2P, OPT_DMA_LOG, OPT_EXTENSIONS, OPT_IOEVENTFD,
-	OPT_ONCE, OPT_ALLOW_UID, OPT_SANDBOX, OPT_HELP,
+	OPT_MODEL = 256, OPT_REPLAY, OPT_SOCKET, OPT_STATE_SIZE, OPT_DIRTY_RATE, OPT_SCRIPT, OPT_SEED,
+	OPT_WRITTEN_LIMIT, OPT_MSIX_VECTORS, OPT_PRECOPY, OPT_P2P, OPT_DMA_LOG, OPT_EXTENSIONS,
+	OPT_IOEVENTFD, OPT_ONCE, OPT_ALLOW_UID, OPT_SANDBOX, OPT_HELP,
 };
 
 static const struct {
 	const char *name, *value, *help;
 	enum option_id id;
+	bool any_model;
 } options[] = {
-	{ "model", "accel", "what device to be", OPT_MODEL },
-	{ "socket", "PATH", "where clients come", OPT_SOCKET },
-	{ "state-size", "SIZE", "internal memory, multiple of 4 KiB (1M)", OPT_STATE_SIZE },
+	{ "model", "accel", "what device to be", OPT_MODEL, true },
+	{ "replay", "DIR", "be the device that vferry probe captured there", OPT_REPLAY, true },
+	{ "socket", "PATH", "where clients come", OPT_SOCKET, true },
+	{ "state-size", "SIZE", "internal memory, multiple of 4 KiB (1M)", OPT_STATE_SIZE, true },
 	{ "dirty-rate", "RATE", "internal memory that changes by itself, e.g. 64M/s (0)",
 	  OPT_DIRTY_RATE },
 	{ "script", "FILE", "latencies and faults", OPT_SCRIPT },
@@ -61,15 +66,15 @@ static const struct {
 	{ "dma-log", "on|off", "offer DMA logging (on)", OPT_DMA_LOG },
 	{ "extensions", "on|off", "offer vferry's additions to vfio-user (on)", OPT_EXTENSIONS },
 	{ "ioeventfd", "on|off", "offer that the doorbell comes by eventfd (on)", OPT_IOEVENTFD },
-	{ "once", NULL, "end when the first client has gone", OPT_ONCE },
-	{ "allow-uid", "UID", "this user, too, may connect; several", OPT_ALLOW_UID },
-	{ "sandbox", "on|off|log", "give up what is not needed (on)", OPT_SANDBOX },
-	{ "help", NULL, "show this", OPT_HELP },
+	{ "once", NULL, "end when the first client has gone", OPT_ONCE, true },
+	{ "allow-uid", "UID", "this user, too, may connect; several", OPT_ALLOW_UID, true },
+	{ "sandbox", "on|off|log", "give up what is not needed (on)", OPT_SANDBOX, true },
+	{ "help", NULL, "show this", OPT_HELP, true },
 };
 
 static void show_help(const char *name)
 {
-	printf("usage: %s --model accel --socket PATH [options]\n", name);
+	printf("usage: %s --model accel|--replay DIR --socket PATH [options]\n", name);
 	for (size_t i = 0; i < VF_ARRAY_COUNT(options); i++) {
 		char left[40];
 
@@ -116,10 +121,14 @@ static int take_option(struct command *c, int id, const char *value)
 	case OPT_MODEL:
 		c->model = value;
 		return strcmp(value, "accel") ? -EINVAL : 0;
+	case OPT_REPLAY:
+		c->replay = value;
+		return 0;
 	case OPT_SOCKET:
 		c->socket = value;
 		return 0;
 	case OPT_STATE_SIZE:
+		c->state_size = true;
 		ret = vf_script_size(value, &device->state_bytes);
 		return ret || !device->state_bytes || device->state_bytes % ACCEL_PAGE_BYTES ||
 		       device->state_bytes > ACCEL_MEMORY_MAX ? -EINVAL : 0;
@@ -179,6 +188,8 @@ static int parse(struct command *c, int argc, char **argv)
 			return -EINVAL;		/* getopt has said why */
 		if (take_option(c, id, optarg))
 			return bad_value(c, options[id - OPT_MODEL].name, optarg);
+		if (!options[id - OPT_MODEL].any_model)
+			c->accel_option = options[id - OPT_MODEL].name;
 	}
 	if (c->help)
 		return 0;
@@ -186,8 +197,14 @@ static int parse(struct command *c, int argc, char **argv)
 		fprintf(stderr, "%s: '%s' is no option\n", c->name, argv[optind]);
 		return -EINVAL;
 	}
-	if (!c->model || !c->socket) {
-		fprintf(stderr, "%s: --%s is missing\n", c->name, c->model ? "socket" : "model");
+	if ((!c->model && !c->replay) || !c->socket) {
+		fprintf(stderr, "%s: --%s is missing\n", c->name,
+			c->model || c->replay ? "socket" : "model");
+		return -EINVAL;
+	}
+	if (c->replay && (c->model || c->accel_option)) {
+		fprintf(stderr, "%s: --%s has no meaning with --replay: the capture says it\n", c->name,
+			c->model ? "model" : c->accel_option);
 		return -EINVAL;
 	}
 	return 0;
@@ -206,7 +223,24 @@ static int complain(const struct command *c, const struct vferry_error *err, int
 	return code;
 }
 
-/* After the script was read, and before there is a second thread or a client. */
+static int read_capture(const struct command *c, struct capture **ret_capture,
+			struct vferry_error *err)
+{
+	struct capture *capture = calloc(1, sizeof(*capture));
+	int ret = capture ? capture_load(c->replay, capture, err) :
+		  vferry_error_set(err, -ENOMEM, "no-memory", NULL, "out of memory");
+
+	if (!ret && capture->has_data_size && c->state_size)
+		ret = vferry_error_set(err, -EINVAL, "bad-argument", NULL,
+				       "--state-size: %s says how large its state is", c->replay);
+	if (ret)
+		free(capture);
+	else
+		*ret_capture = capture;
+	return ret;
+}
+
+/* After files were read, and before there is a second thread or a client. */
 static int enter_sandbox(struct command *c, struct vferry_error *err)
 {
 	struct sandbox_result result;
@@ -221,40 +255,80 @@ static int enter_sandbox(struct command *c, struct vferry_error *err)
 				      vferry_errno_name(ret)) : 0;
 }
 
+static void say_ready(void)
+{
+	puts("ready");
+	(void) fflush(stdout);
+}
+
+static int serve_accel(struct command *c, struct vf_script *take_script, int stop_fd,
+		       struct vferry_error *err)
+{
+	struct accel_server *server = NULL;
+	int ret;
+
+	c->server.trust = &c->trust;
+	c->server.note = print_note;
+	c->server.user = c;
+	ret = accel_server_new(&c->server, take_script, &server, err);
+	if (!ret)
+		ret = accel_server_listen(server, c->socket, err);
+	if (!ret) {
+		say_ready();
+		ret = accel_server_run(server, stop_fd, c->once, err);
+	}
+	if (ret == ACCEL_SERVER_EXIT)	/* as if it had died: nothing is tidied up */
+		_exit(EXIT_SCRIPT);
+	accel_server_free(server);
+	return ret;
+}
+
+static int serve_replay(struct command *c, const struct capture *capture, int stop_fd,
+			struct vferry_error *err)
+{
+	const struct replay_server_options how = {
+		.state_bytes = c->server.device.state_bytes,
+		.trust = &c->trust, .note = print_note, .user = c,
+	};
+	struct replay_server *server = NULL;
+	int ret = replay_server_new(capture, &how, &server, err);
+
+	if (!ret)
+		ret = replay_server_listen(server, c->socket, err);
+	if (!ret) {
+		say_ready();
+		ret = replay_server_run(server, stop_fd, c->once, err);
+	}
+	replay_server_free(server);
+	return ret;
+}
+
+/* Files are read first: in the sandbox there are none. */
 static int serve(struct command *c, int stop_fd)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
-	struct accel_server *server = NULL;
+	struct capture *capture = NULL;
 	struct vf_script script;
-	int ret;
+	int ret = 0;
 
 	vf_script_init(&script);
-	if (c->script && vf_script_load(&script, c->script, &err))
+	if (c->replay)
+		ret = read_capture(c, &capture, &err);
+	else if (c->script)
+		ret = vf_script_load(&script, c->script, &err);
+	if (ret)
 		return complain(c, &err, EXIT_BAD_INPUT);
 	/* A socket for others gets mode 0666, and who comes is checked. */
 	if (c->trust.count)
 		(void) umask(0);
-	c->server.trust = &c->trust;
-	c->server.note = print_note;
-	c->server.user = c;
 	ret = enter_sandbox(c, &err);
-	if (ret) {
-		vf_script_done(&script);
-		return complain(c, &err, EXIT_FAILED);
-	}
-	ret = accel_server_new(&c->server, &script, &server, &err);
 	if (!ret)
-		ret = accel_server_listen(server, c->socket, &err);
-	if (!ret) {
-		puts("ready");
-		(void) fflush(stdout);
-		ret = accel_server_run(server, stop_fd, c->once, &err);
-	}
+		ret = capture ? serve_replay(c, capture, stop_fd, &err) :
+		      serve_accel(c, &script, stop_fd, &err);
 	if (ret < 0)
 		(void) complain(c, &err, 0);
-	if (ret == ACCEL_SERVER_EXIT)	/* as if it had died: nothing is tidied up */
-		_exit(EXIT_SCRIPT);
-	accel_server_free(server);
+	vf_script_done(&script);
+	free(capture);
 	return ret ? EXIT_FAILED : 0;
 }
 

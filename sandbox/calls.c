@@ -75,7 +75,7 @@ static const struct sandbox_call calls[] = {
 	{ MACHINE, SANDBOX_ANY, "openat", "a saved machine, the record of a hand-over, certificates, "
 	  "/etc/resolv.conf; Landlock says which paths" },
 	{ DEVICE, SANDBOX_DENIED, "openat",
-	  "a device opens nothing after its script; the C library may try" },
+	  "a device opens nothing after its script or capture; the C library may try" },
 	{ BOTH, SANDBOX_DENIED, "open", "as openat, which is what the C library uses" },
 	{ MACHINE, SANDBOX_ANY, "newfstatat statx stat lstat readlink readlinkat access faccessat "
 	  "faccessat2 getcwd statfs", "before a file is opened" },
