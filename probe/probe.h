@@ -153,6 +153,8 @@ int probe_root_open(const char *folder, struct probe_root **ret_root, struct vfe
 struct probe_root *probe_root_close(struct probe_root *root);
 const struct vf_kernel *probe_root_files(const struct probe_root *root);
 bool probe_root_is_host(const struct probe_root *root);
+/* For who wants to see what is read: @files are asked from now on. */
+void probe_root_read_through(struct probe_root *root, const struct vf_kernel *files);
 
 void probe_host(const struct probe_root *root, struct probe_host *ret);
 

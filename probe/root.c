@@ -130,6 +130,11 @@ const struct vf_kernel *probe_root_files(const struct probe_root *root)
 	return &root->files;
 }
 
+void probe_root_read_through(struct probe_root *root, const struct vf_kernel *files)
+{
+	root->files = *files;
+}
+
 bool probe_root_is_host(const struct probe_root *root)
 {
 	return root->fd < 0;
