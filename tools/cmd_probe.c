@@ -14,13 +14,14 @@
 #include "pci_names.h"
 #include "probe/forecast.h"
 #include "probe/measure.h"
+#include "probe/record.h"
 
 #define ANSWER_NS (5ull * 1000000000)
 #define MAX_DOWNTIME_NS (300ull * 1000000)	/* as vferry migrate has it */
 
 enum {
 	OPT_ALL = 1, OPT_MEMORY, OPT_BANDWIDTH, OPT_DIRTY_RATE, OPT_MAX_DOWNTIME, OPT_POLICY, OPT_MEASURE,
-	OPT_FILES_ONLY, OPT_ROOT, OPT_JSON,
+	OPT_FILES_ONLY, OPT_ROOT, OPT_CAPTURE, OPT_JSON,
 };
 
 static const struct tool_option options[] = {
@@ -36,6 +37,8 @@ static const struct tool_option options[] = {
 	  OPT_MEASURE },
 	{ "files-only", NULL, "read sysfs, and open no device", OPT_FILES_ONLY },
 	{ "root", "DIR", "a host's files in DIR (sys, proc, dev, lib) instead of this host's", OPT_ROOT },
+	{ "capture", "DIR", "keep what is found in a new folder, for vferry device --replay",
+	  OPT_CAPTURE },
 	{ "json", NULL, "everything, as JSON", OPT_JSON },
 	{ 0 }
 };
@@ -49,11 +52,12 @@ static const struct tool_usage usage = {
 };
 
 struct request {
-	const char *device, *root_folder;
+	const char *device, *root_folder, *capture_folder;
 	bool all, files_only, json, measure, dirty_rate_given;
 	struct probe_wish wish;
 	struct probe_root *root;
 	struct probe_host host;
+	struct probe_notes *notes;	/* with --capture: what was read of the host */
 	struct json_object *devices;	/* with --json */
 	int exit;			/* of one device */
 };
@@ -94,6 +98,9 @@ static int take(void *user, int id, const char *value)
 		return 0;
 	case OPT_ROOT:
 		r->root_folder = value;
+		return 0;
+	case OPT_CAPTURE:
+		r->capture_folder = value;
 		return 0;
 	default:
 		r->json = true;
@@ -138,6 +145,30 @@ static int measure(const struct request *r, const struct probe_facts *facts, str
 	return 0;
 }
 
+/* Return: 0; an exit code, and all was said. */
+static int capture(const struct request *r, const struct probe_report *report,
+		   struct vf_backend *backend)
+{
+	const char *why = report->facts->vfio.why;
+	struct json_object *top = json_object_new_object(), *devices = json_object_new_array();
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	int ret;
+
+	(void) json_object_object_add(top, "host", probe_json_host(&r->host));
+	(void) json_object_object_add(top, "devices", devices);
+	(void) json_object_array_add(devices, probe_json_device(report));
+	ret = probe_capture(r->capture_folder, top, r->notes, backend, &err);
+	json_object_put(top);
+	if (ret < 0)
+		return tool_fail(&usage, TOOL_FAILED, "no capture was made: %s", err.message);
+	if (backend)
+		fprintf(stderr, "%s: captured in %s\n", usage.name, r->capture_folder);
+	else
+		fprintf(stderr, "%s: in %s is what sysfs says, and no device to replay: %s\n", usage.name,
+			r->capture_folder, why[0] ? why : "no VFIO driver has it");
+	return 0;
+}
+
 static void print(const struct request *r, const struct probe_report *report)
 {
 	if (r->json)
@@ -175,7 +206,7 @@ static int conclude(struct request *r, struct probe_facts *facts, struct vf_back
 		(void) pci_name_device(facts->vendor, facts->device, product, sizeof(product));
 	print(r, &report);
 	r->exit = exit_of(verdict.migratable);
-	return 0;
+	return r->capture_folder ? capture(r, &report, backend) : 0;
 }
 
 static int probe_one(void *user, const char *name)
@@ -241,10 +272,16 @@ int cmd_probe(int argc, char **argv)
 		return tool_fail(&usage, TOOL_USAGE, "--dirty-rate needs --memory and --bandwidth");
 	if (r.measure && (r.all || r.files_only || r.root_folder))
 		return tool_fail(&usage, TOOL_USAGE, "--measure is for one device of this host");
+	if (r.capture_folder && (r.all || r.measure || r.root_folder))
+		return tool_fail(&usage, TOOL_USAGE, "--capture is for one device of this host, and without "
+				 "--measure, which writes to it");
 	if (probe_root_open(r.root_folder, &r.root, &err) < 0)
 		return tool_fail(&usage, TOOL_REFUSED, "%s", err.message);
+	if (r.capture_folder && probe_notes_begin(r.root, &r.notes) < 0)
+		return tool_fail(&usage, TOOL_FAILED, "no memory");
 	probe_host(r.root, &r.host);
 	ret = run(&r);
+	probe_notes_free(r.notes);
 	r.root = probe_root_close(r.root);
 	if (fflush(stdout))
 		return tool_fail(&usage, TOOL_FAILED, "the report can't be written: %s",
