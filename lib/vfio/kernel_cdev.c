@@ -201,11 +201,14 @@ static int explain_bind(const struct vf_kernel_target *t, int r, struct vferry_e
 {
 	const char *reason = "";
 
+	if (r == -EBUSY)
+		return vferry_error_set(err, r, "device-in-use", t->name,
+					"the IOMMU group of %s is in use by another process", t->name);
 	if (r == -EPERM)
 		reason = "; its interrupts are not isolated, which the module parameter "
 			 "allow_unsafe_interrupts overrules, or its group has another owner";
-	else if (r == -EINVAL)
-		reason = "; it is bound already, or its DMA is not cache coherent";
+	else if (r == -EINVAL)	/* a character device can be opened by many; it is bound once */
+		reason = "; it is in use by another process, or its DMA is not cache coherent";
 	return vferry_error_set(err, r, "iommufd-bind", t->name, "%s cannot be bound to iommufd: %s%s",
 				t->name, vferry_errno_name(r), reason);
 }

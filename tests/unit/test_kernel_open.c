@@ -376,7 +376,9 @@ static void character_devices_are_refused_with_reasons(void **state)
 	fail_named(m, "BIND", -EPERM);
 	expect_refused(m, BDF, -EPERM, "iommufd-bind", "allow_unsafe_interrupts");
 	fail_named(m, "BIND", -EINVAL);
-	expect_refused(m, BDF, -EINVAL, "iommufd-bind", "cache coherent");
+	expect_refused(m, BDF, -EINVAL, "iommufd-bind", "in use by another process, or its DMA is not cache coherent");
+	fail_named(m, "BIND", -EBUSY);
+	expect_refused(m, BDF, -EBUSY, "device-in-use", "group of 0000:3b:00.0 is in use");
 	fail_named(m, "open /dev/vfio/devices/vfio3", -EBUSY);
 	expect_refused(m, BDF, -EBUSY, "device-in-use", "another process");
 	fail_named(m, "ATTACH ioas", -EINVAL);
