@@ -81,6 +81,10 @@ struct edu_log {
 
 struct edu_stream;
 
+#if defined(VFIO_DEVICE_BIND_IOMMUFD) && IS_ENABLED(CONFIG_IOMMUFD)	/* since Linux 6.6 */
+#define EDU_HAS_IOMMUFD
+#endif
+
 struct edu_device {
 	struct vfio_pci_core_device core;	/* first */
 	void __iomem *registers;		/* while it is open */
@@ -94,6 +98,10 @@ struct edu_device {
 	struct edu_shadow shadow;
 	struct edu_write write;
 	struct edu_log log;
+#ifdef EDU_HAS_IOMMUFD
+	struct iommufd_access *access;		/* while it is bound to an iommufd */
+	bool reaches_memory;			/* by the access: all that the device reaches */
+#endif
 };
 
 static inline struct edu_device *edu_of(struct vfio_device *vdev)
@@ -119,6 +127,15 @@ int edu_state_save(struct edu_device *edu, struct edu_state *ret_state);
 int edu_state_check(const struct edu_state *state);
 int edu_state_load(struct edu_device *edu, const struct edu_state *state);
 u64 edu_dma_mask(void);
+
+/* memory.c. -EPERM: the device may reach this, we don't */
+int edu_memory_copy(struct edu_device *edu, u64 iova, void *data, u32 bytes, bool write);
+#ifdef EDU_HAS_IOMMUFD
+int edu_memory_bind(struct vfio_device *vdev, struct iommufd_ctx *ictx, u32 *ret_id);
+void edu_memory_unbind(struct vfio_device *vdev);
+int edu_memory_attach(struct vfio_device *vdev, u32 *id);
+void edu_memory_detach(struct vfio_device *vdev);
+#endif
 
 /* migration.c */
 extern const struct vfio_migration_ops edu_migration_ops;

@@ -337,11 +337,11 @@ static const struct vfio_device_ops edu_ops = {
 	.mmap = edu_mmap,
 	.request = vfio_pci_core_request,
 	.match = vfio_pci_core_match,
-#ifdef VFIO_DEVICE_BIND_IOMMUFD		/* since Linux 6.6 */
-	.bind_iommufd = vfio_iommufd_physical_bind,
-	.unbind_iommufd = vfio_iommufd_physical_unbind,
-	.attach_ioas = vfio_iommufd_physical_attach_ioas,
-	.detach_ioas = vfio_iommufd_physical_detach_ioas,
+#ifdef EDU_HAS_IOMMUFD
+	.bind_iommufd = edu_memory_bind,
+	.unbind_iommufd = edu_memory_unbind,
+	.attach_ioas = edu_memory_attach,
+	.detach_ioas = edu_memory_detach,
 #endif
 };
 

@@ -143,17 +143,7 @@ static int copy_ram(struct edu_device *edu, u64 iova, u32 at, u32 bytes, bool wr
 {
 	if (!guest_allows(edu, PCI_COMMAND_MASTER))
 		return -EFAULT;		/* the device won't reach it, either */
-	return vfio_dma_rw(&edu->core.vdev, iova & dma_mask, edu->shadow.buffer + at, bytes, write);
-}
-
-/* RAM that we may not read, though the device does: it belongs to another process, or to an iommufd. */
-static bool is_beyond_us(struct edu_device *edu, int error)
-{
-#ifdef VFIO_DEVICE_BIND_IOMMUFD
-	if (vfio_iommufd_device_ictx(&edu->core.vdev))
-		return true;
-#endif
-	return error == -EPERM;
+	return edu_memory_copy(edu, iova & dma_mask, edu->shadow.buffer + at, bytes, write);
 }
 
 static int start_into_buffer(struct edu_device *edu)
@@ -166,7 +156,7 @@ static int start_into_buffer(struct edu_device *edu)
 
 	if (!error)
 		bitmap_clear(shadow->stale, at, bytes);
-	else if (is_beyond_us(edu, error))
+	else if (error == -EPERM)
 		shadow->unseen = true;
 	else			/* nothing is there: what was in the buffer stays, and is in the shadow */
 		bitmap_set(shadow->stale, at, bytes);
