@@ -18,6 +18,10 @@ check:
 check-lab:
 	@tests/lab/check
 
+# Kernel VFIO devices by character device, on a kernel that is built for it: no part of continuous integration.
+lab-iommufd:
+	@tests/lab/check iommufd
+
 check-asan check-tsan: check-%:
 	@scripts/setup
 	@scripts/check $*
@@ -57,4 +61,4 @@ SEEDS ?= 1000000
 soak-sim: all
 	@scripts/soak-sim $(BUILD)/tests/sim/sim_migration $(FIRST) $(SEEDS)
 
-.PHONY: all bench check check-asan check-lab check-tsan demo docs fuzz install soak-sim tidy
+.PHONY: all bench check check-asan check-lab check-tsan demo docs fuzz install lab-iommufd soak-sim tidy

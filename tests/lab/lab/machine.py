@@ -24,12 +24,13 @@ def arm64(gic, memory=2048, devices=()):
         "console=ttyAMA0 irqaffinity=0 kvm-arm.vgic_v4_enable=1"
 
 
-def x86(memory, devices=()):
-    """An x86-64 machine with an AMD IOMMU and SVM. What runs under its KVM could not use AVX; and with two CPUs one of
-    them may see what another one, which changes the kernel's code, has put there for a moment (an int3)."""
+def x86(memory, devices=(), iommu=True):
+    """An x86-64 machine with an AMD IOMMU, unless it is not to have one, and SVM. What runs under its KVM could not use
+    AVX; and with two CPUs one of them may see what another one, which changes the kernel's code, has put there for a
+    moment (an int3)."""
     return ["qemu-system-x86_64", "-M", "q35,kernel-irqchip=split", "-accel", "tcg",
             "-cpu", "EPYC-v1,+svm,+npt,-avx,-avx2,-f16c,-fma", "-smp", "1", "-m", f"{memory}M",
-            "-device", "amd-iommu,intremap=on", *devices], \
+            *(["-device", "amd-iommu,intremap=on"] if iommu else []), *devices], \
         "console=ttyS0 no_timer_check"      # a busy host is late with the ticks that the kernel looks for
 
 

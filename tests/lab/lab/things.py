@@ -5,6 +5,7 @@ import subprocess
 
 from . import FETCHED, FOLDER, HERE, ROOT, Absent
 
+OWN_KERNEL = "iommufd"
 TRIPLE = {"arm64": "aarch64-linux-gnu", "amd64": "x86_64-linux-gnu"}
 
 
@@ -25,6 +26,18 @@ def fetch(architecture, *things):
     """The folders of things that the script `fetch` knows."""
     or_absent([HERE / "fetch", FETCHED, architecture, *things], "fetch failed")
     return [FETCHED / architecture / thing for thing in things]
+
+
+def get_kernel(architecture, name):
+    """The folder of a kernel: of Debian's ("6.12"), or of one that is built from its source ("iommufd")."""
+    if name != OWN_KERNEL:
+        return fetch(architecture, f"kernel-{name}")[0]
+    if (platform.machine(), architecture) != ("x86_64", "amd64"):
+        raise Absent("the kernel with iommufd is for x86-64, and built there")
+    or_absent([ROOT / "scripts/setup", HERE / "iommufd/packages.list"], "cannot install packages")
+    fetch(architecture, "source-6.12")
+    or_absent([HERE / "iommufd/build", FETCHED / architecture], "the kernel does not build")
+    return FETCHED / architecture / f"kernel-{name}"
 
 
 def build(architecture, *targets):
