@@ -14,6 +14,7 @@
 #include "vm_internal.h"
 
 #define EXIT_RESET_FAILED 3
+#define RESETS_TOLD 8
 
 const char *vm_state_name(enum vm_state state)
 {
@@ -166,20 +167,41 @@ static void power_off(struct vm *vm)
 	vm_power_off_done(vm);
 }
 
+/* Each of the first few, then every so many: a guest that only resets must not fill the disk. */
+static void tell_reset(struct vm *vm)
+{
+	if (++vm->resets < vm->resets_next)
+		return;
+	vm->resets_next = vm->resets < RESETS_TOLD ? vm->resets + 1 : vm->resets * 2;
+	vm_log(vm, "the guest has reset the machine (number %llu)", (unsigned long long) vm->resets);
+}
+
 /*
  * Not while a session holds the machine: it is stopped for its switchover then, and the wish is part
  * of its state. Whichever side starts it is told anew.
+ * Return: 1 the guest is at its beginning; 0 not now; negative errno.
  */
+static int reset_locked(struct vm *vm, struct vferry_error *err)
+{
+	int r;
+
+	if (!machine_is_running(vm->machine) || (vm->outgoing && vm->outgoing->holds))
+		return 0;
+	r = machine_reset(vm->machine, err);
+	return r < 0 ? r : 1;
+}
+
 static void reset(struct vm *vm)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
-	bool failed = false;
+	int r;
 
 	(void) pthread_mutex_lock(&vm->run_lock);
-	if (machine_is_running(vm->machine) && !(vm->outgoing && vm->outgoing->holds))
-		failed = machine_reset(vm->machine, &err) < 0;
+	r = reset_locked(vm, &err);
 	(void) pthread_mutex_unlock(&vm->run_lock);
-	if (failed) {
+	if (r > 0) {
+		tell_reset(vm);
+	} else if (r < 0) {
 		vm_log(vm, "the guest asked for a reset, which failed: %s", err.message);
 		vm->exit_code = EXIT_RESET_FAILED;
 		vm_quit(vm, VM_SHUTDOWN_ERROR);

@@ -88,6 +88,7 @@ struct vm {
 	int exit_code;
 	enum vm_shutdown reason;
 	bool power_off;			/* the guest's; the end of a migration is awaited */
+	uint64_t resets, resets_next;	/* the guest's, ever; the next one that is told of */
 	struct vm_judging judging;
 	int epoll_fd, event_fd;
 
