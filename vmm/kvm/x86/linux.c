@@ -6,6 +6,7 @@
  *   below 640 KiB     descriptors, struct boot_params, page tables, command line: until the kernel has
  *                     its own
  *   0xe0000           ACPI tables
+ *   0xffff0           what firmware would have there: a reset
  *   where it asks     the kernel, and what it needs behind it
  *   as high as it     the initial RAM disk, in the RAM below 4 GiB
  *   can be
@@ -30,6 +31,7 @@
 #define APPEND		0x20000ull
 #define LOW_END		0xa0000ull
 #define TABLES		0xe0000ull
+#define RESET_VECTOR	0xffff0ull
 #define HIGH_FIRST	0x100000ull
 
 #define PAGE		4096ull
@@ -55,6 +57,8 @@
 #define LOADER_UNDEFINED	0xffu
 #define E820_RAM		1u
 #define E820_RESERVED		2u
+
+_Static_assert(TABLES + ACPI_BYTES_MAX <= RESET_VECTOR, "the tables reach into what is behind them");
 
 struct places {
 	struct bzimage image;
@@ -177,6 +181,19 @@ static int put_tables(struct kvm_machine *m)
 	return r;
 }
 
+/*
+ * A kernel that finds hardware-reduced ACPI takes it that there is EFI to reset the machine by; without
+ * it, it goes where a processor begins, in real mode: mov dx,PORT; mov al,NOW; out dx,al; hlt; jmp .-1
+ */
+static int put_reset(struct kvm_machine *m)
+{
+	static const uint8_t code[] = {
+		0xba, X86_PORT_RESET & 0xff, X86_PORT_RESET >> 8, 0xb0, X86_RESET_NOW, 0xee, 0xf4, 0xeb, 0xfd,
+	};
+
+	return vferry_ram_write(m->ram, RESET_VECTOR, code, sizeof(code));
+}
+
 static int put_all(struct kvm_machine *m, const struct places *places)
 {
 	const struct machine_kernel *kernel = m->kernel;
@@ -195,7 +212,9 @@ static int put_all(struct kvm_machine *m, const struct places *places)
 		r = put_descriptors(m);
 	if (r == 0)
 		r = put_page_map(m);
-	return r == 0 ? put_tables(m) : r;
+	if (r == 0)
+		r = put_tables(m);
+	return r == 0 ? put_reset(m) : r;
 }
 
 /* ---- the vCPUs ---- */
