@@ -2,7 +2,9 @@
 /*
  * init.c - the first process of a lab machine: mounts what is needed, loads the modules of /modules in
  * the order of their names, runs each line of /commands, a program with its arguments, and powers off.
- * If there is a busybox, so are its tools.
+ * If there is a busybox, so are its tools. With LAB_LOG=boot (a word of the kernel's command line) what
+ * the kernel said while it booted counts as said meanwhile by the first command, and warnings count as
+ * complaints.
  *
  *	lab: run N COMMAND
  *	lab: kernel: ...	it complained meanwhile
@@ -24,6 +26,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #define WORDS_MAX	64
@@ -43,6 +46,22 @@ static const char *const complaints[] = {
 	"WARNING:", "BUG:", "Oops", "Internal error", "Call trace", "Call Trace", "rcu: INFO:",
 	"blocked for more than", "registration fails",
 };
+
+/* What it warns of because its processor is emulated, and slow, or because a module is not its own. */
+static const char *const no_wonder[] = {
+	"hrtimer: interrupt took", "perf: interrupt took", "clocksource: ", "RT throttling",
+	"loading out-of-tree module", "module verification failed",
+};
+
+static bool has_one_of(const char *text, const char *const *words, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strstr(text, words[i]))
+			return true;
+	return false;
+}
+
+#define HAS_ONE_OF(text, words) has_one_of(text, words, sizeof(words) / sizeof((words)[0]))
 
 static void load_modules(void)
 {
@@ -72,8 +91,8 @@ static void loopback_up(void)
 		close(fd);
 }
 
-/* What the kernel logged since the last call: from the first complaint on, it is shown. */
-static void show_log(int log)
+/* What the kernel logged since the last call: from the first complaint on, it is shown. Strict: and warnings. */
+static void show_log(int log, bool strict)
 {
 	unsigned int shown = 0;
 	bool wrong = false;
@@ -81,6 +100,8 @@ static void show_log(int log)
 
 	for (;;) {
 		ssize_t n = read(log, record, sizeof(record) - 1);
+		unsigned long level;
+		bool warned;
 		char *text;
 
 		if (n < 0 && errno == EPIPE)
@@ -88,13 +109,14 @@ static void show_log(int log)
 		if (n <= 0)
 			return;
 		record[n] = '\0';
+		level = strtoul(record, NULL, 10);	/* 8 and more: it is not the kernel's */
 		text = strchr(record, ';');
 		if (!text)
 			continue;
 		text[strcspn(text, "\n")] = '\0';
-		for (size_t i = 0; i < sizeof(complaints) / sizeof(complaints[0]); i++)
-			wrong |= strstr(text, complaints[i]) != NULL;
-		if (wrong && shown++ < SHOWN_MAX)
+		wrong |= HAS_ONE_OF(text, complaints);
+		warned = strict && level <= LOG_WARNING && !HAS_ONE_OF(text, no_wonder);
+		if ((wrong || warned) && shown++ < SHOWN_MAX)
 			printf("lab: kernel: %s\n", text + 1);
 	}
 }
@@ -132,6 +154,8 @@ static int run(char *line)
 int main(void)
 {
 	char busybox[] = "/bin/busybox", install[] = "/bin/busybox --install -s /bin";
+	const char *log_from = getenv("LAB_LOG");
+	bool strict = log_from && strcmp(log_from, "boot") == 0;
 	unsigned int number = 0;
 	char line[4096];
 	FILE *commands;
@@ -154,14 +178,15 @@ int main(void)
 	if (log < 0 || !commands) {
 		printf("lab: no %s\n", log < 0 ? "kernel log" : "commands");
 	} else {
-		(void) lseek(log, 0, SEEK_END);
+		if (!strict)
+			(void) lseek(log, 0, SEEK_END);
 		for (; fgets(line, sizeof(line), commands); number++) {
 			int code;
 
 			line[strcspn(line, "\n")] = '\0';
 			printf("lab: run %u %s\n", number, line);
 			code = run(line);
-			show_log(log);
+			show_log(log, strict);
 			printf("\nlab: exit %u %d\n", number, code);
 		}
 		printf("lab: done\n");

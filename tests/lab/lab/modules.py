@@ -11,6 +11,8 @@ from .things import OWN_KERNEL, TRIPLE, fetch, get_kernel
 HOST = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 # What is not ours comes with the kernel's source; tests/kmod has how it is built.
 FETCHED_SOURCES = {"mtty": "mtty"}
+# What is shared with others.
+HEADERS = {"accel_lab": ["uapi/accel.h"]}
 
 
 def make(build, folder, *variables):
@@ -37,6 +39,8 @@ def build_module(architecture, kernel, name):
     if kernel == OWN_KERNEL and name in FETCHED_SOURCES:
         return module_file(get_kernel(architecture, kernel), name)
     shutil.copytree(ROOT / "tests/kmod" / name, folder, dirs_exist_ok=True)
+    for header in HEADERS.get(name, []):
+        shutil.copy(ROOT / header, folder)
     if kernel == OWN_KERNEL:
         make(FETCHED / architecture / f"build-{kernel}", folder, "W=1")
     elif name in FETCHED_SOURCES:

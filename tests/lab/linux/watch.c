@@ -5,11 +5,15 @@
  *	lab-watch SECONDS MIB
  *
  * A thread on each CPU writes a pattern into MIB of memory, page by page, and checks each page before it
- * writes it anew. Meanwhile it reads the clocks: none may ever be behind what another thread has read
- * before. The longest time between two readings of a thread is what the guest lost. A line each second
- * tells how far it is; the last one is the verdict, as is the exit code.
+ * writes it anew; now and then it rests, to leave something of a slow machine to others. Meanwhile it
+ * reads the clocks: none may ever be behind what another thread has read before. The longest time between
+ * two readings of a thread is what the guest lost. The drivers of its accel devices say what they found
+ * wrong. A line each second tells how far it is; the last one is the verdict, as is the exit code. A line
+ * of standard input is a command: `end` ends it before its time, `reboot` resets the machine.
  */
 #define _GNU_SOURCE
+#include <glob.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -17,7 +21,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/reboot.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,6 +31,9 @@
 #define WORDS	(PAGE / sizeof(uint64_t))
 #define CPUS	64
 #define NS	1000000000ull
+#define REST_US	4000u
+#define PAGES_AT_ONCE	64u
+#define REPORTS	"/sys/bus/pci/drivers/accel_lab/0*/report"
 
 enum { MONOTONIC, BOOTTIME, COUNTER, CLOCKS };
 
@@ -124,17 +133,93 @@ static void *watch(void *arg)
 			for (unsigned int i = 0; i < WORDS; i++)
 				page[i] = pattern(seed, i);
 			check_clocks(&last);
+			if (p % PAGES_AT_ONCE == 0)
+				(void) usleep(REST_US);
 		}
 		atomic_fetch_add(&passes, 1);
 	}
 	return NULL;
 }
 
+struct devices {
+	unsigned int count;
+	unsigned long long jobs, wrong, spurious, slowest_ms;
+};
+
+static void ask_devices(struct devices *d)
+{
+	glob_t found = { 0 };
+
+	*d = (struct devices) { 0 };
+	if (glob(REPORTS, 0, NULL, &found) == 0)
+		d->count = (unsigned int) found.gl_pathc;
+	for (unsigned int i = 0; i < d->count; i++) {
+		unsigned long long jobs, bad, spurious, ms;
+		FILE *f = fopen(found.gl_pathv[i], "re");
+
+		if (!f || fscanf(f, "%llu jobs, %llu wrong, %llu spurious, slowest %llu ms", &jobs, &bad,
+				 &spurious, &ms) != 4) {
+			d->wrong++;
+		} else {
+			d->jobs += jobs;
+			d->wrong += bad;
+			d->spurious += spurious;
+			d->slowest_ms = ms > d->slowest_ms ? ms : d->slowest_ms;
+		}
+		if (f)
+			fclose(f);
+	}
+	globfree(&found);
+}
+
+/* Return: true, nothing was wrong so far. */
+static bool tell(const char *what)
+{
+	unsigned long long bad = atomic_load(&wrong);
+	struct devices d;
+
+	ask_devices(&d);
+	bad += d.wrong;
+	printf("watch: %s, %llu passes, %llu wrong, longest gap %llu ms", what,
+	       (unsigned long long) atomic_load(&passes), bad,
+	       (unsigned long long) atomic_load(&gap_ns) / 1000000);
+	if (d.count)
+		printf(", %u devices, %llu jobs, %llu spurious, slowest %llu ms", d.count, d.jobs,
+		       d.spurious, d.slowest_ms);
+	printf("\n");
+	return bad == 0;
+}
+
+/* For a second, or until something is said. Return: true, it is to end. */
+static bool obey(struct pollfd *input)
+{
+	char line[64];
+	ssize_t n;
+
+	if (poll(input, 1, 1000) <= 0)
+		return false;
+	n = read(input->fd, line, sizeof(line) - 1);
+	if (n <= 0) {
+		input->fd = -1;
+		return false;
+	}
+	line[n] = '\0';
+	line[strcspn(line, "\n")] = '\0';
+	if (strcmp(line, "reboot") == 0) {
+		printf("watch: reboots\n");
+		(void) reboot(RB_AUTOBOOT);
+	}
+	return strcmp(line, "end") == 0;
+}
+
 int main(int argc, char **argv)
 {
 	unsigned int cpus = (unsigned int) sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned int seconds = argc > 1 ? (unsigned int) atoi(argv[1]) : 10;
+	struct pollfd input = { .fd = STDIN_FILENO, .events = POLLIN };
 	pthread_t threads[CPUS];
+	char what[32];
+	bool clean;
 
 	(void) setvbuf(stdout, NULL, _IOLBF, 0);
 	pages = (argc > 2 ? (uint64_t) atoi(argv[2]) : 16) * (1 << 20) / PAGE;
@@ -144,16 +229,14 @@ int main(int argc, char **argv)
 	for (unsigned int i = 0; i < cpus; i++)
 		if (pthread_create(&threads[i], NULL, watch, (void *) (uintptr_t) i))
 			return 1;
-	for (unsigned int i = 1; i <= seconds; i++) {
-		(void) sleep(1);
-		printf("watch: %u s, %llu passes, %llu wrong, longest gap %llu ms\n", i,
-		       (unsigned long long) atomic_load(&passes), (unsigned long long) atomic_load(&wrong),
-		       (unsigned long long) atomic_load(&gap_ns) / 1000000);
+	for (unsigned int i = 1; i <= seconds && !obey(&input); i++) {
+		(void) snprintf(what, sizeof(what), "%u s", i);
+		(void) tell(what);
 	}
 	atomic_store(&stop, true);
 	for (unsigned int i = 0; i < cpus; i++)
 		(void) pthread_join(threads[i], NULL);
-	printf("watch: %s: %llu passes, longest gap %llu ms\n", atomic_load(&wrong) ? "BAD" : "clean",
-	       (unsigned long long) atomic_load(&passes), (unsigned long long) atomic_load(&gap_ns) / 1000000);
-	return atomic_load(&wrong) ? 1 : 0;
+	clean = tell("end");
+	printf("watch: %s\n", clean ? "clean" : "BAD");
+	return clean ? 0 : 1;
 }
