@@ -20,7 +20,6 @@
 
 #include <cmocka.h>
 
-#include "sysfs.h"
 #include "test_domain.h"
 
 #define PAGES		512u
@@ -260,104 +259,13 @@ static void addresses_that_the_iommu_lacks_are_named(void **state)
 	vf_space_leave(rig->space, &seat);
 }
 
-/* ---- memory that runs out in the kernel ---- */
-
-#define FAILSLAB	"/sys/kernel/debug/failslab/"
-#define LIVES_MAX	5000u
-
-/* The kernel's n-th allocation for this thread fails; 0 = none does. */
-static void fail_nth(int fd, unsigned int n)
-{
-	char text[16];
-	int bytes = snprintf(text, sizeof(text), "%u", n);
-
-	assert_int_equal(pwrite(fd, text, (size_t) bytes, 0), bytes);
-}
-
-static bool was_reached(int fd)
-{
-	char text[16] = "";
-
-	assert_true(pread(fd, text, sizeof(text) - 1, 0) > 0);
-	return strtoul(text, NULL, 10) == 0;
-}
-
-static int log_once(struct rig *rig, struct vf_space_seat *seat)
-{
-	int r = vf_space_log_start(rig->space, seat), stopped;
-
-	if (r < 0)
-		return r;
-	r = report(rig, seat, AT, BYTES);
-	stopped = vf_space_log_stop(rig->space, seat);
-	return r < 0 ? r : stopped;
-}
-
-/* Two devices, memory, a log. What fails is told by the step that failed; what was made before is undone. */
-static int live(struct rig *rig, struct vferry_error *err)
-{
-	struct vf_kernel_target target = { .wanted = VF_KERNEL_CDEV, .fd = -1, .group = -1, .name = "one",
-					   .cdev = TEST_TRACKS };
-	struct vf_space_seat a = VF_SPACE_SEAT_INIT, b = VF_SPACE_SEAT_INIT;
-	int r = vf_space_enter(rig->space, &target, &a, err);
-
-	if (r < 0)
-		return r;
-	r = vf_space_map(rig->space, AT, BYTES, true, rig->memory, err);
-	if (r == 0) {
-		r = vf_space_enter(rig->space, &target, &b, err);
-		if (r == 0) {
-			/* A table of its own is made where sharing fails, and none where that fails, too. */
-			if (b.table)
-				r = log_once(rig, &b);
-			vf_space_leave(rig->space, &b);
-		}
-		unmap(rig, AT, BYTES);
-	}
-	vf_space_leave(rig->space, &a);
-	return r;
-}
-
-static void memory_that_runs_out_leaves_nothing(void **state)
-{
-	struct rig *rig = *state;
-	unsigned int n = 0, failed = 0;
-	bool reached = true;
-	int fd, r;
-
-	if (sysfs_write(FAILSLAB "verbose", "0") || sysfs_write(FAILSLAB "ignore-gfp-wait", "0")) {
-		print_message("the kernel has no " FAILSLAB "\n");
-		skip();
-	}
-	fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	assert_true(fd >= 0);
-	while (reached && ++n < LIVES_MAX) {
-		struct vferry_error err = VFERRY_ERROR_INIT;
-
-		fail_nth(fd, n);
-		r = live(rig, &err);
-		reached = was_reached(fd);
-		fail_nth(fd, 0);
-		failed += r < 0;
-		if (r < 0 && r != -ENOMEM)
-			fail_msg("allocation %u: %d, %s", n, r, err.message);
-		assert_int_equal(rig->space->devices, 0);
-		assert_int_equal(rig->space->fd, -1);
-		assert_int_equal(rig->host.refused, 0);
-		assert_int_equal(live(rig, &err), 0);
-	}
-	close(fd);
-	print_message("%u allocations failed, which %u lives did not survive\n", n - 1, failed);
-	assert_true(failed > 10 && n < LIVES_MAX);
-}
-
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(what_was_written_is_told_once), TEST(a_new_log_is_empty), TEST(holes_are_not_asked_about),
 		TEST(two_devices_share_a_table), TEST(one_that_cannot_tell_beside_one_that_can),
-		TEST(addresses_that_the_iommu_lacks_are_named), TEST(memory_that_runs_out_leaves_nothing),
+		TEST(addresses_that_the_iommu_lacks_are_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
