@@ -107,6 +107,8 @@ static void print_device(struct json_object *d)
 	if (qmp_string(d, "not-forwarded", NULL))
 		printf("  %s: %s\n", known ? "not forwarded" : "forwarding unknown",
 		       qmp_string(d, "not-forwarded", NULL));
+	if (qmp_bool(d, "wanted-back"))
+		printf("  the host wants it back, and waits until this machine has ended or moved away\n");
 	print_backend(d);
 }
 

@@ -198,10 +198,31 @@ static void bars_reachable(void *user, bool reachable)
 	pci_host_bars_reachable(slot->machine->pci, slot->slot, reachable);
 }
 
+static void device_error(void *user)
+{
+	const struct machine_slot *slot = user;
+	const struct machine *machine = slot->machine;
+
+	if (machine->callbacks.device_error)
+		machine->callbacks.device_error(machine->user, slot->name);
+}
+
+/* The kernel asks again and again; its user is told once. */
+static void device_requested(void *user)
+{
+	struct machine_slot *slot = user;
+	const struct machine *machine = slot->machine;
+
+	if (!atomic_exchange(&slot->requested, true) && machine->callbacks.device_requested)
+		machine->callbacks.device_requested(machine->user, slot->name);
+}
+
 static const struct vferry_device_callbacks device_callbacks = {
 	.size = sizeof(device_callbacks),
 	.bar_changed = bar_changed,
 	.bars_reachable = bars_reachable,
+	.device_error = device_error,
+	.device_requested = device_requested,
 };
 
 /* "00:04.0": bus 0, slot 1..31, function 0. Return: the slot, or -EINVAL. */
@@ -264,6 +285,7 @@ static int open_device(struct machine *machine, const struct machine_device_opti
 	slot->machine = machine;
 	slot->slot = (unsigned) chosen;
 	slot->kernel = is_kernel_device(options);
+	(void) snprintf(slot->name, sizeof(slot->name), "%s (%s)", address, options->uri);
 	open = (struct vferry_device_options) {
 		.size = sizeof(open),
 		.address = address,
@@ -527,6 +549,11 @@ size_t machine_device_count(const struct machine *machine)
 struct vferry_device *machine_device(struct machine *machine, size_t index)
 {
 	return index < machine->slots ? machine->slot[index].device : NULL;
+}
+
+bool machine_device_requested(struct machine *machine, size_t index)
+{
+	return index < machine->slots && atomic_load(&machine->slot[index].requested);
 }
 
 unsigned machine_device_ioeventfds(struct machine *machine, size_t index)

@@ -10,6 +10,8 @@
 #ifndef VMM_MACHINE_ACCEL_H
 #define VMM_MACHINE_ACCEL_H
 
+#include <stdatomic.h>
+
 #include "machine.h"
 #include "pci_host.h"
 
@@ -68,6 +70,8 @@ struct machine_slot {
 	struct vferry_device *device;
 	unsigned slot;
 	bool kernel;			/* a device of the kernel's */
+	char name[160];		/* for people; there before the device is */
+	atomic_bool requested;	/* the host wants it back, and that was told */
 };
 
 struct machine {

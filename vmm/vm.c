@@ -131,6 +131,17 @@ static void on_reset(void *user)
 	vm_tell(user, VM_NEWS_RESET, 0, NULL);
 }
 
+static void on_device_error(void *user, const char *device)
+{
+	vm_tell(user, VM_NEWS_DEVICE_ERROR, 0, device);
+}
+
+static void on_device_requested(void *user, const char *device)
+{
+	vm_log(user, "the host wants the device %s back, and waits until this machine has ended or moved "
+	       "away", device);
+}
+
 static void on_log(void *user, const char *line)
 {
 	vm_tell(user, VM_NEWS_LOG, 0, line);
@@ -208,6 +219,19 @@ static void reset(struct vm *vm)
 	}
 }
 
+/* The guest must not go on with what the device may have done; whether it can is up to its owner. */
+static void device_error(struct vm *vm, const char *device)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	if (vm_stop(vm, &err) < 0)
+		vm_log(vm, "the device %s had an error that the host could not correct, and the machine "
+		       "could not be stopped: %s", device, err.message);
+	else
+		vm_log(vm, "the device %s had an error that the host could not correct: the machine is "
+		       "stopped", device);
+}
+
 bool vm_should_quit(const struct vm *vm)
 {
 	return vm->quit;
@@ -249,6 +273,9 @@ static void handle(struct vm *vm, const struct vm_news *news)
 		break;
 	case VM_NEWS_RESET:
 		reset(vm);
+		break;
+	case VM_NEWS_DEVICE_ERROR:
+		device_error(vm, news->text);
 		break;
 	case VM_NEWS_SESSION:
 		break;
@@ -526,6 +553,7 @@ int vm_new(const struct vm_options *options, struct vm **ret_vm, struct vferry_e
 	vm->machine_callbacks = (struct machine_callbacks) {
 		.size = sizeof(vm->machine_callbacks), .console = on_console,
 		.power_off = on_power_off, .reset = on_reset, .log = on_log,
+		.device_error = on_device_error, .device_requested = on_device_requested,
 	};
 	if (options->machine.kernel && options->callbacks->console_bytes) {
 		vm->console = malloc(VM_CONSOLE_BYTES_MAX);

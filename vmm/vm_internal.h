@@ -28,6 +28,7 @@ enum vm_news_kind {
 	VM_NEWS_LOG,		/* text */
 	VM_NEWS_POWER_OFF,
 	VM_NEWS_RESET,
+	VM_NEWS_DEVICE_ERROR,	/* text: which */
 	VM_NEWS_SESSION,	/* a session's status may have changed */
 };
 

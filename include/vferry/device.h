@@ -146,6 +146,20 @@ struct vferry_device_callbacks {
 	void (*bar_changed)(void *user, unsigned bar, bool mapped, uint64_t gpa, uint64_t bytes);
 	/* BARs must be out of the guest's reach (STOP_COPY), or may be reached again. */
 	void (*bars_reachable)(void *user, bool reachable);
+	/*
+	 * What the host tells of a device, where the device can tell. Both come on a thread that is for this
+	 * alone, also while vferry_device_open() has not returned, and may not call the library: hand it to
+	 * your own loop. NULL: not asked for.
+	 *
+	 * The device had an error that the kernel could not correct (AER; VFIO_PCI_ERR_IRQ_INDEX). Nothing
+	 * that it does from now on can be relied on: stop the machine.
+	 */
+	void (*device_error)(void *user);
+	/*
+	 * The host wants the device back (VFIO_PCI_REQ_IRQ_INDEX): somebody takes its driver from it, or it
+	 * from its slot, and waits until it is closed. Told again every few seconds.
+	 */
+	void (*device_requested)(void *user);
 };
 
 struct vferry_device_options {

@@ -169,7 +169,7 @@ static int begin(struct vferry_device *d, struct vferry_error *err)
 
 	if (r == 0 && d->irqs)
 		r = vf_irq_source_add(d->irqs, &desc, &d->irq_source, err);
-	return r;
+	return r == 0 ? vf_device_notices_begin(d, err) : r;
 }
 
 int vf_device_open_backend(struct vf_backend *take_backend, const char *uri,
@@ -245,6 +245,7 @@ struct vferry_device *vferry_device_close(struct vferry_device *d)
 {
 	if (!d)
 		return NULL;
+	vf_device_notices_end(d);
 	if (d->irq_source) {
 		vf_device_irq_teardown_locked(d);
 		vf_irq_source_remove(d->irqs, d->irq_source);

@@ -5,6 +5,7 @@
  *   device.c            life cycle, info, reset, the session's begin and end
  *   device_access.c     the guest's accesses to config space and BARs; BARs and their memory
  *   device_irq.c        eventfds, INTx/MSI/MSI-X modes, masks, pending bits
+ *   device_notice.c     errors, and the host that wants the device back
  *   device_dma.c        RAM and peers' BARs in the device's address space; the dirty source
  *   migration.c         states and transitions, recovery, data, how much is left
  *   device_component.c  components, sections, steps, stream
@@ -97,6 +98,7 @@ struct vferry_device {
 	struct vf_irq_source *irq_source;
 	struct vferry_device_callbacks callbacks;
 	void *user;
+	struct vf_device_notices *notices;	/* owned; NULL: nobody wants any */
 
 	/* What it is: read at open. */
 	uint32_t num_regions;
@@ -214,6 +216,12 @@ void vf_device_irq_settle_intx_locked(struct vferry_device *d);
 int vf_device_irq_intx_disable_locked(struct vferry_device *d, struct vferry_error *err);
 /* Is the line asserted, as far as can be told now? For a save. */
 bool vf_device_irq_intx_level_locked(struct vferry_device *d, const uint8_t *image);
+
+/* ---- device_notice.c ---- */
+
+/* From here on callbacks come, if there are any; until end(). */
+int vf_device_notices_begin(struct vferry_device *d, struct vferry_error *err);
+void vf_device_notices_end(struct vferry_device *d);
 
 /* ---- device_dma.c ---- */
 

@@ -90,6 +90,7 @@ struct mock {
 	uint32_t argsz_lie;		/* what the kernel says that it wants, 0 = the truth */
 	bool no_unmask_fd;
 	unsigned unmasked;		/* by the plain call */
+	int notices[2];			/* ERR, REQ: eventfds of the VMM, -1 or 0 = none */
 	int vectors_left;		/* -1 = enough; else what SET_IRQS says there is */
 	uint64_t mig_flags;
 	uint32_t state;

@@ -64,6 +64,15 @@ static int mock_set_irqs(struct mock *m, const struct vf_vfio_irq_set *set)
 		m->unmasked++;
 		pthread_mutex_unlock(&m->lock);
 	}
+	/* What the host tells, it tells by the device's own eventfd. */
+	if (action == 2 && set->index >= VF_VFIO_PCI_ERR_IRQ) {
+		int fd = -1;
+
+		if (fds)
+			memcpy(&fd, set + 1, sizeof(fd));
+		m->notices[set->index - VF_VFIO_PCI_ERR_IRQ] = fd;
+		return 0;
+	}
 	if (action == 2 && fds && m->vectors_left >= 0 && (int) set->count > m->vectors_left)
 		return m->vectors_left;
 	return 0;

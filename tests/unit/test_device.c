@@ -210,6 +210,84 @@ static void ioeventfds_leave_memory_and_msix_out(void **state)
 	assert_int_equal(vferry_device_bar_ioeventfd(m->device, 7, 0, &io), -ENOENT);
 }
 
+/* ---- what the host tells ---- */
+
+struct told {
+	atomic_int errors, requests;
+};
+
+static void told_error(void *user)
+{
+	atomic_fetch_add(&((struct told *) user)->errors, 1);
+}
+
+static void told_request(void *user)
+{
+	atomic_fetch_add(&((struct told *) user)->requests, 1);
+}
+
+static void wait_for_count(atomic_int *count, int wanted)
+{
+	for (int i = 0; i < 5000 && atomic_load(count) < wanted; i++)
+		usleep(1000);
+	assert_int_equal(atomic_load(count), wanted);
+}
+
+static void errors_and_requests_are_told(void **state)
+{
+	static const struct vferry_device_callbacks callbacks = {
+		.size = sizeof(callbacks), .device_error = told_error,
+		.device_requested = told_request,
+	};
+	struct told told = { 0 };
+	struct notes notes = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct fake *f = fake_new(&notes, ALL_MIGRATION);
+	struct vferry_device_options options = {
+		.size = sizeof(options), .address = "00:05.0", .callbacks = &callbacks, .user = &told,
+	};
+	struct vferry_device *d;
+
+	(void) state;
+	assert_int_equal(vf_device_open_backend(&f->base, "fake:", &options, &d, NULL), 0);
+	assert_int_equal(f->trigger_count[VF_VFIO_PCI_ERR_IRQ], 1);
+	assert_int_equal(f->trigger_count[VF_VFIO_PCI_REQ_IRQ], 1);
+	assert_int_equal(eventfd_write(f->triggers[VF_VFIO_PCI_REQ_IRQ][0], 1), 0);
+	wait_for_count(&told.requests, 1);
+	assert_int_equal(eventfd_write(f->triggers[VF_VFIO_PCI_ERR_IRQ][0], 1), 0);
+	wait_for_count(&told.errors, 1);
+	assert_int_equal(eventfd_write(f->triggers[VF_VFIO_PCI_REQ_IRQ][0], 1), 0);
+	wait_for_count(&told.requests, 2);
+	assert_int_equal(atomic_load(&told.errors), 1);
+	forget(&notes);
+	(void) vferry_device_close(d);
+	/* It is told to signal nothing any more before anything else. */
+	assert_int_equal(strncmp(notes.text, "irqs err 0; irqs req 0; ", 24), 0);
+}
+
+/* It may refuse: then it is a device that tells nothing. */
+static void notices_may_be_refused(void **state)
+{
+	static const struct vferry_device_callbacks callbacks = {
+		.size = sizeof(callbacks), .device_error = told_error,
+		.device_requested = told_request,
+	};
+	struct told told = { 0 };
+	struct notes notes = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct fake *f = fake_new(&notes, ALL_MIGRATION);
+	struct vferry_device_options options = {
+		.size = sizeof(options), .address = "00:05.0", .callbacks = &callbacks, .user = &told,
+	};
+	struct vferry_device *d;
+
+	(void) state;
+	fake_fail(f, "irqs err 1", -EINVAL, KEEP_STATE, 1);
+	assert_int_equal(vf_device_open_backend(&f->base, "fake:", &options, &d, NULL), 0);
+	assert_int_equal(f->trigger_count[VF_VFIO_PCI_ERR_IRQ], 0);
+	assert_int_equal(eventfd_write(f->triggers[VF_VFIO_PCI_REQ_IRQ][0], 1), 0);
+	wait_for_count(&told.requests, 1);
+	(void) vferry_device_close(d);
+}
+
 /* ---- interrupts ---- */
 
 static void msix_is_allocated_at_once_and_connected_when_open(void **state)
@@ -500,6 +578,8 @@ int main(void)
 		TEST(bar_accesses_reach_the_device),
 		TEST(areas_leave_msix_pages_out),
 		TEST(ioeventfds_leave_memory_and_msix_out),
+		cmocka_unit_test(errors_and_requests_are_told),
+		cmocka_unit_test(notices_may_be_refused),
 		TEST(msix_is_allocated_at_once_and_connected_when_open),
 		TEST(masked_vector_shows_and_keeps_its_pending_bit),
 		TEST(function_mask_keeps_events),

@@ -36,11 +36,23 @@ static struct vferry_ram *new_ram(uint32_t flags)
 	return ram;
 }
 
+static void count_notice(void *user)
+{
+	atomic_fetch_add((atomic_int *) user, 1);
+}
+
+static const struct vferry_device_callbacks notice_callbacks = {
+	.size = sizeof(notice_callbacks), .device_error = count_notice, .device_requested = count_notice,
+};
+
+static atomic_int noticed;
+
 static int open_device(struct mock *m, const char *text, struct vferry_dma_space *space,
 		       struct vferry_device **ret, struct vferry_error *err)
 {
 	const struct vferry_device_options options = {
 		.size = sizeof(options), .address = "00:04.0", .dma_space = space,
+		.callbacks = &notice_callbacks, .user = &noticed,
 	};
 	struct vf_backend *b;
 	int r = mock_open_backend(m, text, space, &b, err);
@@ -223,6 +235,25 @@ static void open_life(struct life *l)
 
 	if (open_device(l->m, BDF, l->space, &l->device, &err) < 0)
 		fail_msg("%s", err.message);
+}
+
+/* Both indexes are asked for, by whatever backend; and given back before the device is closed. */
+static void the_host_is_listened_to(void **state)
+{
+	struct life *l = *state;
+
+	atomic_store(&noticed, 0);
+	open_life(l);
+	for (int i = 0; i < 2; i++) {
+		assert_true(l->m->notices[i] > 0);
+		assert_int_equal(eventfd_write(l->m->notices[i], 1), 0);
+		for (int wait = 0; wait < 5000 && atomic_load(&noticed) <= i; wait++)
+			usleep(1000);
+		assert_int_equal(atomic_load(&noticed), i + 1);
+	}
+	l->device = vferry_device_close(l->device);
+	assert_int_equal(l->m->notices[0], -1);
+	assert_int_equal(l->m->notices[1], -1);
 }
 
 static void ram_must_be_made_for_it(void **state)
@@ -428,7 +459,8 @@ int main(void)
 		cmocka_unit_test(each_call_fails_with_a_group),
 		cmocka_unit_test(each_call_fails_with_a_character_device),
 		cmocka_unit_test(each_call_fails_where_the_iommu_logs),
-		TEST(ram_must_be_made_for_it), TEST(a_low_memory_lock_limit_is_named),
+		TEST(the_host_is_listened_to), TEST(ram_must_be_made_for_it),
+		TEST(a_low_memory_lock_limit_is_named),
 		TEST(what_cannot_migrate_says_why), TEST(what_cannot_be_reset_does_not_migrate),
 		TEST(which_log_is_used_is_shown), TEST(a_log_that_fails_is_no_longer_shown),
 		TEST(a_log_that_nobody_can_read_is_none),
