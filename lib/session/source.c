@@ -395,7 +395,7 @@ static void source_free(struct vferry_session *s)
 	(void) vf_plan_free(side->save_plan);
 	(void) vf_plan_free(side->undo_plan);
 	(void) vf_limiter_free(side->limiter);
-	(void) pthread_cond_destroy(&side->answers_ended_changed);
+	(void) pthread_cond_destroy(&side->answers_changed);
 	(void) pthread_mutex_destroy(&side->lock);
 	free(side->sections);
 	free(side->predicted);
@@ -455,7 +455,7 @@ int vf_source_side_new(struct vferry_session *s, struct vferry_error *err)
 	side->channel_count = s->target.kind == VF_URI_FD || s->target.kind == VF_URI_FILE
 				      ? 1 : s->parameters.channels;
 	(void) pthread_mutex_init(&side->lock, NULL);
-	vf_session_init_condition(&side->answers_ended_changed);
+	vf_session_init_condition(&side->answers_changed);
 	init_machine(side);
 	s->source = side;
 	ret = vf_limiter_new(s->parameters.bandwidth, &side->limiter);

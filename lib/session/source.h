@@ -65,8 +65,10 @@ struct vf_source_side {
 	char resolve_uri[256];
 
 	pthread_mutex_t lock;		/* everything below */
-	pthread_cond_t answers_ended_changed;
+	pthread_cond_t answers_changed;	/* with one of the next three */
 	bool answers_ended;		/* the return path has told why, as its last word */
+	uint32_t tag;			/* of the probes at the end of a round, and ... */
+	unsigned tags_due;		/* ... how many of them are not answered */
 	uint64_t described_ns;		/* MACHINE was sent, and ... */
 	bool answered;			/* ... accepted or refused */
 	struct vf_manifest_section *sections;	/* what was sent, newest of each */
@@ -78,6 +80,9 @@ struct vf_source_side {
 	struct vf_file_stats file_round, file_total;
 	uint64_t verify_ns;		/* digests, not part of the pause */
 };
+
+/* The numbers of rounds in probes: those at setup are of sizes, and smaller. */
+#define VF_SOURCE_TAG 0x80000000u
 
 /* What is saved while the machine runs. */
 #define VF_SOURCE_LIVE_CLASSES vf_class_bit(VFERRY_SAVE_CONFIG_EARLY)

@@ -643,6 +643,16 @@ static int on_number(struct vferry_session *s, uint32_t kind, const struct vf_fr
 	return ret;
 }
 
+static void on_keepalive(struct vf_source_side *side, const uint8_t *body, size_t bytes)
+{
+	if (bytes != 4)
+		return;
+	(void) pthread_mutex_lock(&side->lock);
+	if (side->tags_due && vf_get_u32(body) == side->tag && !--side->tags_due)
+		(void) pthread_cond_broadcast(&side->answers_changed);
+	(void) pthread_mutex_unlock(&side->lock);
+}
+
 static int on_answer(struct vf_source_side *side, const struct vf_frame *frame, const void *body,
 		     struct vferry_error *err)
 {
@@ -677,6 +687,7 @@ static int on_answer(struct vf_source_side *side, const struct vf_frame *frame, 
 	case VF_FRAME_REPORT:
 		return on_report(s, body, frame->length, err);
 	case VF_FRAME_KEEPALIVE:
+		on_keepalive(side, body, frame->length);
 		return 0;
 	default:
 		return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL,
@@ -713,7 +724,7 @@ static void *return_main(void *user)
 			      &err);
 	(void) pthread_mutex_lock(&side->lock);
 	side->answers_ended = true;
-	(void) pthread_cond_broadcast(&side->answers_ended_changed);
+	(void) pthread_cond_broadcast(&side->answers_changed);
 	(void) pthread_mutex_unlock(&side->lock);
 	return NULL;
 }
@@ -730,7 +741,7 @@ bool vf_source_peer_tells(struct vf_source_side *side, const struct vferry_error
 		return false;
 	(void) pthread_mutex_lock(&side->lock);
 	while (!side->answers_ended &&
-	       pthread_cond_timedwait(&side->answers_ended_changed, &side->lock, &ts) != ETIMEDOUT)
+	       pthread_cond_timedwait(&side->answers_changed, &side->lock, &ts) != ETIMEDOUT)
 		;
 	ended = side->answers_ended;
 	(void) pthread_mutex_unlock(&side->lock);

@@ -13,6 +13,8 @@
 #include "vfio/device_component.h"
 #include "wire/frame.h"
 
+#define SETTLE_NS (20 * VF_MS_NS)	/* most that is waited for what was sent to be read */
+
 /* ---- callbacks of the pumps and of the page sender ---- */
 
 static int stream_send(void *user, uint16_t type, uint32_t component, const void *head,
@@ -78,6 +80,39 @@ const struct vf_stream_source_ops vf_source_stream_ops = {
 	.failed = stream_failed,
 };
 
+/*
+ * What was sent may be in the sockets, megabytes of it, and would be read in the pause if that began
+ * now. So each channel is asked whether all was read, and a round ends when it was. It is no more than
+ * a help: not done where a round trip takes as long, and given up soon.
+ */
+static void await_reader(struct vf_source_side *side, uint32_t round)
+{
+	const uint32_t tag = VF_SOURCE_TAG | round;
+	uint64_t until = vf_now_ns() + SETTLE_NS;
+	struct timespec ts = {
+		.tv_sec = (time_t) (until / VF_SECOND_NS), .tv_nsec = (long) (until % VF_SECOND_NS),
+	};
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	uint8_t body[4];
+
+	if (!side->round_trip_known || side->round_trip_ns > SETTLE_NS / 2)
+		return;
+	vf_put_u32(body, tag);
+	(void) pthread_mutex_lock(&side->lock);
+	side->tag = tag;
+	side->tags_due = side->channel_count;
+	(void) pthread_mutex_unlock(&side->lock);
+	for (unsigned i = 0; i < side->channel_count; i++)
+		if (vf_channel_send(side->channels[i], VF_FRAME_KEEPALIVE, VF_FRAME_OPTIONAL,
+				    VF_NO_COMPONENT, body, sizeof(body), &err))
+			return;		/* who sends next will hear of it */
+	(void) pthread_mutex_lock(&side->lock);
+	while (side->tags_due && !side->answers_ended &&
+	       pthread_cond_timedwait(&side->answers_changed, &side->lock, &ts) != ETIMEDOUT)
+		;
+	(void) pthread_mutex_unlock(&side->lock);
+}
+
 void vf_source_round_done(void *user, uint32_t round, int result)
 {
 	struct vf_source_side *side = user;
@@ -89,8 +124,11 @@ void vf_source_round_done(void *user, uint32_t round, int result)
 	(void) pthread_mutex_lock(&side->lock);
 	last = side->in_last_round;
 	(void) pthread_mutex_unlock(&side->lock);
-	if (!last)
-		vf_session_post(side->session, &event);
+	if (last)
+		return;
+	if (!result)
+		await_reader(side, round);
+	vf_session_post(side->session, &event);
 }
 
 /* ---- save steps ---- */
