@@ -115,8 +115,15 @@ void probe_ask(struct probe_facts *facts, uint64_t timeout_ns, struct vf_backend
 	facts->vfio = (struct probe_vfio) { 0 };
 	if (ret_backend)
 		*ret_backend = NULL;
+	if (r == -ENOTCONN) {	/* a server turns the second user away without a word */
+		facts->vfio.asked = PROBE_IN_USE;
+		(void) snprintf(facts->vfio.why, sizeof(facts->vfio.why), "its server hangs up (or "
+				"does not trust this user)");
+		return;
+	}
 	if (r < 0) {
 		facts->vfio.asked = r == -EBUSY ? PROBE_IN_USE : PROBE_CANNOT;
+		facts->vfio.denied = r == -EACCES;
 		explain(facts->vfio.why, sizeof(facts->vfio.why), r, &err);
 		return;
 	}

@@ -31,6 +31,10 @@ void probe_make_printable(char *text);
 /* @to: FOLDER/NAME. False: it does not fit. */
 bool probe_path(char *to, size_t size, const char *folder, const char *name);
 
+/* iommus.c: bit @bit of a register of each IOMMU, a file below its folder. No: of one it is clear. */
+enum probe_answer probe_iommus_can(const struct vf_kernel *k, const char *file, unsigned bit);
+enum probe_answer probe_iommus_track(const struct vf_kernel *k);
+
 /* injection.c */
 void probe_injection(const struct vf_kernel *k, struct probe_host *host);
 

@@ -91,6 +91,7 @@ void probe_host(const struct probe_root *root, struct probe_host *ret)
 	if (!host.architecture[0] && probe_root_is_host(root) && uname(&name) == 0)
 		(void) snprintf(host.architecture, sizeof(host.architecture), "%.15s", name.machine);
 	host.iommu = has_groups(k);
+	host.iommu_tracks = probe_iommus_track(k);
 	host.container = has_node(k, "/dev/vfio/vfio");
 	host.iommufd = has_node(k, "/dev/iommu");
 	host.kvm = has_node(k, "/dev/kvm");

@@ -26,7 +26,6 @@
 
 #define MODULE(name) "/sys/module/" name
 #define PARAMETER(module, name) MODULE(module) "/parameters/" name
-#define IOMMUS "/sys/class/iommu"
 
 static void say(struct probe_host *host, enum probe_answer answer, const char *why)
 {
@@ -102,43 +101,6 @@ static void look_at_arm64(const struct vf_kernel *k, const char *cmdline, struct
 
 /* ---- x86 ---- */
 
-struct iommu_search {
-	const struct vf_kernel *k;
-	const char *file;	/* below the IOMMU's folder */
-	unsigned bit;
-	unsigned seen, with;
-};
-
-/* A hexadecimal number, or several with colons between; the last one counts. */
-static int look_at_iommu(void *arg, const char *name)
-{
-	struct iommu_search *s = arg;
-	char folder[160], path[224], text[64];
-	const char *last;
-	unsigned long long value;
-
-	if (!probe_path(folder, sizeof(folder), IOMMUS, name) ||
-	    !probe_path(path, sizeof(path), folder, s->file) ||
-	    probe_read_line(s->k, path, text, sizeof(text)) < 0)
-		return 0;
-	last = strrchr(text, ':');
-	if (sscanf(last ? last + 1 : text, "%llx", &value) != 1)
-		return 0;
-	s->seen++;
-	s->with += value >> s->bit & 1;
-	return 0;
-}
-
-static enum probe_answer iommus_can(const struct vf_kernel *k, const char *file, unsigned bit)
-{
-	struct iommu_search s = { .k = k, .file = file, .bit = bit };
-
-	(void) k->calls->list(k->user, IOMMUS, look_at_iommu, &s);
-	if (!s.seen)
-		return PROBE_UNKNOWN;
-	return s.with == s.seen ? PROBE_YES : PROBE_NO;
-}
-
 static void look_at_intel(const struct vf_kernel *k, const char *cmdline, struct probe_host *host)
 {
 	char value[64];
@@ -150,9 +112,9 @@ static void look_at_intel(const struct vf_kernel *k, const char *cmdline, struct
 		say(host, PROBE_NO, "intremap= on the kernel's command line forbids posted interrupts");
 	else if (probe_read_switch(k, PARAMETER("kvm_intel", "enable_apicv")) == PROBE_UNKNOWN)
 		say(host, PROBE_UNKNOWN, "whether APICv is on can't be read");
-	else if (iommus_can(k, "intel-iommu/cap", INTEL_CAP_POSTS) == PROBE_YES)
+	else if (probe_iommus_can(k, "intel-iommu/cap", INTEL_CAP_POSTS) == PROBE_YES)
 		say(host, PROBE_YES, "APICv is on and the IOMMUs post interrupts");
-	else if (iommus_can(k, "intel-iommu/cap", INTEL_CAP_POSTS) == PROBE_NO)
+	else if (probe_iommus_can(k, "intel-iommu/cap", INTEL_CAP_POSTS) == PROBE_NO)
 		say(host, PROBE_NO, "an IOMMU of this host can't post interrupts");
 	else
 		say(host, PROBE_UNKNOWN, "no IOMMU says whether it can post interrupts");
@@ -169,9 +131,9 @@ static void look_at_amd(const struct vf_kernel *k, const char *cmdline, struct p
 		say(host, PROBE_NO, "amd_iommu_intr=legacy is on the kernel's command line");
 	else if (probe_read_switch(k, PARAMETER("kvm_amd", "avic")) == PROBE_UNKNOWN)
 		say(host, PROBE_UNKNOWN, "whether AVIC is on can't be read");
-	else if (iommus_can(k, "amd-iommu/features", AMD_FEATURE_VAPIC) == PROBE_YES)
+	else if (probe_iommus_can(k, "amd-iommu/features", AMD_FEATURE_VAPIC) == PROBE_YES)
 		say(host, PROBE_YES, "AVIC is on and the IOMMUs know guests' APICs");
-	else if (iommus_can(k, "amd-iommu/features", AMD_FEATURE_VAPIC) == PROBE_NO)
+	else if (probe_iommus_can(k, "amd-iommu/features", AMD_FEATURE_VAPIC) == PROBE_NO)
 		say(host, PROBE_NO, "an IOMMU of this host knows no guest's APIC");
 	else
 		say(host, PROBE_UNKNOWN, "no IOMMU says whether it knows guests' APICs");

@@ -57,6 +57,7 @@ struct json_object *probe_json_host(const struct probe_host *h)
 	add_text(o, "kernel", h->release);
 	add_text(o, "architecture", h->architecture);
 	add_answer(o, "iommu", h->iommu);
+	add_answer(o, "iommu-tracks-dirty", h->iommu_tracks);
 	add_answer(o, "vfio-container", h->container);
 	add_answer(o, "iommufd", h->iommufd);
 	add_answer(o, "kvm", h->kvm);

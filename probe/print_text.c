@@ -30,7 +30,10 @@ static void print_host(FILE *to, const struct probe_host *h)
 	(void) fprintf(to, "host\n");
 	(void) fprintf(to, LABEL "%s %s\n", "kernel", h->release[0] ? h->release : "unknown",
 		       h->architecture);
-	line(to, "IOMMU", h->iommu == PROBE_YES ? "on" : h->iommu == PROBE_NO ? "off" : "unknown");
+	(void) fprintf(to, LABEL "%s%s\n", "IOMMU",
+		       h->iommu == PROBE_YES ? "on" : h->iommu == PROBE_NO ? "off" : "unknown",
+		       h->iommu_tracks == PROBE_YES ? ", can track dirty memory" :
+		       h->iommu_tracks == PROBE_NO ? ", cannot track dirty memory" : "");
 	(void) fprintf(to, LABEL "%s%s\n", "VFIO",
 		       h->container == PROBE_YES ? "container" : "no container",
 		       h->iommufd == PROBE_YES ? ", iommufd" : ", no iommufd");
@@ -138,6 +141,8 @@ void probe_text_device(FILE *to, const struct probe_host *host, const struct pro
 		line(to, "driver", f->sysfs.driver[0] ? f->sysfs.driver : "none");
 		if (f->sysfs.better_driver[0])
 			line(to, "made for it", f->sysfs.better_driver);
+		if (f->sysfs.cdev[0])
+			line(to, "character device", f->sysfs.cdev);
 		print_group(to, &f->sysfs);
 		if (f->sysfs.physical_function[0])
 			line(to, "virtual of", f->sysfs.physical_function);

@@ -48,6 +48,7 @@ struct probe_host {
 	char release[96];	/* of the kernel; "" = not known */
 	char architecture[16];	/* "x86_64", "aarch64" */
 	enum probe_answer iommu;	/* devices are in IOMMU groups */
+	enum probe_answer iommu_tracks;	/* its IOMMUs can tell which memory a device wrote */
 	enum probe_answer container;	/* /dev/vfio/vfio */
 	enum probe_answer iommufd;	/* /dev/iommu */
 	enum probe_answer kvm;		/* /dev/kvm */
@@ -118,6 +119,7 @@ enum probe_asked {
 struct probe_vfio {
 	enum probe_asked asked;
 	char why[400];		/* not, or in vain */
+	bool denied;		/* this user may not open it */
 	char backend[24];
 	bool resets;
 	struct probe_region regions[PROBE_REGIONS];

@@ -88,17 +88,17 @@ static void say_how_to_bind(const struct probe_facts *f, const char *driver, str
 
 RULE(iommu_off)
 {
-	const char *argument = "intel_iommu=on (Intel) or amd_iommu=on (AMD)";
-
 	UNUSED(wish);
 	if (!is_pci(facts) || host->iommu != PROBE_NO)
 		return false;
 	text(ret, "this host has no IOMMU, or it is switched off: without one no device is handed to a "
 	     "guest");
 	if (!strcmp(host->architecture, "aarch64"))
-		argument = "no iommu=off or arm-smmu-v3.disable_bypass in the way";
-	remedy(ret, "switch the IOMMU on in the firmware (VT-d, AMD-Vi, SMMU) and boot with %s",
-	       argument);
+		remedy(ret, "switch the SMMU on in the firmware; its driver must be in the kernel, and "
+		       "no iommu=off on the command line");
+	else
+		remedy(ret, "switch the IOMMU on in the firmware (VT-d, AMD-Vi) and boot with "
+		       "intel_iommu=on (Intel) or without amd_iommu=off (AMD)");
 	return true;
 }
 
@@ -372,6 +372,8 @@ RULE(not_opened)
 	if (facts->vfio.asked != PROBE_CANNOT)
 		return false;
 	text(ret, "the device could not be asked: %s", facts->vfio.why);
+	if (facts->vfio.denied)
+		remedy(ret, "run it as root, or as a user who may open VFIO's files in /dev/vfio");
 	return true;
 }
 
@@ -413,9 +415,25 @@ RULE(not_running)
 
 /* ---- how well it migrates ---- */
 
+/* How the IOMMU could be had to tell. */
+static void say_how_to_track(const struct probe_host *host, const struct probe_facts *facts,
+			     struct probe_finding *ret)
+{
+	if (!by_kernel(facts))
+		remedy(ret, "a server that logs the device's writes");
+	else if (host->iommu_tracks == PROBE_NO)
+		remedy(ret, "a driver that logs; this host's IOMMUs cannot tell");
+	else if (host->iommufd != PROBE_YES)
+		remedy(ret, "a kernel with iommufd (modprobe iommufd)%s; or a driver that logs",
+		       host->iommu_tracks == PROBE_YES ? ", as this host's IOMMUs can tell" :
+		       " and an IOMMU that can tell");
+	else
+		remedy(ret, "open it by its character device (%s), where the IOMMU can tell; or a driver "
+		       "that logs", facts->sysfs.cdev[0] ? facts->sysfs.cdev : "CONFIG_VFIO_DEVICE_CDEV");
+}
+
 RULE(dirty_unknown)
 {
-	UNUSED(host);
 	if (facts->vfio.migration != PROBE_YES || facts->vfio.dma_log || facts->vfio.iommu_dirty)
 		return false;
 	if (wish->memory.known && wish->bandwidth.known && wish->bandwidth.value)
@@ -425,8 +443,7 @@ RULE(dirty_unknown)
 	else
 		text(ret, "nobody tells which memory the device wrote, neither its driver nor the IOMMU: "
 		     "all of it is sent again in the pause");
-	remedy(ret, "an IOMMU that tracks, by iommufd and the device's character device; or a driver "
-	       "that logs");
+	say_how_to_track(host, facts, ret);
 	return true;
 }
 

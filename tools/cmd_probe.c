@@ -249,7 +249,7 @@ static int run(struct request *r)
 		if (!ret)
 			ret = r->exit;
 	}
-	if (r->json && (r->all || json_object_array_length(r->devices)))
+	if (r->json && (ret == TOOL_DONE || json_object_array_length(r->devices)))
 		(void) printf("%s\n", json_object_to_json_string_ext(top, JSON_C_TO_STRING_PRETTY |
 			      JSON_C_TO_STRING_NOSLASHESCAPE));
 	(void) json_object_put(top);

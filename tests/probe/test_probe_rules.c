@@ -106,7 +106,27 @@ CHANGE(no_answer)		{ VFIO.migration = PROBE_UNKNOWN; VFIO.flags = 0; }
 CHANGE(stopped)			{ VFIO.state.value = VF_VFIO_STATE_STOP; }
 CHANGE(in_error)		{ VFIO.state.value = 99; }
 CHANGE(no_log)			{ VFIO.dma_log = false; }
+CHANGE(no_log_nor_iommu)	{ VFIO.dma_log = false; s->host.iommu_tracks = PROBE_NO; }
 CHANGE(iommu_log)		{ VFIO.dma_log = false; VFIO.iommu_dirty = true; }
+CHANGE(log_by_iommu)
+{
+	VFIO.dma_log = false;
+	s->host.iommu_tracks = s->host.iommufd = PROBE_YES;
+	put(SYSFS.cdev, sizeof(SYSFS.cdev), "/dev/vfio/devices/vfio3");
+}
+
+CHANGE(log_by_iommufd)
+{
+	VFIO.dma_log = false;
+	s->host.iommu_tracks = PROBE_YES;
+}
+
+CHANGE(denied)
+{
+	unasked(s, PROBE_CANNOT);
+	VFIO.denied = true;
+}
+
 CHANGE(no_precopy)		{ VFIO.flags &= ~(uint64_t) VF_VFIO_MIGRATION_PRE_COPY; }
 CHANGE(no_p2p)			{ VFIO.flags &= ~(uint64_t) VF_VFIO_MIGRATION_P2P; }
 CHANGE(no_size)			{ VFIO.state_bytes.known = false; }
@@ -282,6 +302,10 @@ static const struct {
 	{ stopped, PROBE_UNKNOWN, "not-running", "in STOP" },
 	{ in_error, PROBE_UNKNOWN, "not-running", "a state that does not exist" },
 	{ no_log, PROBE_YES, "dirty-unknown", "all of it is sent again" },
+	{ no_log_nor_iommu, PROBE_YES, "dirty-unknown", "this host's IOMMUs cannot tell" },
+	{ log_by_iommu, PROBE_YES, "dirty-unknown", "(/dev/vfio/devices/vfio3)" },
+	{ log_by_iommufd, PROBE_YES, "dirty-unknown", "modprobe iommufd" },
+	{ denied, PROBE_UNKNOWN, "not-opened", "as root" },
 	{ iommu_log, PROBE_YES, "", NULL },
 	{ no_precopy, PROBE_YES, "precopy-none", "in the pause" },
 	{ no_p2p, PROBE_YES, "p2p-none", "P2P" },
