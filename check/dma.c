@@ -129,6 +129,7 @@ static void nap(void)
 /* --- accel --- */
 
 #define ACCEL_ENTRIES 2u
+#define ACCEL_WORK_NS (5 * VF_MS_NS)
 
 static int accel_start(struct check *c)
 {
@@ -147,7 +148,24 @@ static int accel_start(struct check *c)
 	return r < 0 ? r : control & ACCEL_CTRL_ENABLE ? 0 : -EIO;
 }
 
-static int accel_job(struct check *c, struct accel_descriptor job)
+static struct accel_descriptor *accel_slot(struct check *c, uint32_t index)
+{
+	return (struct accel_descriptor *) (void *) c->memory.map + index % ACCEL_ENTRIES;
+}
+
+static int accel_put(struct check *c, struct accel_descriptor job)
+{
+	uint32_t tail;
+	int r = read_bar32(c, ACCEL_REG_RING_TAIL, &tail);
+
+	if (r < 0)
+		return r;
+	*accel_slot(c, tail) = job;
+	return write_bar(c, ACCEL_REG_RING_TAIL, (tail + 1) % ACCEL_ENTRIES, 4);
+}
+
+/* The job that was put last. */
+static int accel_finish(struct check *c)
 {
 	uint64_t until = vf_now_ns() + JOB_NS;
 	struct accel_descriptor *slot;
@@ -156,15 +174,20 @@ static int accel_job(struct check *c, struct accel_descriptor job)
 
 	if (r < 0)
 		return r;
-	slot = (struct accel_descriptor *) (void *) c->memory.map + tail % ACCEL_ENTRIES;
-	*slot = job;
-	r = write_bar(c, ACCEL_REG_RING_TAIL, (tail + 1) % ACCEL_ENTRIES, 4);
-	while (r == 0 && (status = __atomic_load_n(&slot->status, __ATOMIC_ACQUIRE)) == ACCEL_JOB_PENDING) {
+	slot = accel_slot(c, tail + ACCEL_ENTRIES - 1);
+	while ((status = __atomic_load_n(&slot->status, __ATOMIC_ACQUIRE)) == ACCEL_JOB_PENDING) {
 		if (vf_now_ns() > until)
 			return -ETIME;
 		nap();
 	}
-	return r < 0 ? r : status == ACCEL_JOB_OK ? 0 : -EIO;
+	return status == ACCEL_JOB_OK ? 0 : -EIO;
+}
+
+static int accel_job(struct check *c, struct accel_descriptor job)
+{
+	int r = accel_put(c, job);
+
+	return r < 0 ? r : accel_finish(c);
 }
 
 static int accel_write(struct check *c, uint64_t iova, uint64_t len)
@@ -179,6 +202,13 @@ static int accel_read(struct check *c, uint64_t iova, uint64_t len)
 							.length = len });
 }
 
+static int accel_begin(struct check *c, uint64_t iova, uint64_t len)
+{
+	return accel_put(c, (struct accel_descriptor) { .opcode = ACCEL_OP_FILL, .dst = iova, .length = len,
+							.seed = check_random(c), .flags = ACCEL_FLAG_IRQ,
+							.delay_us = ACCEL_WORK_NS / 1000 });
+}
+
 /* --- QEMU's edu --- */
 
 #define EDU_DMA_FROM 0x80u
@@ -188,16 +218,16 @@ static int accel_read(struct check *c, uint64_t iova, uint64_t len)
 #define EDU_BUFFER 0x40000u
 #define EDU_RUN 1u
 #define EDU_TO_MEMORY 2u
+#define EDU_INTERRUPT 4u
+#define EDU_WORK_NS (100 * VF_MS_NS)	/* of any transfer */
 
 static int edu_start(struct check *c)
 {
 	return enable_bus(c);
 }
 
-static int edu_transfer(struct check *c, uint64_t from, uint64_t to, uint64_t len, uint32_t command)
+static int edu_put(struct check *c, uint64_t from, uint64_t to, uint64_t len, uint32_t command)
 {
-	uint64_t until = vf_now_ns() + JOB_NS;
-	uint32_t busy = EDU_RUN;
 	int r = write_bar(c, EDU_DMA_FROM, from, 8);
 
 	if (r == 0)
@@ -206,6 +236,15 @@ static int edu_transfer(struct check *c, uint64_t from, uint64_t to, uint64_t le
 		r = write_bar(c, EDU_DMA_COUNT, len, 8);
 	if (r == 0)
 		r = write_bar(c, EDU_DMA_COMMAND, command | EDU_RUN, 8);
+	return r;
+}
+
+static int edu_finish(struct check *c)
+{
+	uint64_t until = vf_now_ns() + JOB_NS;
+	uint32_t busy = EDU_RUN;
+	int r = 0;
+
 	while (r == 0 && busy & EDU_RUN) {
 		if (vf_now_ns() > until)
 			return -ETIME;
@@ -213,6 +252,13 @@ static int edu_transfer(struct check *c, uint64_t from, uint64_t to, uint64_t le
 		r = read_bar32(c, EDU_DMA_COMMAND, &busy);
 	}
 	return r;
+}
+
+static int edu_transfer(struct check *c, uint64_t from, uint64_t to, uint64_t len, uint32_t command)
+{
+	int r = edu_put(c, from, to, len, command);
+
+	return r < 0 ? r : edu_finish(c);
 }
 
 static int edu_write(struct check *c, uint64_t iova, uint64_t len)
@@ -225,10 +271,21 @@ static int edu_read(struct check *c, uint64_t iova, uint64_t len)
 	return edu_transfer(c, iova, EDU_BUFFER, len, 0);
 }
 
+static int edu_begin(struct check *c, uint64_t iova, uint64_t len)
+{
+	return edu_put(c, EDU_BUFFER, iova, len, EDU_TO_MEMORY | EDU_INTERRUPT);
+}
+
 static const struct check_driver drivers[] = {
-	{ "accel", ACCEL_PCI_VENDOR, ACCEL_PCI_DEVICE, ACCEL_ID, UINT32_MAX, accel_start, accel_write,
-	  accel_read },
-	{ "edu", 0x1234, 0x11e8, 0xed, 0xffff, edu_start, edu_write, edu_read },
+	{ .name = "accel", .vendor = ACCEL_PCI_VENDOR, .device = ACCEL_PCI_DEVICE,
+	  .id = ACCEL_ID, .id_mask = UINT32_MAX,
+	  .start = accel_start, .write = accel_write, .read = accel_read,
+	  .begin = accel_begin, .finish = accel_finish, .work_ns = ACCEL_WORK_NS,
+	  .irq_index = VF_VFIO_PCI_MSIX_IRQ },
+	{ .name = "edu", .vendor = 0x1234, .device = 0x11e8, .id = 0xed, .id_mask = 0xffff,
+	  .start = edu_start, .write = edu_write, .read = edu_read,
+	  .begin = edu_begin, .finish = edu_finish, .work_ns = EDU_WORK_NS,
+	  .irq_index = VF_VFIO_PCI_MSI_IRQ },
 };
 
 int check_driver_known(struct check *c, bool *ret_known)

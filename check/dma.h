@@ -37,6 +37,11 @@ struct check_driver {
 	/* The device writes, or reads, [iova, iova + len), at most one page of it. */
 	int (*write)(struct check *c, uint64_t iova, uint64_t len);
 	int (*read)(struct check *c, uint64_t iova, uint64_t len);
+	/* As write(), but only begun: it happens about work_ns later, with an interrupt of vector 0. */
+	int (*begin)(struct check *c, uint64_t iova, uint64_t len);
+	int (*finish)(struct check *c);		/* waits for what was begun */
+	uint64_t work_ns;
+	uint32_t irq_index;			/* VF_VFIO_PCI_*_IRQ */
 };
 
 /* Once started: are the registers those of the driver's device? 0 or a negative errno of reading them. */

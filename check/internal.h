@@ -154,7 +154,7 @@ const char *check_errno(int64_t code);	/* "EIO", "success" */
 extern const struct check_group check_group_feature, check_group_arc, check_group_state,
 	check_group_data, check_group_descriptor, check_group_precopy, check_group_size, check_group_image,
 	check_group_hostile, check_group_reset, check_group_p2p, check_group_log, check_group_dma,
-	check_group_concurrent, check_group_timing;
+	check_group_quiet, check_group_concurrent, check_group_timing;
 
 #define CHECK_GROUP(table) .assertions = (table), .count = sizeof(table) / sizeof((table)[0])
 

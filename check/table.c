@@ -19,6 +19,7 @@ static const struct check_group *const groups[] = {
 	&check_group_p2p,
 	&check_group_log,
 	&check_group_dma,
+	&check_group_quiet,
 	&check_group_concurrent,
 	&check_group_timing,
 };

@@ -231,6 +231,8 @@ static int dma_map(struct vf_backend *backend, uint64_t iova, uint64_t bytes, bo
 {
 	HOLD struct broken *b = of(backend);
 
+	b->host = host;
+	b->host_bytes = bytes;
 	return b->real->ops->dma_map(b->real, iova, bytes, writable, fd, fd_offset, host, err);
 }
 
@@ -239,7 +241,17 @@ static int dma_unmap(struct vf_backend *backend, uint64_t iova, uint64_t bytes,
 {
 	HOLD struct broken *b = of(backend);
 
+	b->host = NULL;
 	return b->real->ops->dma_unmap(b->real, iova, bytes, err);
+}
+
+static int set_irqs(struct vf_backend *backend, uint32_t index, uint32_t action, uint32_t start,
+		    uint32_t count, const int *fds, struct vferry_error *err)
+{
+	HOLD struct broken *b = of(backend);
+
+	b->irq_fd = fds && count ? fds[count - 1] : -1;
+	return b->real->ops->set_irqs(b->real, index, action, start, count, fds, err);
 }
 
 static int reset(struct vf_backend *backend, struct vferry_error *err)
@@ -353,7 +365,7 @@ static const struct vf_backend_ops ops = {
 	.close = broken_close,
 	.get_info = get_info, .get_region = get_region,
 	.region_read = region_read, .region_write = region_write,
-	.dma_map = dma_map, .dma_unmap = dma_unmap,
+	.dma_map = dma_map, .dma_unmap = dma_unmap, .set_irqs = set_irqs,
 	.reset = reset,
 	.get_migration = get_migration, .get_state = get_state, .set_state = set_state,
 	.data_read = data_read, .data_write = data_write, .data_size = data_size,
@@ -376,6 +388,6 @@ struct vf_backend *broken_new(struct vf_backend *take_real, const struct fault *
 	b->fault = fault;
 	b->device = device;
 	b->state = VF_VFIO_STATE_RUNNING;
-	b->session_fd = -1;
+	b->session_fd = b->irq_fd = -1;
 	return &b->base;
 }

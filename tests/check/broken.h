@@ -75,6 +75,9 @@ struct broken {
 	bool no_fds;
 	bool has_reader;		/* somebody has read in this session: */
 	pthread_t reader;
+	uint8_t *host;			/* memory that is mapped for the device, and */
+	uint64_t host_bytes;
+	int irq_fd;			/* ... where its last interrupt goes; borrowed, -1 = none */
 	uint64_t memory[4];		/* the fault's own */
 };
 

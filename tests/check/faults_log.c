@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* faults_log.c - faults in the log of DMA, with two threads, and in time; see faults.c. */
+/* faults_log.c - faults in the log of DMA, of a device that is not quiet, with two threads, and in time; see faults.c. */
 #include <errno.h>
+#include <sys/eventfd.h>
 
 #include "broken.h"
 #include "check/dma.h"
@@ -296,6 +297,33 @@ static ssize_t fourth_is_wrong(struct broken *b, void *to, size_t len)
 
 #define DESCRIPTORS .device = DEVICE_DESCRIPTORS
 
+/* --- a device that is not quiet --- */
+
+/* In state `a`, when it is looked at: a byte of memory changes. */
+static int writes_on(struct broken *b, uint32_t *ret_state)
+{
+	int r = broken_get_state(b, ret_state);
+
+	if (r == 0 && *ret_state == b->fault->a && b->host)
+		b->host[b->host_bytes - 1] ^= 1;
+	return r;
+}
+
+static int interrupts_on(struct broken *b, uint32_t *ret_state)
+{
+	int r = broken_get_state(b, ret_state);
+
+	if (r == 0 && *ret_state == b->fault->a && b->irq_fd >= 0)
+		(void) eventfd_write(b->irq_fd, 1);
+	return r;
+}
+
+/* What was under way is gone. */
+static int forgets_work(struct broken *b, uint32_t from, uint32_t to)
+{
+	return from == VF_VFIO_STATE_STOP && to == VF_VFIO_STATE_RUNNING ? broken_reset(b) : broken_set_state(b, to);
+}
+
 const struct fault faults_of_logs[] = {
 	{ .id = "log.start", .log_start = start_fails },
 	{ .id = "log.page", .log_start = odd_page },
@@ -327,6 +355,14 @@ const struct fault faults_of_logs[] = {
 	{ .id = "dma.reads", .verdict = CHECK_WARN, .alone = true, .log_report = reports_reads },
 	{ .id = "dma.stale", .verdict = CHECK_WARN, .log_start = start_keeps, .log_stop = stop_noted,
 	  .get_state = get_forgets, .log_report = reports_stale },
+
+	{ .id = "quiet.STOP", .get_state = writes_on, .a = VF_VFIO_STATE_STOP },
+	{ .id = "quiet.STOP_COPY", .get_state = writes_on, .a = VF_VFIO_STATE_STOP_COPY },
+	{ .id = "quiet.RESUMING", .get_state = writes_on, .a = VF_VFIO_STATE_RESUMING },
+	{ .id = "quiet.interrupt-STOP", .get_state = interrupts_on, .a = VF_VFIO_STATE_STOP },
+	{ .id = "quiet.interrupt-STOP_COPY", .get_state = interrupts_on, .a = VF_VFIO_STATE_STOP_COPY },
+	{ .id = "quiet.interrupt-RESUMING", .get_state = interrupts_on, .a = VF_VFIO_STATE_RESUMING },
+	{ .id = "quiet.goes-on", .verdict = CHECK_WARN, .alone = true, .set_state = forgets_work },
 
 	{ .id = "concurrent.state", .get_state = state_once_busy },
 	{ .id = "concurrent.size", .data_size = size_is_busy },
