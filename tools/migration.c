@@ -78,6 +78,13 @@ void migration_print_why(FILE *to, struct json_object *state)
 	}
 }
 
+/* A file could not be opened, as likely because of the machine's sandbox as because of its mode. */
+static bool is_kept_out(struct json_object *state)
+{
+	return !strcmp(qmp_string(state, "x-vferry-error-id", ""), "file-open") &&
+	       strstr(qmp_string(state, "error-desc", ""), "EACCES");
+}
+
 void migration_print_end(FILE *to, struct json_object *state)
 {
 	const char *outcome = qmp_string(state, "x-vferry-outcome", "pending");
@@ -93,6 +100,9 @@ void migration_print_end(FILE *to, struct json_object *state)
 	fprintf(to, "%s after %s", word,
 		tool_time_text(qmp_uint(state, "total-time", 0) * 1000000, text));
 	migration_print_why(to, state);
+	if (is_kept_out(state))
+		fprintf(to, "a machine opens files below --files of its `vferry run` only, which is the "
+			    "directory where that was started if it was not given\n");
 	if (qmp_bool(state, "x-vferry-device-lost"))
 		fprintf(to, "a device lost its state; `vferry status` tells which\n");
 	if (!strcmp(outcome, "failed-after"))
