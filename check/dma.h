@@ -15,6 +15,7 @@
 #define CHECK_PAGES 64u
 #define CHECK_BYTES (CHECK_PAGES * VF_PAGE_BYTES)
 #define CHECK_DRIVER_PAGES 8u
+#define CHECK_DRIVER_MAX 2048u	/* bytes at once: edu has a buffer of a page, and ignores what uses all of it */
 
 /* Makes the memory reachable. False: BLOCKED was said. */
 bool check_memory_map(struct check *c);
@@ -34,7 +35,7 @@ struct check_driver {
 	uint32_t id, id_mask;	/* what the first register reads as: a replayed device has only the ids */
 	/* After a reset, with the memory mapped. All: 0 or a negative errno. */
 	int (*start)(struct check *c);
-	/* The device writes, or reads, [iova, iova + len), at most one page of it. */
+	/* The device writes, or reads, [iova, iova + len), at most CHECK_DRIVER_MAX of it. */
 	int (*write)(struct check *c, uint64_t iova, uint64_t len);
 	int (*read)(struct check *c, uint64_t iova, uint64_t len);
 	/* As write(), but only begun: it happens about work_ns later, with an interrupt of vector 0. */

@@ -131,7 +131,7 @@ static void run_cleared(struct check *c, const struct check_assertion *a)
 	(void) a;
 	if (!begin(c))
 		return;
-	if (writes(c, page_at(FIRST + 1), PAGE) && take_report(c, &said) && take_report(c, &said) && said)
+	if (writes(c, page_at(FIRST + 1), CHECK_DRIVER_MAX) && take_report(c, &said) && take_report(c, &said) && said)
 		check_fail(c, "pages %#" PRIx64 " are in the report again, though nothing was written", said);
 	end(c);
 }
@@ -158,7 +158,7 @@ static void run_reads(struct check *c, const struct check_assertion *a)
 	(void) a;
 	if (!begin(c))
 		return;
-	r = c->driver->read(c, page_at(FIRST + 2), PAGE);
+	r = c->driver->read(c, page_at(FIRST + 2), CHECK_DRIVER_MAX);
 	if (r < 0)
 		check_blocked(c, "the device doesn't read: %s", check_errno(r));
 	else if (take_report(c, &said) && said)

@@ -20,7 +20,7 @@
 #include "dma.h"
 #include "internal.h"
 
-#define WHERE (CHECK_DRIVER_PAGES * VF_PAGE_BYTES)	/* in the memory; a page is written */
+#define WHERE (CHECK_DRIVER_PAGES * VF_PAGE_BYTES)	/* in the memory */
 #define UNTOUCHED 0xa5
 #define IRQ_MS 1000
 
@@ -45,9 +45,9 @@ static bool begin(struct check *c, int irq_fd)
 	if (r == 0 && irq_fd >= 0)
 		r = c->backend->ops->set_irqs(c->backend, c->driver->irq_index,
 					      VF_VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &irq_fd, NULL);
-	memset(c->memory.map + WHERE, UNTOUCHED, VF_PAGE_BYTES);
+	memset(c->memory.map + WHERE, UNTOUCHED, CHECK_DRIVER_MAX);
 	if (r == 0)
-		r = c->driver->begin(c, CHECK_IOVA + WHERE, VF_PAGE_BYTES);
+		r = c->driver->begin(c, CHECK_IOVA + WHERE, CHECK_DRIVER_MAX);
 	if (r < 0)
 		check_blocked(c, "the device can't be set to work: %s", check_errno(r));
 	return r == 0;
@@ -117,7 +117,7 @@ static void look_at_the_work(struct check *c, int irq_fd)
 	struct pollfd interrupt = { .fd = irq_fd, .events = POLLIN };
 
 	if (c->memory.map[WHERE] == UNTOUCHED &&
-	    !memcmp(c->memory.map + WHERE, c->memory.map + WHERE + 1, VF_PAGE_BYTES - 1))
+	    !memcmp(c->memory.map + WHERE, c->memory.map + WHERE + 1, CHECK_DRIVER_MAX - 1))
 		check_warn(c, "what was under way at the stop is done after it, and nothing was written");
 	else if (poll(&interrupt, 1, IRQ_MS) != 1)
 		check_warn(c, "what was under way at the stop is done after it, and no interrupt came");
