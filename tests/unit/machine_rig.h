@@ -74,6 +74,7 @@ static inline void accel_up(struct accel *a, const char *dir, unsigned i, const 
 		.device = { .state_bytes = 4 << 20, .seed = 11 + i, .overlay_bytes = 1 << 20,
 			    .msix_vectors = 16 },
 		.precopy = true, .p2p = true, .dma_log = true, .extensions = true, .note = note,
+		.no_ioeventfd = script_text != NULL,	/* scripts speak of messages: the doorbell is one */
 	};
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	struct vf_script script;
