@@ -27,6 +27,7 @@
 #define EDU_STATUS_COMPUTING	0x01u
 #define EDU_STATUS_IRQ		0x80u	/* interrupt when a factorial is there */
 #define EDU_INTERRUPTS		0x24	/* reasons for the interrupt */
+#define EDU_BY_FACTORIAL	0x01u
 #define EDU_RAISE		0x60
 #define EDU_ACKNOWLEDGE		0x64
 #define EDU_DMA_SOURCE		0x80	/* these four are 8 bytes, and ignore writes while the DMA runs */

@@ -21,6 +21,7 @@
 #include "edu.h"
 
 #define WAIT_US		2000000		/* a DMA takes 100 ms */
+#define LATE_US		10000		/* from the end of a factorial to its interrupt, at most */
 #define PAUSE_US	1000
 
 /* The addresses that the device can reach: what QEMU was told, which nobody can ask it. */
@@ -94,12 +95,13 @@ static bool dma_runs(const struct edu_device *edu)
 	return readq(edu->registers + EDU_DMA_COMMAND) & EDU_DMA_RUN;
 }
 
-/* Waits until nothing of these bits is in the register; readers and resets may come in between. */
-static int wait_until_clear(struct edu_device *edu, u32 offset, u32 bits)
+/* Waits until of these bits the register has the wanted ones; readers and resets may come in between. */
+static int wait_until(struct edu_device *edu, u32 offset, u32 bits, u32 wanted, unsigned long wait_us)
 {
-	unsigned long end = jiffies + usecs_to_jiffies(WAIT_US);
+	unsigned long end = jiffies + usecs_to_jiffies(wait_us);
 	struct hardware hw;
-	bool late, busy;
+	u32 value;
+	bool late;
 	int ret;
 
 	for (;;) {
@@ -107,14 +109,19 @@ static int wait_until_clear(struct edu_device *edu, u32 offset, u32 bits)
 		ret = enter_hardware(edu, &hw);
 		if (ret)
 			return ret;
-		busy = ioread32(edu->registers + offset) & bits;
+		value = ioread32(edu->registers + offset);
 		leave_hardware(edu, &hw);
-		if (!busy)
+		if ((value & bits) == wanted)
 			return 0;
 		if (late)
 			return -ETIMEDOUT;
 		usleep_range(PAUSE_US, 2 * PAUSE_US);
 	}
+}
+
+static int wait_until_clear(struct edu_device *edu, u32 offset, u32 bits)
+{
+	return wait_until(edu, offset, bits, 0, WAIT_US);
 }
 
 /* --- DMA --- */
@@ -371,7 +378,20 @@ int edu_registers_clear(struct edu_device *edu)
 
 int edu_wait_for_factorial(struct edu_device *edu)
 {
-	return wait_until_clear(edu, EDU_STATUS, EDU_STATUS_COMPUTING);
+	struct hardware hw;
+	u32 status;
+	int ret = wait_until_clear(edu, EDU_STATUS, EDU_STATUS_COMPUTING);
+
+	if (!ret)
+		ret = enter_hardware(edu, &hw);
+	if (ret)
+		return ret;
+	status = ioread32(edu->registers + EDU_STATUS);
+	leave_hardware(edu, &hw);
+	/* The interrupt comes a moment later, and whether it has come before no register tells. */
+	if (status & EDU_STATUS_IRQ)
+		ret = wait_until(edu, EDU_INTERRUPTS, EDU_BY_FACTORIAL, EDU_BY_FACTORIAL, LATE_US);
+	return ret == -ETIMEDOUT ? 0 : ret;
 }
 
 /* A level goes on until the guest acknowledges it; a message was sent before, by the other device. */
