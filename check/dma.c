@@ -288,14 +288,24 @@ static const struct check_driver drivers[] = {
 	  .irq_index = VF_VFIO_PCI_MSI_IRQ },
 };
 
-int check_driver_known(struct check *c, bool *ret_known)
+bool check_driver_start(struct check *c)
 {
 	uint32_t id;
-	int r = read_bar32(c, 0, &id);
+	int r;
 
+	if (!check_memory_map(c))
+		return false;
+	r = check_reset(c);
 	if (r == 0)
-		*ret_known = (id & c->driver->id_mask) == c->driver->id;
-	return r;
+		r = c->driver->start(c);
+	if (r == 0)
+		r = read_bar32(c, 0, &id);
+	if (r < 0)
+		check_blocked(c, "the device can't be started: %s", check_errno(r));
+	else if ((id & c->driver->id_mask) != c->driver->id)
+		check_skip(c, "it has the ids of %s, and not its registers: nothing makes it do DMA",
+			   c->driver->name);
+	return r == 0 && !check_decided(c);
 }
 
 const struct check_driver *check_driver_find(uint16_t vendor, uint16_t device)

@@ -45,8 +45,8 @@ struct check_driver {
 	uint32_t irq_index;			/* VF_VFIO_PCI_*_IRQ */
 };
 
-/* Once started: are the registers those of the driver's device? 0 or a negative errno of reading them. */
-int check_driver_known(struct check *c, bool *ret_known);
+/* The device as after a reset, with the memory mapped and its driver started. False: a verdict was given. */
+bool check_driver_start(struct check *c);
 
 const struct check_driver *check_driver_find(uint16_t vendor, uint16_t device);
 

@@ -35,14 +35,11 @@ static void wait_longer_than_the_work(const struct check *c)
 /* At work: memory is all UNTOUCHED where it is going to write. @irq_fd: where interrupts go, or -1. */
 static bool begin(struct check *c, int irq_fd)
 {
-	int r;
+	int r = 0;
 
-	if (!check_memory_map(c))
+	if (!check_driver_start(c))
 		return false;
-	r = check_reset(c);
-	if (r == 0)
-		r = c->driver->start(c);
-	if (r == 0 && irq_fd >= 0)
+	if (irq_fd >= 0)
 		r = c->backend->ops->set_irqs(c->backend, c->driver->irq_index,
 					      VF_VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &irq_fd, NULL);
 	memset(c->memory.map + WHERE, UNTOUCHED, CHECK_DRIVER_MAX);

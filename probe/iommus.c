@@ -49,7 +49,7 @@ static int look_at_iommu(void *arg, const char *name)
 	    probe_read_line(s->k, path, text, sizeof(text)) < 0 || !parse_register(text, &value))
 		return 0;
 	s->seen++;
-	s->with += value >> s->bit & 1;
+	s->with += (unsigned) (value >> s->bit & 1);
 	return 0;
 }
 
