@@ -450,10 +450,10 @@ static void test_power_off(void **state)
 	expect_clean(&rig);
 	assert_int_equal(soft_machine_start(rig.m, NULL), -EPERM);
 	assert_int_equal(soft_machine_reset(rig.m, NULL), 0);
+	assert_false(atomic_load(&rig.m->powered_off));
 	start(&rig);
 	sleep_ms(50);
 	assert_true(look(&rig).steps > 0);
-	assert_false(atomic_load(&rig.m->powered_off));
 	rig_down(&rig);
 }
 
