@@ -72,6 +72,7 @@ struct check {
 	uint32_t first_state;		/* in which it was found */
 	uint64_t deadline_ns;		/* of this assertion, for loops that could go on */
 	atomic_bool lost;		/* the connection ended, or the device doesn't answer */
+	uint32_t gone;			/* so many times in a row it could not be opened again */
 	struct check_image image;	/* of the device as it was first, after a reset */
 	const struct check_driver *driver;
 	struct check_memory memory;

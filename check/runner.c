@@ -20,6 +20,7 @@
 #include "internal.h"
 #include "vfio/pci_regs.h"
 
+#define GONE_MAX 3u		/* then nobody waits for it any more */
 #define REOPEN_NS (3 * VF_SECOND_NS)	/* a server may take a while to see that a client has gone */
 #define GRACE_NS VF_SECOND_NS		/* loops end by themselves before the watchdog bites */
 
@@ -99,6 +100,7 @@ static int reopen_device(struct check *c)
 		(void) nanosleep(&nap, NULL);
 		vferry_error_clear(&err);
 	}
+	c->gone = r == 0 ? 0 : c->gone + 1;
 	if (r == 0)
 		atomic_store(&c->lost, false);
 	return r;
@@ -215,6 +217,10 @@ static void run_one(struct check *c, const struct check_assertion *a)
 {
 	int r;
 
+	if (c->gone >= GONE_MAX) {
+		check_blocked(c, "the device is gone: it could not be opened again, %u times in a row", GONE_MAX);
+		return;
+	}
 	if (!c->backend || atomic_load(&c->lost)) {
 		r = reopen_device(c);
 		if (r < 0) {

@@ -66,6 +66,17 @@ def test_a_lost_device_is_opened_again(lab):
     assert len(failed) == 1 and failed[0].startswith("arc.PRE_COPY")
 
 
+def test_a_device_that_is_gone_is_not_waited_for_again_and_again(lab):
+    bad = device(lab, "on RUNNING_P2P->STOP exit\n")
+    result = run("check", f"vfio-user:{bad.path}", "--json", "--only", "arc", "--only", "reset", timeout=60)
+    assert result.returncode == FAILED
+    report = json.loads(result.stdout)
+    texts = [r["text"] for r in report["results"] if r["verdict"] == "blocked"]
+    assert len(texts) > 20 and texts[0].startswith("the device can't be opened again")
+    assert all(text.startswith("the device is gone") for text in texts[3:])
+    assert report["left-in"].startswith("unknown")
+
+
 def test_a_device_that_hangs_ends_the_run_with_a_verdict(lab):
     bad = device(lab, "on STOP->STOP_COPY hang\n")
     result = run("check", f"vfio-user:{bad.path}", "--only", "arc.STOP-STOP_COPY", "--limit", 3, "--json")
