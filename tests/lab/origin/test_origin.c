@@ -43,6 +43,7 @@
 #define ADDRESS		"00:01.0"	/* the guest's */
 #define ARGUMENTS	"rate=1 working-set=4M irq=msi notice-ms=20000 lost-ms=60000"
 #define PENDING_TRIES	8u
+#define READ_TRIES	1000u
 
 #define PCI_CAPABILITIES 0x34
 #define PCI_CAP_MSI	0x05
@@ -150,19 +151,12 @@ static struct vferry_device_info device_info(struct side *side)
 
 /* ---- what the kernel shows ---- */
 
-/* LPIs of the machine that hardware delivers; -1: the file can't be read. The first thread made the VM. */
-static int lpis_in_hardware(const struct side *side)
+/* Return: LPIs that hardware delivers; -1: it can't be read now. */
+static int read_lpis(FILE *f)
 {
-	const struct kvm_machine *kvm = side->m->accel_data;
-	char path[96], line[256];
+	char line[256];
 	int count = 0;
-	FILE *f;
 
-	(void) snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/vgic-state", getpid(),
-			kvm->vm);
-	f = fopen(path, "re");
-	if (!f)
-		return -1;
 	while (fgets(line, sizeof(line), f)) {
 		char type[8], bits[16];
 		unsigned intid;
@@ -172,7 +166,31 @@ static int lpis_in_hardware(const struct side *side)
 		    !strcmp(type, "LPI") && strlen(bits) > 4)
 			count += bits[4] == '1';
 	}
-	(void) fclose(f);
+	return ferror(f) ? -1 : count;
+}
+
+/*
+ * LPIs of the machine that hardware delivers; -1: the file can't be read. It has one reader at a time, and the
+ * machine looks into it, too. The first thread made the VM.
+ */
+static int lpis_in_hardware(const struct side *side)
+{
+	const struct kvm_machine *kvm = side->m->accel_data;
+	char path[96];
+	int count = -1;
+
+	(void) snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/vgic-state", getpid(),
+			kvm->vm);
+	for (unsigned i = 0; i < READ_TRIES && count < 0; i++) {
+		FILE *f = fopen(path, "re");
+
+		if (!f)
+			return -1;
+		count = read_lpis(f);
+		(void) fclose(f);
+		if (count < 0)
+			sleep_ms(1);
+	}
 	return count;
 }
 
