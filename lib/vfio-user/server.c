@@ -12,24 +12,18 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/cleanup.h"
-#include "base/clock.h"
 
 #define MESSAGES_AT_ONCE 64	/* then the device's own loop has its turn */
-#define BODY_SLACK (VF_VFIO_USER_FEATURE_BYTES + VF_VFIO_USER_LOG_START_BYTES + \
-		    16u * VF_VFIO_USER_MAX_LOG_RANGES)
 
 int vf_server_watch(struct vf_vfio_user_server *server, int fd, uint64_t tag, uint32_t events)
 {
@@ -43,16 +37,7 @@ void vf_server_unwatch(struct vf_vfio_user_server *server, int fd)
 	(void) epoll_ctl(server->epoll, EPOLL_CTL_DEL, fd, NULL);
 }
 
-/* --- requests in memory --- */
-
-static void request_free(struct vf_vfio_user_request *request)
-{
-	if (!request)
-		return;
-	vf_fds_done(&request->fds);
-	free(request->body);
-	free(request);
-}
+/* --- what a request's handler leaves --- */
 
 uint8_t *vf_server_reply(struct vf_vfio_user_server *server, size_t len)
 {
@@ -137,13 +122,13 @@ static void disconnect(struct vf_vfio_user_server *server)
 	watch_client(server, false, false);
 	vf_close(&server->fd);
 	set_twin(server, -1);
-	request_free(server->incoming);
-	request_free(server->current);
+	vf_server_request_free(server->incoming);
+	vf_server_request_free(server->current);
 	server->incoming = server->current = NULL;
 	while (server->queue) {
 		struct vf_vfio_user_request *next = server->queue->next;
 
-		request_free(server->queue);
+		vf_server_request_free(server->queue);
 		server->queue = next;
 	}
 	server->queue_end = &server->queue;
@@ -337,7 +322,7 @@ int vf_server_finish(struct vf_vfio_user_server *server, enum vf_server_later ki
 static void end_request(struct vf_vfio_user_server *server)
 {
 	drop_reply_fds(server);
-	request_free(server->current);
+	vf_server_request_free(server->current);
 	server->current = NULL;
 	server->replying = false;
 }
@@ -392,119 +377,7 @@ static int send_reply(struct vf_vfio_user_server *server)
 	return 0;
 }
 
-/* --- receiving --- */
-
-static uint64_t body_limit(const struct vf_vfio_user_server *server, uint16_t command)
-{
-	if (command == VF_VFIO_USER_VERSION)
-		return VF_VFIO_USER_VERSION_BYTES + VF_VFIO_USER_JSON_MAX + 1;
-	return vf_max_u64(server->mine.max_data_xfer_bytes + VF_VFIO_USER_ACCESS_BYTES, BODY_SLACK);
-}
-
-static int receive_header(struct vf_vfio_user_server *server, struct vf_vfio_user_request *request)
-{
-	while (request->raw_got < VF_VFIO_USER_HEADER_BYTES) {
-		ssize_t got = vf_socket_receive_some(server->fd, request->raw + request->raw_got,
-						     VF_VFIO_USER_HEADER_BYTES - request->raw_got,
-						     &request->fds);
-
-		if (got <= 0)
-			return got ? (int) got : -ENOTCONN;
-		request->raw_got += (size_t) got;
-	}
-	if (vf_vfio_user_get_header(request->raw, &request->header))
-		return -EPROTO;
-	request->body_len = request->header.size - VF_VFIO_USER_HEADER_BYTES;
-	if (request->body_len > body_limit(server, request->header.command) ||
-	    request->fds.count > server->mine.max_msg_fds)
-		return -EPROTO;
-	request->body = malloc(request->body_len ? request->body_len : 1);
-	return request->body ? 0 : -ENOMEM;
-}
-
-/* One whole message into *ret_request, which the caller owns; or -EAGAIN, or the client is bad. */
-static int receive_request(struct vf_vfio_user_server *server,
-			   struct vf_vfio_user_request **ret_request)
-{
-	struct vf_vfio_user_request *request = server->incoming;
-	int ret;
-
-	if (!request) {
-		request = calloc(1, sizeof(*request));
-		if (!request)
-			return -ENOMEM;
-		server->incoming = request;
-	}
-	if (!request->body) {
-		ret = receive_header(server, request);
-		if (ret)
-			return ret;
-	}
-	while (request->body_got < request->body_len) {
-		ssize_t got = vf_socket_receive_some(server->fd, request->body + request->body_got,
-						     request->body_len - request->body_got,
-						     &request->fds);
-
-		if (got <= 0)
-			return got ? (int) got : -ENOTCONN;
-		request->body_got += (size_t) got;
-	}
-	if (request->fds.count > server->mine.max_msg_fds)
-		return -EPROTO;
-	server->incoming = NULL;
-	*ret_request = request;
-	return 0;
-}
-
-int vf_server_await_answer(struct vf_vfio_user_server *server, uint16_t id, uint16_t command,
-			   uint8_t *body, size_t len, uint64_t deadline_ns)
-{
-	for (;;) {
-		struct vf_vfio_user_request *request;
-		int ret = receive_request(server, &request);
-
-		if (ret == -EAGAIN) {
-			ret = vf_socket_wait_in(server->fd, deadline_ns);
-			if (ret)
-				return ret;
-			continue;
-		}
-		if (ret)
-			return ret;
-		if ((request->header.flags & VF_VFIO_USER_TYPE_MASK) == VF_VFIO_USER_TYPE_COMMAND) {
-			if (server->queue_count == VF_SERVER_QUEUE) {
-				request_free(request);
-				return -EPROTO;
-			}
-			*server->queue_end = request;
-			server->queue_end = &request->next;
-			server->queue_count++;
-			continue;
-		}
-		ret = request->header.id != id || request->header.command != command ? -EPROTO :
-		      request->header.flags & VF_VFIO_USER_ERROR ? -EFAULT :
-		      request->body_len != len ? -EPROTO : 0;
-		if (!ret)
-			memcpy(body, request->body, len);
-		request_free(request);
-		return ret;
-	}
-}
-
 /* --- dispatch --- */
-
-static int next_request(struct vf_vfio_user_server *server)
-{
-	if (server->queue) {
-		server->current = server->queue;
-		server->queue = server->queue->next;
-		if (!server->queue)
-			server->queue_end = &server->queue;
-		server->queue_count--;
-		return 0;
-	}
-	return receive_request(server, &server->current);
-}
 
 /* One step for the client. Return: 0 = go on, -EAGAIN = wait, else it has to go. */
 static int step(struct vf_vfio_user_server *server)
@@ -521,7 +394,7 @@ static int step(struct vf_vfio_user_server *server)
 			end_request(server);
 		return ret;
 	}
-	ret = next_request(server);
+	ret = vf_server_next_request(server);
 	if (ret)
 		return ret;
 	if ((server->current->header.flags & VF_VFIO_USER_TYPE_MASK) != VF_VFIO_USER_TYPE_COMMAND)
@@ -684,23 +557,12 @@ int vf_vfio_user_server_new(const struct vf_vfio_user_server_options *options,
 	return 0;
 }
 
-/* Only the file that we made: somebody may have put another in its place. */
-static void remove_path(struct vf_vfio_user_server *server)
-{
-	struct stat st;
-
-	if (server->path[0] && !lstat(server->path, &st) && st.st_dev == server->path_dev &&
-	    st.st_ino == server->path_ino)
-		(void) unlink(server->path);
-	server->path[0] = '\0';
-}
-
 void vf_vfio_user_server_free(struct vf_vfio_user_server *server)
 {
 	if (!server)
 		return;
 	disconnect(server);
-	remove_path(server);
+	vf_server_remove_path(server);
 	vf_close(&server->listener);
 	vf_close(&server->wake);
 	vf_close(&server->epoll);
@@ -718,72 +580,6 @@ void vf_vfio_user_server_free(struct vf_vfio_user_server *server)
 	(void) pthread_mutex_destroy(&server->state_lock);
 	(void) pthread_rwlock_destroy(&server->dma_lock);
 	free(server);
-}
-
-/* Removes a socket that nobody listens on. Return: 0 = the path is free. */
-static int clear_path(const struct sockaddr_un *address)
-{
-	struct stat st;
-	int fd, ret = 0;
-
-	if (lstat(address->sun_path, &st))
-		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -EEXIST;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	if (!connect(fd, (const struct sockaddr *) address, sizeof(*address)) ||
-	    errno != ECONNREFUSED)
-		ret = -EADDRINUSE;
-	else if (unlink(address->sun_path))
-		ret = -errno;
-	vf_close(&fd);
-	return ret;
-}
-
-int vf_vfio_user_server_listen(struct vf_vfio_user_server *server, const char *path,
-			       struct vferry_error *err)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	size_t len = strlen(path);
-	struct stat st;
-	int fd = -1, ret;
-
-	_Static_assert(sizeof(address.sun_path) == sizeof(server->path), "one length");
-	if (len >= sizeof(address.sun_path))
-		return vferry_error_set(err, -ENAMETOOLONG, "socket-path", path,
-					"the socket's path is longer than %zu bytes",
-					sizeof(address.sun_path) - 1);
-	if (server->listener >= 0)
-		return vferry_error_set(err, -EBUSY, "socket-path", path, "already listening");
-	memcpy(address.sun_path, path, len + 1);
-	ret = clear_path(&address);
-	if (ret)
-		goto out;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* The file gets the socket's mode (less the umask): at no moment is it another. */
-	if (fd < 0 || fchmod(fd, vferry_trust_mode(server->options.trust)) ||
-	    bind(fd, (struct sockaddr *) &address, sizeof(address))) {
-		ret = -errno;
-		goto out;
-	}
-	memcpy(server->path, path, len + 1);
-	if (lstat(path, &st) || listen(fd, 4)) {
-		ret = -errno;
-		goto out;
-	}
-	server->path_dev = st.st_dev;
-	server->path_ino = st.st_ino;
-	ret = vf_server_watch(server, fd, VF_TAG_LISTENER, EPOLLIN);
-out:
-	if (ret) {
-		vf_close(&fd);
-		return vferry_error_set(err, ret, "socket-listen", path, "cannot listen at %s: %s",
-					path, vferry_errno_name(ret));
-	}
-	server->listener = fd;
-	return 0;
 }
 
 int vf_vfio_user_server_attach(struct vf_vfio_user_server *server, int take_fd,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * server_internal.h - what the server's files share. server.c has the connection and the order of
- * requests, server_device.c answers about regions and interrupts, server_dma.c keeps the mappings
- * and the DMA log, server_ioeventfd.c the writes that come by eventfd, server_migration.c the states
- * and their data.
+ * requests, server_listen.c the socket that clients come by, server_receive.c their messages,
+ * server_device.c answers about regions and interrupts, server_dma.c keeps the mappings and the DMA
+ * log, server_ioeventfd.c the writes that come by eventfd, server_migration.c the states and their data.
  *
  * A request is one struct vf_vfio_user_request: it is complete before anyone looks at it, and is
  * answered by filling `reply` and returning 0, or by a negative errno, or later. Everything here
@@ -157,6 +157,9 @@ uint8_t *vf_server_reply(struct vf_vfio_user_server *server, size_t len);
 void vf_server_expect(struct vf_vfio_user_server *server, enum vf_server_later kind);
 /* Ends expect(): LATER stays, anything else is the result. */
 int64_t vf_server_called(struct vf_vfio_user_server *server, int64_t ret);
+/* One whole request into `current`: put by, or received. Return: 0, -EAGAIN, or the client is bad. */
+int vf_server_next_request(struct vf_vfio_user_server *server);
+void vf_server_request_free(struct vf_vfio_user_request *request);
 /* Reads and puts by requests until the answer @id comes; dispatch thread, in a callback. */
 int vf_server_await_answer(struct vf_vfio_user_server *server, uint16_t id, uint16_t command,
 			   uint8_t *body, size_t len, uint64_t deadline_ns);
@@ -200,6 +203,8 @@ void vf_server_irqs_forget(struct vf_vfio_user_server *server, bool fds_too);
 void vf_server_irq_unmask_event(struct vf_vfio_user_server *server, uint32_t index);
 void vf_server_dma_forget(struct vf_vfio_user_server *server);
 void vf_server_buffer_forget(struct vf_vfio_user_server *server);
+/* Only the file that we made: somebody may have put another in its place. */
+void vf_server_remove_path(struct vf_vfio_user_server *server);
 int vf_server_watch(struct vf_vfio_user_server *server, int fd, uint64_t tag, uint32_t events);
 void vf_server_unwatch(struct vf_vfio_user_server *server, int fd);
 
