@@ -1,77 +1,26 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * accel_server.c - see accel_server.h.
- *
- * Each callback makes a struct call of its arguments. What the script says about it is asked first:
- * at once if that is all, else the call is put by with the time it is due, and the loop performs and
- * completes it then. At most one call is put by, as requests are answered one after the other.
- */
+/* accel_server.c - see accel_server.h. */
 #define _GNU_SOURCE
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "accel_server.h"
-#include "accel_stream.h"
+#include "accel_server_internal.h"
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "vfio-user/server.h"
 
 #define LOOK_NS (100 * VF_MS_NS)
 
-enum call_kind {
-	CALL_NONE = 0,
-	CALL_REQUEST,		/* the script's word about a message, before anything is done */
-	CALL_ARC,
-	CALL_DATA_READ,
-	CALL_DATA_WRITE,
-};
-
-struct call {
-	enum call_kind kind;
-	enum vf_vfio_state from, to;
-	void *to_buffer;
-	const void *from_buffer;
-	size_t len;
-	struct vf_script_action action;
-	uint64_t due_ns;		/* UINT64_MAX = never */
-};
-
-struct accel_server {
-	struct accel_server_options options;
-	struct vf_script script;		/* dispatch thread */
-	struct vf_vfio_user_server *wire;
-	int window_fd;
-	uint8_t *window;
-	struct call put_by;			/* dispatch thread, as all below up to the lock */
-	uint64_t read_bytes, written_bytes;	/* of the session */
-	uint64_t read_free_ns, write_free_ns;	/* when the rate limits let the next one go */
-	bool reinit_done;
-	bool was_connected, gone, wants_exit, wants_disconnect;
-
-	pthread_mutex_t lock;		/* device, save, load, quit */
-	pthread_cond_t wake;		/* of the worker */
-	atomic_uint waiting;		/* others that want the lock: the worker lets them pass */
-	struct accel_device device;
-	struct accel_save save;
-	struct accel_load load;
-	bool quit;
-	pthread_t worker;
-	bool worker_runs;
-};
-
-static void note(struct accel_server *s, const char *text)
+void accel_server_note(struct accel_server *s, const char *text)
 {
 	if (s->options.note)
 		s->options.note(s->options.user, text);
@@ -79,15 +28,14 @@ static void note(struct accel_server *s, const char *text)
 
 /* --- the lock and the worker --- */
 
-static void lock_device(struct accel_server *s)
+void accel_server_lock(struct accel_server *s)
 {
 	atomic_fetch_add(&s->waiting, 1);
 	(void) pthread_mutex_lock(&s->lock);
 	atomic_fetch_sub(&s->waiting, 1);
 }
 
-/* Whatever was done under the lock may be work for the worker. */
-static void unlock_device(struct accel_server *s)
+void accel_server_unlock(struct accel_server *s)
 {
 	(void) pthread_cond_signal(&s->wake);
 	(void) pthread_mutex_unlock(&s->lock);
@@ -199,7 +147,7 @@ static int on_region_read(void *user, uint32_t region, uint64_t offset, void *to
 {
 	struct accel_server *s = user;
 
-	lock_device(s);
+	accel_server_lock(s);
 	switch (region) {
 	case VF_VFIO_PCI_BAR0_REGION:
 		accel_device_read(&s->device, offset, to, len);
@@ -211,23 +159,8 @@ static int on_region_read(void *user, uint32_t region, uint64_t offset, void *to
 		accel_config_read(&s->device.config, (uint32_t) offset, to, len);
 		break;
 	}
-	unlock_device(s);
+	accel_server_unlock(s);
 	return 0;
-}
-
-static void end_save(struct accel_server *s)
-{
-	if (s->save.active && accel_device_window_late(&s->device))
-		note(s, "BAR2 was written while the device was stopped: what was saved lacks that");
-	accel_save_end(&s->save);
-}
-
-/* Sessions end with a reset, however it came. */
-static void end_sessions(struct accel_server *s)
-{
-	end_save(s);
-	accel_load_abort(&s->load);
-	s->reinit_done = false;
 }
 
 static int on_region_write(void *user, uint32_t region, uint64_t offset, const void *from,
@@ -236,7 +169,7 @@ static int on_region_write(void *user, uint32_t region, uint64_t offset, const v
 	struct accel_server *s = user;
 	bool was_reset = false;
 
-	lock_device(s);
+	accel_server_lock(s);
 	switch (region) {
 	case VF_VFIO_PCI_BAR0_REGION:
 		accel_device_write(&s->device, offset, from, len, vf_now_ns());
@@ -248,10 +181,10 @@ static int on_region_write(void *user, uint32_t region, uint64_t offset, const v
 		was_reset = accel_device_config_write(&s->device, (uint32_t) offset, from, len,
 						      vf_now_ns());
 		if (was_reset)
-			end_sessions(s);
+			accel_calls_end_sessions(s);
 		break;
 	}
-	unlock_device(s);
+	accel_server_unlock(s);
 	if (was_reset)
 		vf_vfio_user_server_was_reset(s->wire);
 	return 0;
@@ -262,10 +195,10 @@ static int on_reset(void *user, enum vf_vfio_user_reset why)
 	struct accel_server *s = user;
 
 	(void) why;
-	lock_device(s);
-	end_sessions(s);
+	accel_server_lock(s);
+	accel_calls_end_sessions(s);
 	accel_device_reset(&s->device, vf_now_ns());
-	unlock_device(s);
+	accel_server_unlock(s);
 	return 0;
 }
 
@@ -278,9 +211,9 @@ static void on_irq_changed(void *user, uint32_t index)
 		return;
 	for (uint32_t v = 0; v < ACCEL_MSIX_VECTORS; v++)
 		count += vf_vfio_user_server_irq_connected(s->wire, index, v);
-	lock_device(s);
+	accel_server_lock(s);
 	accel_device_irq_connected(&s->device, (enum accel_irq_mode) index, count);
-	unlock_device(s);
+	accel_server_unlock(s);
 }
 
 /* There is one ioeventfd: DOORBELL. */
@@ -289,9 +222,9 @@ static void on_kicked(void *user, uint32_t ioeventfd, uint64_t count)
 	struct accel_server *s = user;
 
 	(void) ioeventfd;
-	lock_device(s);
+	accel_server_lock(s);
 	accel_device_kick(&s->device, count);
-	unlock_device(s);
+	accel_server_unlock(s);
 }
 
 static void on_connected(void *user)
@@ -311,267 +244,11 @@ static void on_disconnected(void *user)
 		on_irq_changed(s, mode);
 }
 
-/* --- migration: performing a call --- */
-
-static int finish_load(struct accel_server *s)
-{
-	int ret = accel_load_finish(&s->load);
-
-	if (ret)
-		note(s, s->load.error.message);
-	return ret;
-}
-
-static enum accel_run run_of(const struct accel_server *s, bool p2p)
-{
-	return p2p && !s->options.p2p_ignored ? ACCEL_RUN_NO_PEERS : ACCEL_RUN_ALL;
-}
-
-/* One single arc, with the lock held. */
-static int change_state(struct accel_server *s, enum vf_vfio_state from, enum vf_vfio_state to)
-{
-	struct accel_device *a = &s->device;
-	uint64_t now = vf_now_ns();
-	bool was_saving = from == VF_VFIO_STATE_PRE_COPY || from == VF_VFIO_STATE_PRE_COPY_P2P;
-
-	switch (to) {
-	case VF_VFIO_STATE_RUNNING:
-	case VF_VFIO_STATE_RUNNING_P2P:
-		if (was_saving)
-			end_save(s);
-		accel_device_set_run(a, run_of(s, to == VF_VFIO_STATE_RUNNING_P2P), now);
-		return 0;
-	case VF_VFIO_STATE_PRE_COPY:
-	case VF_VFIO_STATE_PRE_COPY_P2P:
-		if (!was_saving)
-			accel_save_start(&s->save);
-		accel_device_set_run(a, run_of(s, to == VF_VFIO_STATE_PRE_COPY_P2P), now);
-		return 0;
-	case VF_VFIO_STATE_STOP_COPY:
-		accel_device_set_run(a, ACCEL_RUN_STOPPED, now);
-		if (was_saving)
-			accel_save_stop(&s->save);
-		else
-			accel_save_start(&s->save);
-		return 0;
-	case VF_VFIO_STATE_RESUMING:
-		accel_load_start(&s->load, now);
-		return 0;
-	case VF_VFIO_STATE_STOP:
-		if (from == VF_VFIO_STATE_RESUMING)
-			return finish_load(s);
-		if (from == VF_VFIO_STATE_STOP_COPY)
-			end_save(s);
-		accel_device_set_run(a, ACCEL_RUN_STOPPED, now);
-		return 0;
-	default:
-		return -EINVAL;
-	}
-}
-
-static bool begins_session(enum vf_vfio_state from, enum vf_vfio_state to)
-{
-	bool was_saving = from == VF_VFIO_STATE_PRE_COPY || from == VF_VFIO_STATE_PRE_COPY_P2P;
-
-	return to == VF_VFIO_STATE_RESUMING ||
-	       (!was_saving && (to == VF_VFIO_STATE_PRE_COPY || to == VF_VFIO_STATE_PRE_COPY_P2P ||
-				to == VF_VFIO_STATE_STOP_COPY));
-}
-
-static int64_t do_arc(struct accel_server *s, const struct call *c)
-{
-	int ret;
-
-	lock_device(s);
-	ret = change_state(s, c->from, c->to);
-	unlock_device(s);
-	if (!ret && begins_session(c->from, c->to)) {
-		s->read_bytes = 0;
-		s->written_bytes = 0;
-		s->reinit_done = false;
-	}
-	return ret;
-}
-
-static uint64_t free_at(uint64_t last_ns, uint64_t bytes, uint64_t rate)
-{
-	if (!rate)
-		return 0;
-	return vf_max_u64(last_ns, vf_now_ns()) +
-	       (uint64_t) ((double) bytes * (double) VF_SECOND_NS / (double) rate);
-}
-
-static int64_t do_data_read(struct accel_server *s, const struct call *c)
-{
-	uint64_t left = s->script.truncate_at - vf_min_u64(s->read_bytes, s->script.truncate_at);
-	size_t len = (size_t) vf_min_u64(c->len, left);
-	int64_t got;
-
-	lock_device(s);
-	if (!s->reinit_done && s->read_bytes >= s->script.reinit_at && !s->save.stopping) {
-		accel_save_reinit(&s->save);
-		s->reinit_done = true;
-	}
-	got = accel_save_read(&s->save, c->to_buffer, len, vf_now_ns());
-	unlock_device(s);
-	if (got > 0) {
-		s->read_bytes += (uint64_t) got;
-		s->read_free_ns = free_at(s->read_free_ns, (uint64_t) got, s->script.read_rate);
-	}
-	return got;
-}
-
-static int64_t do_data_write(struct accel_server *s, const struct call *c)
-{
-	int ret;
-
-	lock_device(s);
-	ret = accel_load_write(&s->load, c->from_buffer, c->len);
-	unlock_device(s);
-	if (ret)
-		note(s, s->load.error.message);
-	s->written_bytes += c->len;
-	s->write_free_ns = free_at(s->write_free_ns, c->len, s->script.write_rate);
-	return ret;
-}
-
-static int64_t perform(struct accel_server *s, const struct call *c)
-{
-	switch (c->kind) {
-	case CALL_ARC:
-		return do_arc(s, c);
-	case CALL_DATA_READ:
-		return do_data_read(s, c);
-	case CALL_DATA_WRITE:
-		return do_data_write(s, c);
-	default:
-		return 0;
-	}
-}
-
-/* The end of a call whose delay is over. LATER = never. */
-static int64_t act(struct accel_server *s, const struct call *c)
-{
-	switch (c->action.what) {
-	case VF_SCRIPT_GO_ON:
-		return perform(s, c);
-	case VF_SCRIPT_FAIL:
-		if (c->action.error_state) {
-			lock_device(s);
-			end_sessions(s);
-			accel_device_set_run(&s->device, ACCEL_RUN_STOPPED, vf_now_ns());
-			unlock_device(s);
-			vf_vfio_user_server_device_lost(s->wire);
-		}
-		return c->action.code;
-	case VF_SCRIPT_DISCONNECT:
-		s->wants_disconnect = true;
-		return VF_VFIO_USER_LATER;
-	case VF_SCRIPT_EXIT:
-		s->wants_exit = true;
-		return VF_VFIO_USER_LATER;
-	default:
-		return VF_VFIO_USER_LATER;
-	}
-}
-
-/* Does the call now, or puts it by: the script's delay, and at the earliest at @free_ns. */
-static int64_t start(struct accel_server *s, struct call c, uint64_t free_ns)
-{
-	uint64_t now = vf_now_ns();
-	int64_t ret;
-
-	c.due_ns = vf_max_u64(now + c.action.delay_ns, free_ns);
-	if (c.due_ns <= now) {
-		ret = act(s, &c);
-		if (ret != VF_VFIO_USER_LATER)
-			return ret;
-		c.due_ns = UINT64_MAX;
-	}
-	assert(s->put_by.kind == CALL_NONE);
-	s->put_by = c;
-	return VF_VFIO_USER_LATER;
-}
-
-static void do_what_is_due(struct accel_server *s)
-{
-	struct call c = s->put_by;
-	int64_t ret;
-
-	if (c.kind == CALL_NONE || vf_now_ns() < c.due_ns)
-		return;
-	ret = act(s, &c);
-	if (ret == VF_VFIO_USER_LATER) {
-		s->put_by.due_ns = UINT64_MAX;
-		return;
-	}
-	s->put_by.kind = CALL_NONE;
-	vf_vfio_user_server_complete(s->wire, ret);
-}
-
-static int on_request(void *user, uint16_t command)
-{
-	struct accel_server *s = user;
-	struct call c = { .kind = CALL_REQUEST };
-
-	c.action = vf_script_on_message(&s->script, command);
-	return (int) start(s, c, 0);
-}
-
-static int on_arc(void *user, enum vf_vfio_state from, enum vf_vfio_state to)
-{
-	struct accel_server *s = user;
-	struct call c = { .kind = CALL_ARC, .from = from, .to = to };
-
-	c.action = vf_script_on_arc(&s->script, from, to);
-	return (int) start(s, c, 0);
-}
-
-static ssize_t on_data_read(void *user, void *to, size_t len)
-{
-	struct accel_server *s = user;
-	struct call c = { .kind = CALL_DATA_READ, .to_buffer = to, .len = len };
-
-	c.action = vf_script_on_data(&s->script, false, s->read_bytes, len);
-	return start(s, c, s->read_free_ns);
-}
-
-static int on_data_write(void *user, const void *from, size_t len)
-{
-	struct accel_server *s = user;
-	struct call c = { .kind = CALL_DATA_WRITE, .from_buffer = from, .len = len };
-
-	c.action = vf_script_on_data(&s->script, true, s->written_bytes, len);
-	return (int) start(s, c, s->write_free_ns);
-}
-
-static int on_data_size(void *user, uint64_t *ret_bytes)
-{
-	struct accel_server *s = user;
-
-	lock_device(s);
-	*ret_bytes = accel_save_estimate(&s->save, vf_now_ns());
-	unlock_device(s);
-	return 0;
-}
-
-static int on_precopy_info(void *user, struct vf_vfio_precopy_info *ret_info)
-{
-	struct accel_server *s = user;
-
-	lock_device(s);
-	accel_save_pending(&s->save, vf_now_ns(), &ret_info->initial_bytes, &ret_info->dirty_bytes);
-	ret_info->flags = s->save.reinit ? VF_VFIO_PRECOPY_INFO_REINIT : 0;
-	s->save.reinit = false;
-	unlock_device(s);
-	return 0;
-}
-
 /* --- life --- */
 
 static const struct vf_vfio_user_server_ops server_ops = {
 	.size = sizeof(server_ops),
-	.request = on_request,
+	.request = accel_calls_on_request,
 	.region_read = on_region_read,
 	.region_write = on_region_write,
 	.reset = on_reset,
@@ -579,11 +256,11 @@ static const struct vf_vfio_user_server_ops server_ops = {
 	.disconnected = on_disconnected,
 	.irq_changed = on_irq_changed,
 	.kicked = on_kicked,
-	.arc = on_arc,
-	.data_read = on_data_read,
-	.data_write = on_data_write,
-	.data_size = on_data_size,
-	.precopy_info = on_precopy_info,
+	.arc = accel_calls_on_arc,
+	.data_read = accel_calls_on_data_read,
+	.data_write = accel_calls_on_data_write,
+	.data_size = accel_calls_on_data_size,
+	.precopy_info = accel_calls_on_precopy_info,
 };
 
 static int describe(struct accel_server *s, struct vferry_error *err)
@@ -739,9 +416,9 @@ void accel_server_free(struct accel_server *s)
 	if (!s)
 		return;
 	if (s->worker_runs) {
-		lock_device(s);
+		accel_server_lock(s);
 		s->quit = true;
-		unlock_device(s);
+		accel_server_unlock(s);
 		(void) pthread_join(s->worker, NULL);
 	}
 	vf_vfio_user_server_free(s->wire);
@@ -797,13 +474,13 @@ int accel_server_run(struct accel_server *s, int stop_fd, bool once, struct vfer
 			return 0;
 		ret = vf_vfio_user_server_dispatch(s->wire, &why);
 		if (why.code && strcmp(why.id, "client-gone"))	/* which is how clients leave */
-			note(s, why.message);
+			accel_server_note(s, why.message);
 		if (ret) {
 			if (err)
 				*err = why;
 			return ret;
 		}
-		do_what_is_due(s);
+		accel_calls_do_due(s);
 		if (s->wants_disconnect ||
 		    (s->put_by.kind && vf_vfio_user_server_peer_gone(s->wire))) {
 			s->wants_disconnect = false;
