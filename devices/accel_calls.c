@@ -47,7 +47,7 @@ static int change_state(struct accel_server *s, enum vf_vfio_state from, enum vf
 {
 	struct accel_device *a = &s->device;
 	uint64_t now = vf_now_ns();
-	bool was_saving = from == VF_VFIO_STATE_PRE_COPY || from == VF_VFIO_STATE_PRE_COPY_P2P;
+	bool was_saving = vf_vfio_state_is_precopy(from);
 
 	switch (to) {
 	case VF_VFIO_STATE_RUNNING:
@@ -86,11 +86,9 @@ static int change_state(struct accel_server *s, enum vf_vfio_state from, enum vf
 
 static bool begins_session(enum vf_vfio_state from, enum vf_vfio_state to)
 {
-	bool was_saving = from == VF_VFIO_STATE_PRE_COPY || from == VF_VFIO_STATE_PRE_COPY_P2P;
-
 	return to == VF_VFIO_STATE_RESUMING ||
-	       (!was_saving && (to == VF_VFIO_STATE_PRE_COPY || to == VF_VFIO_STATE_PRE_COPY_P2P ||
-				to == VF_VFIO_STATE_STOP_COPY));
+	       (!vf_vfio_state_is_precopy(from) &&
+		(vf_vfio_state_is_precopy(to) || to == VF_VFIO_STATE_STOP_COPY));
 }
 
 static int64_t do_arc(struct accel_server *s, const struct accel_call *c)

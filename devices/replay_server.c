@@ -89,11 +89,6 @@ static void on_disconnected(void *user)
 
 /* --- migration --- */
 
-static bool is_precopy(enum vf_vfio_state state)
-{
-	return state == VF_VFIO_STATE_PRE_COPY || state == VF_VFIO_STATE_PRE_COPY_P2P;
-}
-
 static int finish_load(struct replay_server *s)
 {
 	int ret = replay_load_finish(&s->load);
@@ -105,16 +100,18 @@ static int finish_load(struct replay_server *s)
 
 static int on_arc(void *user, enum vf_vfio_state from, enum vf_vfio_state to)
 {
+	const bool was_precopy = vf_vfio_state_is_precopy(from);
+	const bool is_precopy = vf_vfio_state_is_precopy(to);
 	struct replay_server *s = user;
 
-	if (is_precopy(to) && !is_precopy(from))
+	if (is_precopy && !was_precopy)
 		replay_save_start(&s->save, &s->state);
 	if (to == VF_VFIO_STATE_STOP_COPY) {
-		if (!is_precopy(from))
+		if (!was_precopy)
 			replay_save_start(&s->save, &s->state);
 		replay_save_stop(&s->save);
 	}
-	if ((is_precopy(from) && !is_precopy(to) && to != VF_VFIO_STATE_STOP_COPY) ||
+	if ((was_precopy && !is_precopy && to != VF_VFIO_STATE_STOP_COPY) ||
 	    from == VF_VFIO_STATE_STOP_COPY)
 		replay_save_end(&s->save);
 	if (to == VF_VFIO_STATE_RESUMING)

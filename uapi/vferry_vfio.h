@@ -11,6 +11,7 @@
 #ifndef VFERRY_UAPI_VFIO_H
 #define VFERRY_UAPI_VFIO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -241,6 +242,11 @@ enum vf_vfio_state {
 	VF_VFIO_STATE_PRE_COPY_P2P = 7,		/* 6.2 */
 	VF_VFIO_STATE__COUNT = 8,
 };
+
+static inline bool vf_vfio_state_is_precopy(uint32_t state)
+{
+	return state == VF_VFIO_STATE_PRE_COPY || state == VF_VFIO_STATE_PRE_COPY_P2P;
+}
 
 /* As people write them; NULL = there is no such state. */
 static inline const char *vf_vfio_state_name(uint32_t state)

@@ -117,7 +117,7 @@ static uint64_t take_count(const struct vf_server_ioeventfd *io)
 static bool is_running(enum vf_vfio_state state)
 {
 	return state == VF_VFIO_STATE_RUNNING || state == VF_VFIO_STATE_RUNNING_P2P ||
-	       state == VF_VFIO_STATE_PRE_COPY || state == VF_VFIO_STATE_PRE_COPY_P2P;
+	       vf_vfio_state_is_precopy(state);
 }
 
 void vf_server_kicks_take(struct vf_vfio_user_server *server)

@@ -277,8 +277,7 @@ int vf_server_feature(struct vf_vfio_user_server *server)
 
 static bool is_saving(enum vf_vfio_state state)
 {
-	return state == VF_VFIO_STATE_STOP_COPY || state == VF_VFIO_STATE_PRE_COPY ||
-	       state == VF_VFIO_STATE_PRE_COPY_P2P;
+	return state == VF_VFIO_STATE_STOP_COPY || vf_vfio_state_is_precopy(state);
 }
 
 /* How much of @asked a device gave; more than asked is the device's bug, and not passed on. */
@@ -354,7 +353,7 @@ int vf_server_precopy_info(struct vf_vfio_user_server *server)
 
 	if (!server->both.precopy_info)
 		return -EOPNOTSUPP;
-	if (state != VF_VFIO_STATE_PRE_COPY && state != VF_VFIO_STATE_PRE_COPY_P2P)
+	if (!vf_vfio_state_is_precopy(state))
 		return -EINVAL;
 	ret = server->ops.precopy_info(server->user, &info);
 	if (ret)

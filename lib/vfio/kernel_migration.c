@@ -158,7 +158,7 @@ int vf_kernel_get_state(struct vf_backend *backend, uint32_t *ret_state, struct 
 static bool has_session(uint32_t state)
 {
 	return state == VF_VFIO_STATE_STOP_COPY || state == VF_VFIO_STATE_RESUMING ||
-	       state == VF_VFIO_STATE_PRE_COPY || state == VF_VFIO_STATE_PRE_COPY_P2P;
+	       vf_vfio_state_is_precopy(state);
 }
 
 /* The number kept free; see above. */

@@ -27,11 +27,6 @@ const char *vf_migration_state_name(uint32_t state)
 	return name ? name : "unknown";
 }
 
-static bool is_precopy(uint32_t state)
-{
-	return state == VF_VFIO_STATE_PRE_COPY || state == VF_VFIO_STATE_PRE_COPY_P2P;
-}
-
 /* Where is it really? Return: 0 or errno; the state is unknown (ERROR) then. */
 static int read_back_locked(struct vferry_device *d, struct vferry_error *err)
 {
@@ -52,7 +47,7 @@ static int read_back_locked(struct vferry_device *d, struct vferry_error *err)
 static bool opens_stream(uint32_t target)
 {
 	return target == VF_VFIO_STATE_STOP_COPY || target == VF_VFIO_STATE_RESUMING ||
-	       is_precopy(target);
+	       vf_vfio_state_is_precopy(target);
 }
 
 static enum vf_trace_point point_of(uint32_t target)
@@ -241,7 +236,7 @@ static int enter_precopy_locked(struct vferry_device *d, struct vferry_error *er
 	int r = 0;
 
 	/* A device that kept its state over a reset still has the old stream. */
-	if (is_precopy(d->state))
+	if (vf_vfio_state_is_precopy(d->state))
 		r = set_locked(d, VF_VFIO_STATE_RUNNING, err);
 	if (r == 0)
 		r = set_locked(d, VF_VFIO_STATE_PRE_COPY, err);
@@ -287,7 +282,7 @@ int vf_migration_stop(struct vferry_device *d, struct vferry_error *err)
 	/* A reset that read() has not noticed: the stream that follows is a new one. A device that
 	 * kept its state over the reset must be taken out of the old one first. */
 	if (d->precopy && d->generation != d->resets) {
-		if (is_precopy(d->state))
+		if (vf_vfio_state_is_precopy(d->state))
 			r = set_locked(d, VF_VFIO_STATE_RUNNING, err);
 		d->generation = d->resets;
 	}
@@ -326,7 +321,7 @@ int64_t vf_migration_read(struct vferry_device *d, void *buffer, size_t size,
 
 	if (r != 0)
 		return r < 0 ? r : 0;
-	if (!is_precopy(d->state) && d->state != VF_VFIO_STATE_STOP_COPY)
+	if (!vf_vfio_state_is_precopy(d->state) && d->state != VF_VFIO_STATE_STOP_COPY)
 		return d->precopy || d->state == VF_VFIO_STATE_ERROR ?
 			       vferry_error_set(err, -ENODATA, "device-data", d->vfio_name,
 						"the device is in %s and gives no data",
@@ -361,7 +356,7 @@ int vf_migration_remaining(struct vferry_device *d, struct vferry_remaining *ret
 	uint64_t bytes;
 
 	(void) err;	/* what cannot be had is unknown, not an error */
-	if ((d->features & VFERRY_DEVICE_PRECOPY_INFO) && is_precopy(d->state) &&
+	if ((d->features & VFERRY_DEVICE_PRECOPY_INFO) && vf_vfio_state_is_precopy(d->state) &&
 	    d->generation == d->resets && !vf_device_trace(d, VF_TRACE_DEVICE_PRECOPY_INFO, 0, 0) &&
 	    ops->precopy_info(d->backend, &info, NULL) == 0) {
 		left.precopy_known = true;
