@@ -11,19 +11,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/cleanup.h"
-
-/* An eventfd is an anonymous inode: no file type at all. KVM takes nothing else. */
-static bool looks_like_eventfd(int fd)
-{
-	struct stat st;
-
-	return !fstat(fd, &st) && !(st.st_mode & S_IFMT);
-}
 
 static bool is_of_use(const struct vf_vfio_user_io_fd *io)
 {
@@ -39,7 +30,8 @@ static int take_one(const struct vf_vfio_user_io_fd *io, const struct vf_vfio_us
 {
 	int fd;
 
-	if (io->fd_index >= fds->count || !looks_like_eventfd(fds->fd[io->fd_index]))
+	/* KVM takes nothing else. */
+	if (io->fd_index >= fds->count || !vf_fd_is_eventfd(fds->fd[io->fd_index]))
 		return -EPROTO;
 	fd = fcntl(fds->fd[io->fd_index], F_DUPFD_CLOEXEC, 3);
 	if (fd < 0)

@@ -16,7 +16,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -233,15 +232,6 @@ int vf_server_region_write(struct vf_vfio_user_server *server)
 
 /* --- interrupts --- */
 
-/* Something that is no eventfd could block us or raise SIGPIPE at the next interrupt. An eventfd
- * is an anonymous inode: no file type at all. */
-static bool looks_like_eventfd(int fd)
-{
-	struct stat st;
-
-	return !fstat(fd, &st) && !(st.st_mode & S_IFMT);
-}
-
 /* A client that lets its eventfd run full loses nothing: its counter is not zero. */
 static int signal_locked(struct vf_server_vector *vector)
 {
@@ -372,7 +362,7 @@ static int set_unmask_fd(struct vf_vfio_user_server *server, struct vf_server_ir
 
 	if (set->start || set->count != 1 || fds->count > 1)
 		return -EINVAL;
-	if (fds->count && !looks_like_eventfd(fds->fd[0]))
+	if (fds->count && !vf_fd_is_eventfd(fds->fd[0]))
 		return -EINVAL;
 	drop_unmask_locked(server, irq);
 	if (!fds->count)
@@ -412,7 +402,7 @@ static int connect_locked(struct vf_vfio_user_server *server, struct vf_server_i
 	if (fds->count && fds->count != set->count)
 		return -EINVAL;
 	for (uint32_t i = 0; i < fds->count; i++)
-		if (!looks_like_eventfd(fds->fd[i]))
+		if (!vf_fd_is_eventfd(fds->fd[i]))
 			return -EINVAL;
 	for (uint32_t i = 0; i < set->count; i++) {
 		vf_close(&irq->vectors[set->start + i].trigger);

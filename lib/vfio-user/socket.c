@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "base/checked.h"
 #include "base/cleanup.h"
@@ -29,6 +30,14 @@ int vf_fds_take(struct vf_vfio_user_fds *fds, uint32_t index)
 	fd = fds->fd[index];
 	fds->fd[index] = -1;
 	return fd;
+}
+
+/* An eventfd is an anonymous inode: no file type at all. */
+bool vf_fd_is_eventfd(int fd)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && !(st.st_mode & S_IFMT);
 }
 
 int vf_socket_prepare(int fd)

@@ -9,6 +9,7 @@
 #ifndef VF_VFIO_USER_SOCKET_H
 #define VF_VFIO_USER_SOCKET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -27,6 +28,8 @@ struct vf_vfio_user_fds {
 void vf_fds_done(struct vf_vfio_user_fds *fds);
 /* Takes one out; -1 if there is none. */
 int vf_fds_take(struct vf_vfio_user_fds *fds, uint32_t index);
+/* Anything else could block whoever writes to it, or raise SIGPIPE. */
+bool vf_fd_is_eventfd(int fd);
 
 /* Non-blocking, close-on-exec. */
 int vf_socket_prepare(int fd);
