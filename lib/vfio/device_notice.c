@@ -11,12 +11,12 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "base/thread.h"
 #include "vfio/device_internal.h"
 
 enum { NOTICE_ERROR, NOTICE_REQUEST, NOTICES };
@@ -64,19 +64,14 @@ static void *run(void *arg)
 
 static int start_thread(struct vf_device_notices *n)
 {
-	sigset_t all, before;
 	int r;
 
 	n->end = eventfd(0, EFD_CLOEXEC);
 	if (n->end < 0)
 		return -errno;
-	/* Signals are for the program's own threads. */
-	(void) sigfillset(&all);
-	(void) pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&n->thread, NULL, run, n);
-	(void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+	r = vf_thread_start(&n->thread, run, n);
 	n->started = r == 0;
-	return -r;
+	return r;
 }
 
 /* Return: an eventfd that the device signals; -1 it has no such index, or does not want to. */

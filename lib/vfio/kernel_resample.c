@@ -3,12 +3,12 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/thread.h"
 #include "vfio/kernel_resample.h"
 #include "vferry_vfio.h"
 
@@ -57,19 +57,6 @@ static void *run(void *arg)
 	return NULL;
 }
 
-static int start(struct vf_kernel_resample *s)
-{
-	sigset_t all, before;
-	int r;
-
-	/* Signals are for the program's own threads. */
-	(void) sigfillset(&all);
-	(void) pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&s->thread, NULL, run, s);
-	(void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return -r;
-}
-
 int vf_kernel_resample_new(const struct vf_kernel *kernel, int device, int eventfd_,
 			   struct vf_kernel_resample **ret_resample)
 {
@@ -84,7 +71,7 @@ int vf_kernel_resample_new(const struct vf_kernel *kernel, int device, int event
 		r = s->eventfd;
 	if (r == 0) {
 		s->end = eventfd(0, EFD_CLOEXEC);
-		r = s->end < 0 ? -errno : start(s);
+		r = s->end < 0 ? -errno : vf_thread_start(&s->thread, run, s);
 	}
 	if (r < 0) {
 		vf_close(&s->end);
