@@ -37,15 +37,6 @@ struct vf_backend_region {
 	struct vf_vfio_sparse_area *areas;	/* owned likewise; sorted, disjoint, inside */
 };
 
-/* A write that the device would have as a count of an eventfd. */
-struct vf_backend_ioeventfd {
-	uint64_t offset;	/* in the region, as is all of the write */
-	uint32_t size;		/* 1, 2, 4, 8; 0 = any */
-	bool matches;
-	uint64_t match;
-	int fd;			/* owned by whoever asked */
-};
-
 #define VF_BACKEND_IOEVENTFDS_MAX 64u	/* of one region */
 
 /* Where DMA of a device that has no memory of ours goes; called on threads of the backend. */
@@ -67,9 +58,10 @@ struct vf_backend_ops {
 			   size_t len, struct vferry_error *err);
 	int (*region_write)(struct vf_backend *backend, uint32_t region, uint64_t offset,
 			    const void *from, size_t len, struct vferry_error *err);
-	/* @list has room for VF_BACKEND_IOEVENTFDS_MAX. NULL: there are none. */
+	/* Of a BAR's region, all of each write in it; the eventfds are owned by whoever asked. @list has
+	 * room for VF_BACKEND_IOEVENTFDS_MAX. NULL: there are none. */
 	int (*get_ioeventfds)(struct vf_backend *backend, uint32_t region, uint64_t region_bytes,
-			      struct vf_backend_ioeventfd *list, uint32_t *ret_count,
+			      struct vferry_bar_ioeventfd *list, uint32_t *ret_count,
 			      struct vferry_error *err);
 	/* As VFIO_DEVICE_SET_IRQS: @action VF_VFIO_IRQ_SET_ACTION_*; @fds NULL = DATA_NONE;
 	 * (TRIGGER, 0, 0, NULL) disables the index. */

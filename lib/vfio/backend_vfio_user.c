@@ -91,7 +91,7 @@ static int vu_region_write(struct vf_backend *backend, uint32_t region, uint64_t
 _Static_assert(VF_BACKEND_IOEVENTFDS_MAX == VF_VFIO_USER_MAX_IO_FDS, "one bound");
 
 static int vu_get_ioeventfds(struct vf_backend *backend, uint32_t region, uint64_t region_bytes,
-			     struct vf_backend_ioeventfd *list, uint32_t *ret_count,
+			     struct vferry_bar_ioeventfd *list, uint32_t *ret_count,
 			     struct vferry_error *err)
 {
 	struct vf_vfio_user_ioeventfd found[VF_VFIO_USER_MAX_IO_FDS];
@@ -102,12 +102,12 @@ static int vu_get_ioeventfds(struct vf_backend *backend, uint32_t region, uint64
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < count; i++)
-		list[i] = (struct vf_backend_ioeventfd) {
+		list[i] = (struct vferry_bar_ioeventfd) {
 			.offset = found[i].offset,
-			.size = found[i].size,
+			.bytes = found[i].size,
 			.matches = found[i].matches,
 			.match = found[i].match,
-			.fd = found[i].fd,
+			.eventfd = found[i].fd,
 		};
 	*ret_count = count;
 	return 0;

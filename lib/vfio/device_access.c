@@ -172,9 +172,9 @@ int vferry_device_bar_area(struct vferry_device *d, unsigned bar, unsigned index
 
 /* The MSI-X table is the view's, and what is mapped is memory: there a write means something else. */
 static bool may_be_kick(const struct vferry_device *d, unsigned int bar,
-			const struct vf_backend_ioeventfd *io)
+			const struct vferry_bar_ioeventfd *io)
 {
-	const unsigned int size = io->size ? io->size : 1;
+	const unsigned int size = io->bytes ? io->bytes : 1;
 	uint64_t inside;
 
 	if (msix_part(d, bar, io->offset, size, &inside) != PART_NONE)
@@ -191,7 +191,7 @@ static bool may_be_kick(const struct vferry_device *d, unsigned int bar,
 
 static int find_in_bar(struct vferry_device *d, unsigned int bar, struct vferry_error *err)
 {
-	struct vf_backend_ioeventfd list[VF_BACKEND_IOEVENTFDS_MAX];
+	struct vferry_bar_ioeventfd list[VF_BACKEND_IOEVENTFDS_MAX];
 	uint32_t count = 0;
 	int r = d->backend->ops->get_ioeventfds(d->backend, bar, d->regions[bar].size, list, &count,
 						err);
@@ -200,16 +200,11 @@ static int find_in_bar(struct vferry_device *d, unsigned int bar, struct vferry_
 		return r;
 	for (uint32_t i = 0; i < count; i++) {
 		if (d->ioeventfd_count == VF_DEVICE_IOEVENTFDS_MAX || !may_be_kick(d, bar, &list[i])) {
-			vf_close(&list[i].fd);
+			vf_close(&list[i].eventfd);
 			continue;
 		}
 		d->ioeventfds[d->ioeventfd_count++] = (struct vf_device_ioeventfd) {
-			.bar = bar,
-			.io = {
-				.offset = list[i].offset, .bytes = list[i].size,
-				.matches = list[i].matches, .match = list[i].match,
-				.eventfd = list[i].fd,
-			},
+			.bar = bar, .io = list[i],
 		};
 	}
 	return 0;

@@ -210,18 +210,18 @@ static int fake_get_region(struct vf_backend *b, uint32_t index, struct vf_backe
 
 /* BAR 2's doorbells, and some that may not be: in mapped memory (BARs 0 and 4), in the MSI-X table. */
 static int fake_get_ioeventfds(struct vf_backend *b, uint32_t region, uint64_t region_bytes,
-			       struct vf_backend_ioeventfd *list, uint32_t *ret_count,
+			       struct vferry_bar_ioeventfd *list, uint32_t *ret_count,
 			       struct vferry_error *err)
 {
 	static const struct {
 		uint32_t region;
-		struct vf_backend_ioeventfd io;
+		struct vferry_bar_ioeventfd io;
 	} all[] = {
-		{ 0, { .offset = 0x10, .size = 4 } }, { 2, { .offset = 0x10, .size = 4 } },
-		{ 2, { .offset = 0x18, .size = 8, .matches = true, .match = 3 } },
-		{ 4, { .offset = 0x0, .size = 0 } }, { 4, { .offset = 0x8, .size = 8 } },
-		{ 4, { .offset = 0xffe, .size = 4 } }, { 4, { .offset = 0x1ffc, .size = 4 } },
-		{ 4, { .offset = 0x2000, .size = 4 } }, { 4, { .offset = 0x2800, .size = 2 } },
+		{ 0, { .offset = 0x10, .bytes = 4 } }, { 2, { .offset = 0x10, .bytes = 4 } },
+		{ 2, { .offset = 0x18, .bytes = 8, .matches = true, .match = 3 } },
+		{ 4, { .offset = 0x0, .bytes = 0 } }, { 4, { .offset = 0x8, .bytes = 8 } },
+		{ 4, { .offset = 0xffe, .bytes = 4 } }, { 4, { .offset = 0x1ffc, .bytes = 4 } },
+		{ 4, { .offset = 0x2000, .bytes = 4 } }, { 4, { .offset = 0x2800, .bytes = 2 } },
 	};
 
 	(void) b;
@@ -232,7 +232,7 @@ static int fake_get_ioeventfds(struct vf_backend *b, uint32_t region, uint64_t r
 			continue;
 		assert_true(all[i].io.offset < region_bytes);
 		list[*ret_count] = all[i].io;
-		list[(*ret_count)++].fd = eventfd(0, EFD_CLOEXEC);
+		list[(*ret_count)++].eventfd = eventfd(0, EFD_CLOEXEC);
 	}
 	return 0;
 }
