@@ -244,33 +244,34 @@ static int take_chunk(struct reader *reader, struct vferry_error *err)
 }
 
 /*
- * The table in front of the pages. Dirty pages far apart come in many small frames, of which reading
- * would cost more than all else: such a frame is read whole.
- * Return: bytes of the table, at @ret_table; negative errno.
+ * Dirty pages far apart come in many small frames, of which reading would cost more than all else: such
+ * a frame is read whole.
+ * Return: bytes of the table, in `body`; negative errno.
  */
-static int recv_table(struct reader *reader, const struct vf_frame *frame, const uint8_t **ret_table,
-		      struct vferry_error *err)
+static int recv_small(struct reader *reader, const struct vf_frame *frame, struct vferry_error *err)
 {
-	struct iovec iov = { .iov_base = reader->table, .iov_len = VF_PAGES_HEADER_BYTES };
-	int table, ret;
+	int table, ret = recv_into_body(reader, frame->length, err);
 
-	reader->data = NULL;
-	*ret_table = reader->table;
-	if (frame->length <= SMALL_BYTES) {
-		ret = recv_into_body(reader, frame->length, err);
-		*ret_table = reader->body;
-	} else {
-		ret = vf_channel_recv_vector(reader->channel, &iov, 1, false, err);
-	}
 	if (ret)
 		return ret;
-	table = vf_pages_peek(*ret_table, frame->length, err);
+	table = vf_pages_peek(reader->body, frame->length, err);
+	if (table >= 0)
+		reader->data = reader->body + table;
+	return table;
+}
+
+/* The table in front of the pages alone. Return: its bytes, in `table`; negative errno. */
+static int recv_table(struct reader *reader, const struct vf_frame *frame, struct vferry_error *err)
+{
+	struct iovec iov = { .iov_base = reader->table, .iov_len = VF_PAGES_HEADER_BYTES };
+	int table, ret = vf_channel_recv_vector(reader->channel, &iov, 1, false, err);
+
+	if (ret)
+		return ret;
+	table = vf_pages_peek(reader->table, frame->length, err);
 	if (table < 0)
 		return table;
-	if (frame->length <= SMALL_BYTES) {
-		reader->data = reader->body + table;
-		return table;
-	}
+	reader->data = NULL;
 	iov = (struct iovec) {
 		.iov_base = reader->table + VF_PAGES_HEADER_BYTES,
 		.iov_len = (size_t) table - VF_PAGES_HEADER_BYTES,
@@ -284,14 +285,19 @@ static int take_pages(struct reader *reader, const struct vf_frame *frame, struc
 	struct vf_receiver *receiver = reader->receiver;
 	const char *name = vf_channel_name(reader->channel);
 	struct vf_pages *pages = &reader->pages;
-	const uint8_t *bytes;
+	const uint8_t *bytes = reader->table;
 	int table, ret;
 
 	if (!receiver->ram || frame->length < VF_PAGES_HEADER_BYTES)
 		return vferry_error_set(err, -EPROTO, "pages-unexpected", name,
 					"a page frame of %u bytes, which has no business here",
 					frame->length);
-	table = recv_table(reader, frame, &bytes, err);
+	if (frame->length <= SMALL_BYTES) {
+		table = recv_small(reader, frame, err);
+		bytes = reader->body;
+	} else {
+		table = recv_table(reader, frame, err);
+	}
 	if (table < 0)
 		return table;
 	if (vf_crc32c(0, bytes, (size_t) table) != frame->body_crc)
