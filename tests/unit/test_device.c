@@ -233,22 +233,29 @@ static void wait_for_count(atomic_int *count, int wanted)
 	assert_int_equal(atomic_load(count), wanted);
 }
 
-static void errors_and_requests_are_told(void **state)
+static struct vferry_device *open_told(struct fake *f, struct told *told)
 {
 	static const struct vferry_device_callbacks callbacks = {
 		.size = sizeof(callbacks), .device_error = told_error,
 		.device_requested = told_request,
 	};
-	struct told told = { 0 };
-	struct notes notes = { .lock = PTHREAD_MUTEX_INITIALIZER };
-	struct fake *f = fake_new(&notes, ALL_MIGRATION);
-	struct vferry_device_options options = {
-		.size = sizeof(options), .address = "00:05.0", .callbacks = &callbacks, .user = &told,
+	const struct vferry_device_options options = {
+		.size = sizeof(options), .address = "00:05.0", .callbacks = &callbacks, .user = told,
 	};
 	struct vferry_device *d;
 
-	(void) state;
 	assert_int_equal(vf_device_open_backend(&f->base, "fake:", &options, &d, NULL), 0);
+	return d;
+}
+
+static void errors_and_requests_are_told(void **state)
+{
+	struct told told = { 0 };
+	struct notes notes = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct fake *f = fake_new(&notes, ALL_MIGRATION);
+	struct vferry_device *d = open_told(f, &told);
+
+	(void) state;
 	assert_int_equal(f->trigger_count[VF_VFIO_PCI_ERR_IRQ], 1);
 	assert_int_equal(f->trigger_count[VF_VFIO_PCI_REQ_IRQ], 1);
 	assert_int_equal(eventfd_write(f->triggers[VF_VFIO_PCI_REQ_IRQ][0], 1), 0);
@@ -267,21 +274,14 @@ static void errors_and_requests_are_told(void **state)
 /* It may refuse: then it is a device that tells nothing. */
 static void notices_may_be_refused(void **state)
 {
-	static const struct vferry_device_callbacks callbacks = {
-		.size = sizeof(callbacks), .device_error = told_error,
-		.device_requested = told_request,
-	};
 	struct told told = { 0 };
 	struct notes notes = { .lock = PTHREAD_MUTEX_INITIALIZER };
 	struct fake *f = fake_new(&notes, ALL_MIGRATION);
-	struct vferry_device_options options = {
-		.size = sizeof(options), .address = "00:05.0", .callbacks = &callbacks, .user = &told,
-	};
 	struct vferry_device *d;
 
 	(void) state;
 	fake_fail(f, "irqs err 1", -EINVAL, KEEP_STATE, 1);
-	assert_int_equal(vf_device_open_backend(&f->base, "fake:", &options, &d, NULL), 0);
+	d = open_told(f, &told);
 	assert_int_equal(f->trigger_count[VF_VFIO_PCI_ERR_IRQ], 0);
 	assert_int_equal(eventfd_write(f->triggers[VF_VFIO_PCI_REQ_IRQ][0], 1), 0);
 	wait_for_count(&told.requests, 1);
