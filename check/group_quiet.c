@@ -26,8 +26,7 @@
 
 static void wait_longer_than_the_work(const struct check *c)
 {
-	uint64_t ns = 2 * c->driver->work_ns;
-	struct timespec ts = { .tv_sec = (time_t) (ns / VF_SECOND_NS), .tv_nsec = (long) (ns % VF_SECOND_NS) };
+	struct timespec ts = vf_timespec(2 * c->driver->work_ns);
 
 	(void) nanosleep(&ts, NULL);
 }

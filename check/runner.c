@@ -381,8 +381,7 @@ static bool watch(struct run *run, struct check_report *ret)
 			give_up_locked(run);
 			break;
 		}
-		until.tv_sec = (time_t) (due / VF_SECOND_NS);
-		until.tv_nsec = (long) (due % VF_SECOND_NS);
+		until = vf_timespec(due);
 		(void) pthread_cond_timedwait(&run->moved, &run->lock, &until);
 	}
 	finished = run->finished;

@@ -43,8 +43,7 @@ void accel_server_unlock(struct accel_server *s)
 
 static void wait_until(struct accel_server *s, uint64_t at_ns)
 {
-	struct timespec ts = { .tv_sec = (time_t) (at_ns / VF_SECOND_NS),
-			       .tv_nsec = (long) (at_ns % VF_SECOND_NS) };
+	struct timespec ts = vf_timespec(at_ns);
 
 	if (at_ns == ACCEL_STEP_IDLE)
 		(void) pthread_cond_wait(&s->wake, &s->lock);

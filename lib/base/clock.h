@@ -20,6 +20,15 @@ static inline uint64_t vf_clock_ns(clockid_t clock)
 	return (uint64_t) ts.tv_sec * VF_SECOND_NS + (uint64_t) ts.tv_nsec;
 }
 
+/* A moment of a clock, or how long. */
+static inline struct timespec vf_timespec(uint64_t ns)
+{
+	return (struct timespec) {
+		.tv_sec = (time_t) (ns / VF_SECOND_NS),
+		.tv_nsec = (long) (ns % VF_SECOND_NS),
+	};
+}
+
 static inline uint64_t vf_now_ns(void)
 {
 	return vf_clock_ns(CLOCK_MONOTONIC);

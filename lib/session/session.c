@@ -426,10 +426,7 @@ void vf_session_post_error(struct vferry_session *s, uint32_t kind, const struct
 
 bool vf_session_next_event(struct vferry_session *s, uint64_t deadline_ns, struct vf_event *ret)
 {
-	struct timespec until = {
-		.tv_sec = (time_t) (deadline_ns / VF_SECOND_NS),
-		.tv_nsec = (long) (deadline_ns % VF_SECOND_NS),
-	};
+	struct timespec until = vf_timespec(deadline_ns);
 	bool got = false;
 
 	(void) pthread_mutex_lock(&s->lock);
@@ -523,10 +520,7 @@ int vferry_session_get_fd(const struct vferry_session *s)
 int vferry_session_wait(struct vferry_session *s, uint64_t timeout_ns)
 {
 	uint64_t deadline = vf_now_ns() + timeout_ns;
-	struct timespec until = {
-		.tv_sec = (time_t) (deadline / VF_SECOND_NS),
-		.tv_nsec = (long) (deadline % VF_SECOND_NS),
-	};
+	struct timespec until = vf_timespec(deadline);
 	int ret = 0;
 
 	(void) pthread_mutex_lock(&s->lock);

@@ -732,9 +732,7 @@ static void *return_main(void *user)
 bool vf_source_peer_tells(struct vf_source_side *side, const struct vferry_error *err)
 {
 	uint64_t until = vf_now_ns() + LAST_WORD_NS;
-	struct timespec ts = {
-		.tv_sec = (time_t) (until / VF_SECOND_NS), .tv_nsec = (long) (until % VF_SECOND_NS),
-	};
+	struct timespec ts = vf_timespec(until);
 	bool ended;
 
 	if (!side->return_exists || strcmp(err->id, "channel-lost"))

@@ -89,9 +89,7 @@ static void await_reader(struct vf_source_side *side, uint32_t round)
 {
 	const uint32_t tag = VF_SOURCE_TAG | round;
 	uint64_t until = vf_now_ns() + SETTLE_NS;
-	struct timespec ts = {
-		.tv_sec = (time_t) (until / VF_SECOND_NS), .tv_nsec = (long) (until % VF_SECOND_NS),
-	};
+	struct timespec ts = vf_timespec(until);
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	uint8_t body[4];
 

@@ -108,10 +108,7 @@ struct vf_stream_source *vf_stream_source_free(struct vf_stream_source *s)
 static void wait_locked(struct vf_stream_source *s, uint64_t ns)
 {
 	uint64_t until = vf_now_ns() + ns;
-	struct timespec ts = {
-		.tv_sec = (time_t) (until / VF_SECOND_NS),
-		.tv_nsec = (long) (until % VF_SECOND_NS),
-	};
+	struct timespec ts = vf_timespec(until);
 
 	(void) pthread_cond_timedwait(&s->changed, &s->lock, &ts);
 }

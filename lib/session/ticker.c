@@ -13,10 +13,7 @@ static void *ticker_main(void *user)
 
 	(void) pthread_mutex_lock(&t->lock);
 	while (!t->quit) {
-		struct timespec until = {
-			.tv_sec = (time_t) (next / VF_SECOND_NS),
-			.tv_nsec = (long) (next % VF_SECOND_NS),
-		};
+		struct timespec until = vf_timespec(next);
 
 		if (pthread_cond_timedwait(&t->changed, &t->lock, &until) != ETIMEDOUT)
 			continue;

@@ -103,8 +103,7 @@ int vf_limiter_take(struct vf_limiter *limiter, uint64_t bytes)
 		}
 		wait_ns = (uint64_t) ((long double) -limiter->tokens * VF_SECOND_NS / limiter->rate);
 		wait_ns = limiter->filled_ns + vf_min_u64(wait_ns + 1, 3600 * VF_SECOND_NS);
-		until.tv_sec = (time_t) (wait_ns / VF_SECOND_NS);
-		until.tv_nsec = (long) (wait_ns % VF_SECOND_NS);
+		until = vf_timespec(wait_ns);
 		(void) pthread_cond_timedwait(&limiter->changed, &limiter->lock, &until);
 	}
 	(void) pthread_mutex_unlock(&limiter->lock);

@@ -664,10 +664,7 @@ int vf_page_sender_wait(struct vf_page_sender *sender, uint64_t timeout_ns,
 		until = 0;
 	(void) pthread_mutex_lock(&sender->lock);
 	while (sender->in_round && !sender->result && ret != ETIMEDOUT) {
-		struct timespec ts = {
-			.tv_sec = (time_t) (until / VF_SECOND_NS),
-			.tv_nsec = (long) (until % VF_SECOND_NS),
-		};
+		struct timespec ts = vf_timespec(until);
 
 		if (until)
 			ret = pthread_cond_timedwait(&sender->changed, &sender->lock, &ts);

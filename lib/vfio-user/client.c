@@ -25,14 +25,6 @@
 
 _Static_assert((VF_VFIO_USER_SLOTS & ID_SLOT_MASK) == 0, "slots are a power of two");
 
-static struct timespec timespec_of(uint64_t ns)
-{
-	return (struct timespec) {
-		.tv_sec = (time_t) (ns / VF_SECOND_NS),
-		.tv_nsec = (long) (ns % VF_SECOND_NS),
-	};
-}
-
 /* The first cause counts. Everybody who waits wakes up, and so does a reader inside a recv. */
 static void kill_locked(struct vf_vfio_user_client *client, int code, const char *why)
 {
@@ -87,7 +79,7 @@ int vf_vfio_user_client_broken(struct vf_vfio_user_client *client, const char *w
 static int take_sending_locked(struct vf_vfio_user_client *client, uint64_t deadline_ns)
 {
 	while (client->sending && !client->dead) {
-		struct timespec until = timespec_of(deadline_ns);
+		struct timespec until = vf_timespec(deadline_ns);
 
 		if (pthread_cond_timedwait(&client->room, &client->lock, &until) == ETIMEDOUT &&
 		    client->sending)
@@ -360,7 +352,7 @@ static struct vf_vfio_user_slot *take_slot_locked(struct vf_vfio_user_client *cl
 						  uint64_t deadline_ns)
 {
 	while (!client->dead) {
-		struct timespec until = timespec_of(deadline_ns);
+		struct timespec until = vf_timespec(deadline_ns);
 
 		for (uint32_t i = 0; i < VF_VFIO_USER_SLOTS; i++) {
 			uint32_t n = (client->next_slot + i) & ID_SLOT_MASK;
@@ -419,7 +411,7 @@ static void pass_reading_locked(struct vf_vfio_user_client *client)
 static int wait_reply_locked(struct vf_vfio_user_client *client, struct vf_vfio_user_slot *slot,
 			     uint64_t deadline_ns)
 {
-	struct timespec until = timespec_of(deadline_ns);
+	struct timespec until = vf_timespec(deadline_ns);
 	int ret = 0;
 
 	while (!slot->done && !client->dead) {

@@ -62,10 +62,7 @@ static int wait_for(int fd, short events, uint64_t deadline_ns)
 			uint64_t now = vf_now_ns();
 			uint64_t ns = now < deadline_ns ? deadline_ns - now : 0;
 
-			left = (struct timespec) {
-				.tv_sec = (time_t) (ns / VF_SECOND_NS),
-				.tv_nsec = (long) (ns % VF_SECOND_NS),
-			};
+			left = vf_timespec(ns);
 			timeout = &left;
 		}
 		ret = ppoll(&p, 1, timeout, NULL);
