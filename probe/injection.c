@@ -33,6 +33,13 @@ static void say(struct probe_host *host, enum probe_answer answer, const char *w
 	(void) snprintf(host->injection_why, sizeof(host->injection_why), "%s", why);
 }
 
+/* Where one question is left, and @answer is the answer to it. */
+static void conclude(struct probe_host *host, enum probe_answer answer, const char *yes, const char *no,
+		     const char *unknown)
+{
+	say(host, answer, answer == PROBE_YES ? yes : answer == PROBE_NO ? no : unknown);
+}
+
 /* The value of the last KEY=VALUE on the kernel's command line, as the kernel takes it; "" = none. */
 static void find_argument(const char *cmdline, const char *key, char *to, size_t size)
 {
@@ -86,57 +93,49 @@ static void look_at_arm64(const struct vf_kernel *k, const char *cmdline, struct
 		say(host, PROBE_NO, "kvm-arm.vgic_v4_enable=1 is not on the kernel's command line");
 		return;
 	}
-	switch (ask_log(k)) {
-	case PROBE_YES:
-		say(host, PROBE_YES, "KVM uses GICv4");
-		break;
-	case PROBE_NO:
-		say(host, PROBE_NO, "KVM has GICv4 support disabled, as its log says");
-		break;
-	default:
-		say(host, PROBE_UNKNOWN, "the command line asks for GICv4; whether the GIC has it the "
-		    "kernel's log does not say, or not any more");
-	}
+	conclude(host, ask_log(k), "KVM uses GICv4", "KVM has GICv4 support disabled, as its log says",
+		 "the command line asks for GICv4; whether the GIC has it the kernel's log does not say, "
+		 "or not any more");
 }
 
 /* ---- x86 ---- */
 
 static void look_at_intel(const struct vf_kernel *k, const char *cmdline, struct probe_host *host)
 {
+	enum probe_answer apicv = probe_read_switch(k, PARAMETER("kvm_intel", "enable_apicv"));
 	char value[64];
 
 	find_argument(cmdline, "intremap", value, sizeof(value));
-	if (probe_read_switch(k, PARAMETER("kvm_intel", "enable_apicv")) == PROBE_NO)
+	if (apicv == PROBE_NO)
 		say(host, PROBE_NO, "APICv is off: no support in the CPU, or kvm_intel.enable_apicv=0");
 	else if (strstr(value, "nopost") || strstr(value, "off"))
 		say(host, PROBE_NO, "intremap= on the kernel's command line forbids posted interrupts");
-	else if (probe_read_switch(k, PARAMETER("kvm_intel", "enable_apicv")) == PROBE_UNKNOWN)
+	else if (apicv == PROBE_UNKNOWN)
 		say(host, PROBE_UNKNOWN, "whether APICv is on can't be read");
-	else if (probe_iommus_can(k, "intel-iommu/cap", INTEL_CAP_POSTS) == PROBE_YES)
-		say(host, PROBE_YES, "APICv is on and the IOMMUs post interrupts");
-	else if (probe_iommus_can(k, "intel-iommu/cap", INTEL_CAP_POSTS) == PROBE_NO)
-		say(host, PROBE_NO, "an IOMMU of this host can't post interrupts");
 	else
-		say(host, PROBE_UNKNOWN, "no IOMMU says whether it can post interrupts");
+		conclude(host, probe_iommus_can(k, "intel-iommu/cap", INTEL_CAP_POSTS),
+			 "APICv is on and the IOMMUs post interrupts",
+			 "an IOMMU of this host can't post interrupts",
+			 "no IOMMU says whether it can post interrupts");
 }
 
 static void look_at_amd(const struct vf_kernel *k, const char *cmdline, struct probe_host *host)
 {
+	enum probe_answer avic = probe_read_switch(k, PARAMETER("kvm_amd", "avic"));
 	char value[32];
 
 	find_argument(cmdline, "amd_iommu_intr", value, sizeof(value));
-	if (probe_read_switch(k, PARAMETER("kvm_amd", "avic")) == PROBE_NO)
+	if (avic == PROBE_NO)
 		say(host, PROBE_NO, "AVIC is off: kvm_amd.avic=1 switches it on, where the CPU has it");
 	else if (!strcmp(value, "legacy"))
 		say(host, PROBE_NO, "amd_iommu_intr=legacy is on the kernel's command line");
-	else if (probe_read_switch(k, PARAMETER("kvm_amd", "avic")) == PROBE_UNKNOWN)
+	else if (avic == PROBE_UNKNOWN)
 		say(host, PROBE_UNKNOWN, "whether AVIC is on can't be read");
-	else if (probe_iommus_can(k, "amd-iommu/features", AMD_FEATURE_VAPIC) == PROBE_YES)
-		say(host, PROBE_YES, "AVIC is on and the IOMMUs know guests' APICs");
-	else if (probe_iommus_can(k, "amd-iommu/features", AMD_FEATURE_VAPIC) == PROBE_NO)
-		say(host, PROBE_NO, "an IOMMU of this host knows no guest's APIC");
 	else
-		say(host, PROBE_UNKNOWN, "no IOMMU says whether it knows guests' APICs");
+		conclude(host, probe_iommus_can(k, "amd-iommu/features", AMD_FEATURE_VAPIC),
+			 "AVIC is on and the IOMMUs know guests' APICs",
+			 "an IOMMU of this host knows no guest's APIC",
+			 "no IOMMU says whether it knows guests' APICs");
 }
 
 void probe_injection(const struct vf_kernel *k, struct probe_host *host)
