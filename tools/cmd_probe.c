@@ -145,17 +145,26 @@ static int measure(const struct request *r, const struct probe_facts *facts, str
 	return 0;
 }
 
+/* The report as JSON, with no device in it yet. */
+static struct json_object *make_json(const struct probe_host *host, struct json_object **ret_devices)
+{
+	struct json_object *top = json_object_new_object();
+
+	*ret_devices = json_object_new_array();
+	(void) json_object_object_add(top, "host", probe_json_host(host));
+	(void) json_object_object_add(top, "devices", *ret_devices);
+	return top;
+}
+
 /* Return: 0; an exit code, and all was said. */
 static int capture(const struct request *r, const struct probe_report *report,
 		   struct vf_backend *backend)
 {
 	const char *why = report->facts->vfio.why;
-	struct json_object *top = json_object_new_object(), *devices = json_object_new_array();
+	struct json_object *devices, *top = make_json(&r->host, &devices);
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	int ret;
 
-	(void) json_object_object_add(top, "host", probe_json_host(&r->host));
-	(void) json_object_object_add(top, "devices", devices);
 	(void) json_object_array_add(devices, probe_json_device(report));
 	ret = probe_capture(r->capture_folder, top, r->notes, backend, &err);
 	json_object_put(top);
@@ -232,14 +241,10 @@ static int run(struct request *r)
 	struct json_object *top = NULL;
 	int ret;
 
-	if (r->json) {
-		top = json_object_new_object();
-		r->devices = json_object_new_array();
-		(void) json_object_object_add(top, "host", probe_json_host(&r->host));
-		(void) json_object_object_add(top, "devices", r->devices);
-	} else if (r->all) {
+	if (r->json)
+		top = make_json(&r->host, &r->devices);
+	else if (r->all)
 		probe_text_head(stdout);
-	}
 	if (r->all) {
 		ret = probe_each(r->root, probe_one, r, &err);
 		if (ret < 0)
