@@ -15,7 +15,5 @@ const char *probe_bytes_text(uint64_t bytes, char to[32]);
 /* print_forecast.c */
 void probe_text_measured(FILE *to, const struct probe_report *report);
 void probe_text_forecast(FILE *to, const struct probe_report *report);
-struct json_object *probe_json_measured(const struct probe_report *report);
-struct json_object *probe_json_forecast(const struct probe_report *report);
 
 #endif

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* print_forecast.c - what was measured and what is predicted, for people and for programs. */
-#include <inttypes.h>
-#include <json-c/json.h>
+/* print_forecast.c - what was measured and what is predicted, for people; see probe.h. */
 #include <stdio.h>
 
 #include "base/checked.h"
@@ -36,15 +34,9 @@ static const char *time_text(uint64_t ns, char to[32])
 	return to;
 }
 
-static bool has_p2p(const struct probe_report *report)
-{
-	return report->facts->vfio.flags & VF_VFIO_MIGRATION_P2P;
-}
-
-/* ---- text ---- */
-
 void probe_text_measured(FILE *to, const struct probe_report *report)
 {
+	bool p2p = report->facts->vfio.flags & VF_VFIO_MIGRATION_P2P;
 	char time[32], size[32], rate[32];
 
 	(void) fprintf(to, "\nmeasured\n");
@@ -53,7 +45,7 @@ void probe_text_measured(FILE *to, const struct probe_report *report)
 
 		if (!report->measured->legs[i].there)
 			continue;
-		(void) fprintf(to, "  %-24s %10s", probe_leg_name((enum probe_leg) i, has_p2p(report)),
+		(void) fprintf(to, "  %-24s %10s", probe_leg_name((enum probe_leg) i, p2p),
 			       time_text(ns, time));
 		if (bytes && ns)
 			(void) fprintf(to, "  %s, %s/s", probe_bytes_text(bytes, size),
@@ -68,7 +60,8 @@ static void print_round(FILE *to, uint32_t number, const struct probe_round *rou
 	char size[32], time[32], left[32];
 
 	(void) fprintf(to, "  round %-3u %10s in %s, %s left", number,
-		       probe_bytes_text(round->bytes, size), time_text(round->ns, time), probe_bytes_text(round->left, left));
+		       probe_bytes_text(round->bytes, size), time_text(round->ns, time),
+		       probe_bytes_text(round->left, left));
 	if (round->throttle)
 		(void) fprintf(to, ", guest slowed by %u %%", round->throttle);
 	(void) fputc('\n', to);
@@ -78,10 +71,9 @@ static void print_round(FILE *to, uint32_t number, const struct probe_round *rou
 static void print_outcome(FILE *to, const struct probe_report *report)
 {
 	const struct probe_forecast *f = report->forecast;
-	char limit[32], pause[32];
+	char limit[32];
 
 	(void) time_text(report->wish->max_downtime_ns, limit);
-	(void) time_text(f->downtime_ns, pause);
 	if (f->end == PROBE_SWITCHES)
 		return;
 	if (f->never == PROBE_NEVER_BLIND)
@@ -122,74 +114,4 @@ void probe_text_forecast(FILE *to, const struct probe_report *report)
 		(void) fprintf(to, "  total    %10s in %u round%s\n", time_text(f->total_ns, a),
 			       f->round_count, f->round_count == 1 ? "" : "s");
 	print_outcome(to, report);
-}
-
-/* ---- JSON ---- */
-
-static void add(struct json_object *to, const char *key, struct json_object *value)
-{
-	(void) json_object_object_add(to, key, value);
-}
-
-static void add_u64(struct json_object *to, const char *key, uint64_t number)
-{
-	add(to, key, json_object_new_uint64(number));
-}
-
-struct json_object *probe_json_measured(const struct probe_report *report)
-{
-	struct json_object *o = json_object_new_object(), *times = json_object_new_array();
-
-	for (int i = 0; i < PROBE_LEGS; i++) {
-		struct json_object *t;
-
-		if (!report->measured->legs[i].there)
-			continue;
-		t = json_object_new_object();
-		add(t, "what", json_object_new_string(probe_leg_name((enum probe_leg) i,
-								     has_p2p(report))));
-		add_u64(t, "ns", report->measured->legs[i].ns);
-		if (i == PROBE_LEG_READ || i == PROBE_LEG_WRITE)
-			add_u64(t, "bytes", report->measured->legs[i].bytes);
-		(void) json_object_array_add(times, t);
-	}
-	add_u64(o, "state-bytes", report->measured->legs[PROBE_LEG_READ].bytes);
-	add(o, "times", times);
-	return o;
-}
-
-struct json_object *probe_json_forecast(const struct probe_report *report)
-{
-	static const char *const ends[] = {
-		[PROBE_GOES_ON] = "does-not-end", [PROBE_SWITCHES] = "switches",
-		[PROBE_GIVES_UP] = "gives-up",
-	};
-	static const char *const nevers[] = {
-		[PROBE_NEVER_FIXED] = "device", [PROBE_NEVER_BLIND] = "no-dirty-tracking",
-		[PROBE_NEVER_DIRTY_RATE] = "dirty-rate",
-	};
-	const struct probe_forecast *f = report->forecast;
-	struct json_object *o = json_object_new_object(), *rounds = json_object_new_array();
-	struct json_object *terms = json_object_new_object();
-
-	for (uint32_t i = 0; i < f->round_count; i++) {
-		struct json_object *r = json_object_new_object();
-
-		add_u64(r, "bytes", f->rounds[i].bytes);
-		add_u64(r, "ns", f->rounds[i].ns);
-		add_u64(r, "left-bytes", f->rounds[i].left);
-		add_u64(r, "throttle-percent", f->rounds[i].throttle);
-		(void) json_object_array_add(rounds, r);
-	}
-	for (unsigned i = 0; i < PROBE_TERMS; i++)
-		add(terms, f->terms[i].name, f->terms[i].known ? json_object_new_uint64(f->terms[i].ns)
-								: NULL);
-	add(o, "outcome", json_object_new_string(ends[f->end]));
-	add(o, "obstacle", f->never ? json_object_new_string(nevers[f->never]) : NULL);
-	add(o, "rounds", rounds);
-	add(o, "total-ns", f->end == PROBE_SWITCHES ? json_object_new_uint64(f->total_ns) : NULL);
-	add_u64(o, "downtime-ns", f->downtime_ns);
-	add(o, "downtime-is-lower-bound", json_object_new_boolean(f->lower_bound));
-	add(o, "downtime-terms-ns", terms);
-	return o;
 }

@@ -209,6 +209,69 @@ static struct json_object *findings_array(const struct probe_verdict *v)
 	return list;
 }
 
+/* ---- what was measured and what is predicted ---- */
+
+static struct json_object *measured_object(const struct probe_report *report)
+{
+	const struct probe_measured *m = report->measured;
+	bool p2p = report->facts->vfio.flags & VF_VFIO_MIGRATION_P2P;
+	struct json_object *o = json_object_new_object(), *times = json_object_new_array();
+
+	for (int i = 0; i < PROBE_LEGS; i++) {
+		struct json_object *t;
+
+		if (!m->legs[i].there)
+			continue;
+		t = json_object_new_object();
+		add_text(t, "what", probe_leg_name((enum probe_leg) i, p2p));
+		add_u64(t, "ns", m->legs[i].ns);
+		if (i == PROBE_LEG_READ || i == PROBE_LEG_WRITE)
+			add_u64(t, "bytes", m->legs[i].bytes);
+		(void) json_object_array_add(times, t);
+	}
+	add_u64(o, "state-bytes", m->legs[PROBE_LEG_READ].bytes);
+	add(o, "times", times);
+	return o;
+}
+
+static struct json_object *forecast_object(const struct probe_forecast *f)
+{
+	static const char *const ends[] = {
+		[PROBE_GOES_ON] = "does-not-end", [PROBE_SWITCHES] = "switches",
+		[PROBE_GIVES_UP] = "gives-up",
+	};
+	static const char *const nevers[] = {
+		[PROBE_NEVER_NOT_SAID] = "", [PROBE_NEVER_FIXED] = "device",
+		[PROBE_NEVER_BLIND] = "no-dirty-tracking", [PROBE_NEVER_DIRTY_RATE] = "dirty-rate",
+	};
+	const struct probe_number total = { f->total_ns, f->end == PROBE_SWITCHES };
+	struct json_object *o = json_object_new_object(), *rounds = json_object_new_array();
+	struct json_object *terms = json_object_new_object();
+
+	for (uint32_t i = 0; i < f->round_count; i++) {
+		struct json_object *r = json_object_new_object();
+
+		add_u64(r, "bytes", f->rounds[i].bytes);
+		add_u64(r, "ns", f->rounds[i].ns);
+		add_u64(r, "left-bytes", f->rounds[i].left);
+		add_u64(r, "throttle-percent", f->rounds[i].throttle);
+		(void) json_object_array_add(rounds, r);
+	}
+	for (unsigned i = 0; i < PROBE_TERMS; i++)
+		add_number(terms, f->terms[i].name,
+			   (struct probe_number) { f->terms[i].ns, f->terms[i].known });
+	add_text(o, "outcome", ends[f->end]);
+	add_text(o, "obstacle", nevers[f->never]);
+	add(o, "rounds", rounds);
+	add_number(o, "total-ns", total);
+	add_u64(o, "downtime-ns", f->downtime_ns);
+	add_bool(o, "downtime-is-lower-bound", f->lower_bound);
+	add(o, "downtime-terms-ns", terms);
+	return o;
+}
+
+/* ---- all of it ---- */
+
 struct json_object *probe_json_device(const struct probe_report *report)
 {
 	static const char *const kinds[] = {
@@ -237,8 +300,8 @@ struct json_object *probe_json_device(const struct probe_report *report)
 	add(o, "vfio", vfio_object(&f->vfio));
 	add(o, "findings", findings_array(report->verdict));
 	if (report->measured)
-		add(o, "measured", probe_json_measured(report));
+		add(o, "measured", measured_object(report));
 	if (report->forecast)
-		add(o, "prediction", probe_json_forecast(report));
+		add(o, "prediction", forecast_object(report->forecast));
 	return o;
 }
