@@ -222,12 +222,17 @@ int probe_look(const struct probe_root *root, const char *name, struct probe_fac
 	return 0;
 }
 
+bool probe_has_vfio_driver(const struct probe_facts *facts)
+{
+	return strstr(facts->sysfs.driver, "vfio") != NULL;
+}
+
 bool probe_can_ask(const struct probe_facts *facts)
 {
 	if (facts->kind == PROBE_KIND_VFIO_USER || facts->kind == PROBE_KIND_FD)
 		return true;
 	return facts->sysfs.cdev[0] || facts->kind == PROBE_KIND_MEDIATED ||
-	       strstr(facts->sysfs.driver, "vfio") != NULL;
+	       probe_has_vfio_driver(facts);
 }
 
 /* ---- all of them ---- */

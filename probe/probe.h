@@ -174,6 +174,8 @@ int probe_look(const struct probe_root *root, const char *name, struct probe_fac
 int probe_each(const struct probe_root *root, int (*each)(void *user, const char *name), void *user,
 	       struct vferry_error *err);
 
+/* Is it bound to a driver of VFIO's, by the driver's name? */
+bool probe_has_vfio_driver(const struct probe_facts *facts);
 /* Could VFIO open it, as far as sysfs says? A device that a host driver has is not asked. */
 bool probe_can_ask(const struct probe_facts *facts);
 

@@ -62,11 +62,6 @@ static bool is_pci(const struct probe_facts *f)
 	return f->kind == PROBE_KIND_PCI && f->sysfs.found;
 }
 
-static bool has_vfio_driver(const struct probe_facts *f)
-{
-	return strstr(f->sysfs.driver, "vfio") != NULL;
-}
-
 static bool is_generic(const struct probe_facts *f)
 {
 	return !strcmp(f->sysfs.driver, "vfio-pci");
@@ -211,7 +206,7 @@ RULE(driver_host)
 {
 	UNUSED(host);
 	UNUSED(wish);
-	if (!is_pci(facts) || !facts->sysfs.driver[0] || has_vfio_driver(facts))
+	if (!is_pci(facts) || !facts->sysfs.driver[0] || probe_has_vfio_driver(facts))
 		return false;
 	text(ret, "the device is bound to %s: the host itself uses it", facts->sysfs.driver);
 	say_how_to_bind(facts, facts->sysfs.better_driver[0] ? facts->sysfs.better_driver : "vfio-pci",
@@ -243,7 +238,7 @@ RULE(driver_generic)
 RULE(driver_unknown)
 {
 	UNUSED(wish);
-	if (!is_pci(facts) || has_vfio_driver(facts) || facts->sysfs.better_driver[0] ||
+	if (!is_pci(facts) || probe_has_vfio_driver(facts) || facts->sysfs.better_driver[0] ||
 	    facts->sysfs.aliases != PROBE_YES)
 		return false;
 	text(ret, "kernel %s has no VFIO driver that is made for this device, and vfio-pci, which takes "
@@ -255,7 +250,7 @@ RULE(driver_unknown)
 RULE(aliases_none)
 {
 	UNUSED(wish);
-	if (!is_pci(facts) || (has_vfio_driver(facts) && !is_generic(facts)) ||
+	if (!is_pci(facts) || (probe_has_vfio_driver(facts) && !is_generic(facts)) ||
 	    facts->sysfs.better_driver[0] || facts->sysfs.aliases == PROBE_YES)
 		return false;
 	text(ret, "whether a VFIO driver is made for this device is not known: there is no "
@@ -381,7 +376,7 @@ RULE(not_asked)
 {
 	UNUSED(host);
 	UNUSED(wish);
-	if (facts->vfio.asked != PROBE_NOT_ASKED || (is_pci(facts) && !has_vfio_driver(facts)))
+	if (facts->vfio.asked != PROBE_NOT_ASKED || (is_pci(facts) && !probe_has_vfio_driver(facts)))
 		return false;
 	text(ret, "the device was not asked: %s",
 	     facts->vfio.why[0] ? facts->vfio.why : "only what files say is known");
