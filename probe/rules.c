@@ -594,7 +594,7 @@ const char *probe_answer_name(enum probe_answer answer)
 void probe_judge(const struct probe_host *host, const struct probe_facts *facts,
 		 const struct probe_wish *wish, struct probe_verdict *ret)
 {
-	enum probe_weight heaviest = PROBE_NOTE;
+	enum probe_weight heaviest;
 
 	ret->count = 0;
 	for (int weight = PROBE_BLOCK; weight >= PROBE_NOTE; weight--) {
@@ -604,11 +604,10 @@ void probe_judge(const struct probe_host *host, const struct probe_facts *facts,
 			if ((int) rules[i].weight != weight)
 				continue;
 			*f = (struct probe_finding) { .id = rules[i].id, .weight = rules[i].weight };
-			if (!rules[i].applies(host, facts, wish, f))
-				continue;
-			heaviest = ret->count++ ? heaviest : f->weight;
+			ret->count += rules[i].applies(host, facts, wish, f);
 		}
 	}
+	heaviest = ret->count ? ret->findings[0].weight : PROBE_NOTE;
 	ret->migratable = heaviest == PROBE_BLOCK ? PROBE_NO :
 			  heaviest == PROBE_DOUBT || facts->vfio.migration != PROBE_YES ? PROBE_UNKNOWN
 											 : PROBE_YES;
