@@ -2,7 +2,6 @@
 /* accel_server.c - see accel_server.h. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
@@ -11,12 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "accel_server_internal.h"
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/sealed.h"
 
 #define LOOK_NS (100 * VF_MS_NS)
 
@@ -305,17 +304,12 @@ static int describe(struct accel_server *s, struct vferry_error *err)
 /* BAR2 in a file of its own, which clients and other devices map. */
 static int make_window(struct accel_server *s)
 {
-	void *p;
+	void *map;
+	int ret = vf_sealed_map("accel-window", ACCEL_BAR2_BYTES, &s->window_fd, &map);
 
-	s->window_fd = memfd_create("accel-window", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (s->window_fd < 0 || ftruncate(s->window_fd, ACCEL_BAR2_BYTES) ||
-	    fcntl(s->window_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
-		return -errno;
-	p = mmap(NULL, ACCEL_BAR2_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, s->window_fd, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	s->window = p;
-	return 0;
+	if (!ret)
+		s->window = map;
+	return ret;
 }
 
 static int make_wire(struct accel_server *s, struct vferry_error *err)

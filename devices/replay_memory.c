@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* replay_memory.c - see replay_memory.h. */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,22 +9,19 @@
 
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "base/sealed.h"
 #include "replay_memory.h"
 
 static int make_region(struct replay_region *r)
 {
 	void *map;
+	int ret;
 
 	r->file_bytes = vf_div_up(r->size, VF_PAGE_BYTES) * VF_PAGE_BYTES;
-	r->fd = memfd_create("replay-region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (r->fd < 0 || ftruncate(r->fd, (off_t) r->file_bytes) ||
-	    fcntl(r->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
-		return -errno;
-	map = mmap(NULL, r->file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, r->fd, 0);
-	if (map == MAP_FAILED)
-		return -errno;
-	r->map = map;
-	return 0;
+	ret = vf_sealed_map("replay-region", r->file_bytes, &r->fd, &map);
+	if (!ret)
+		r->map = map;
+	return ret;
 }
 
 int replay_memory_init(struct replay_memory *m, const struct capture *capture,

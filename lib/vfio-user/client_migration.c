@@ -7,12 +7,12 @@
 #include "vfio-user/client_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/mman.h>
 
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "base/sealed.h"
 
 static int foreign(struct vf_vfio_user_client *client, const char *what, struct vferry_error *err)
 {
@@ -196,33 +196,6 @@ int vf_vfio_user_client_get_precopy_info(struct vf_vfio_user_client *client,
 
 /* --- shared buffer --- */
 
-static int make_buffer(size_t bytes, void **ret_map, int *ret_fd)
-{
-	int fd = memfd_create("vferry-device-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	void *map;
-	int ret;
-
-	if (fd < 0)
-		return -errno;
-	/* Sealed, so that neither side can make the other fault by shortening it. */
-	if (ftruncate(fd, (off_t) bytes) ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
-		ret = -errno;
-		goto out;
-	}
-	map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED) {
-		ret = -errno;
-		goto out;
-	}
-	*ret_map = map;
-	*ret_fd = fd;
-	return 0;
-out:
-	vf_close(&fd);
-	return ret;
-}
-
 int vf_vfio_user_client_mig_buffer_open(struct vf_vfio_user_client *client, size_t bytes,
 					void **ret_map, int *ret_fd, struct vferry_error *err)
 {
@@ -245,7 +218,7 @@ int vf_vfio_user_client_mig_buffer_open(struct vf_vfio_user_client *client, size
 		return vferry_error_set(err, -E2BIG, "bad-argument", client->name,
 					"the device server takes a buffer of up to %llu bytes",
 					(unsigned long long) client->peer.mig_buffer_bytes);
-	ret = make_buffer(bytes, &map, &fd);
+	ret = vf_sealed_map("vferry-device-state", bytes, &fd, &map);
 	if (ret)
 		return vferry_error_set(err, ret, "no-memory", client->name,
 					"no buffer of %zu bytes: %s", bytes, vferry_errno_name(ret));
