@@ -148,7 +148,7 @@ def test_doorbells_move(lab, offered):
     machines[0].wait_work()
     for n in range(1, 5):
         source = machines[-1]
-        assert ioeventfds(source) == [1, 1] if (first, second)[(n - 1) % 2] == "on" else [0, 0]
+        assert ioeventfds(source) == ([1, 1] if (first, second)[(n - 1) % 2] == "on" else [0, 0])
         machines.append(lab.machine(f"vm{n}", lab.devices(2, "--ioeventfd", (first, second)[n % 2]),
                                     accel="kvm", guest=guest, incoming="tcp:127.0.0.1:0"))
         lab.migrate(source, machines[n].uri)
