@@ -88,15 +88,23 @@ static void run_memory(struct check *c, const struct check_assertion *a)
 	free(before);
 }
 
-static void run_interrupt(struct check *c, const struct check_assertion *a)
+/* For interrupts. -1: BLOCKED was said. */
+static int new_eventfd(struct check *c)
 {
 	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (fd < 0)
+		check_blocked(c, "no eventfd: %s", check_errno(-errno));
+	return fd;
+}
+
+static void run_interrupt(struct check *c, const struct check_assertion *a)
+{
+	int fd = new_eventfd(c);
 	eventfd_t count;
 
-	if (fd < 0) {
-		check_blocked(c, "no eventfd: %s", check_errno(-errno));
+	if (fd < 0)
 		return;
-	}
 	if (begin(c, fd) && check_go(c, a->from)) {
 		(void) eventfd_read(fd, &count);
 		if (stays(c, a->from) && eventfd_read(fd, &count) == 0)
@@ -121,14 +129,12 @@ static void look_at_the_work(struct check *c, int irq_fd)
 
 static void run_goes_on(struct check *c, const struct check_assertion *a)
 {
-	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int fd = new_eventfd(c);
 	int r;
 
 	(void) a;
-	if (fd < 0) {
-		check_blocked(c, "no eventfd: %s", check_errno(-errno));
+	if (fd < 0)
 		return;
-	}
 	if (begin(c, fd) && check_go(c, VF_VFIO_STATE_STOP) && check_go(c, VF_VFIO_STATE_RUNNING)) {
 		r = c->driver->finish(c);
 		if (r < 0)
