@@ -83,7 +83,7 @@ uint64_t worker_resets_gpa(struct guest_vcpu *vcpu, unsigned device);
 void worker_resets_count(struct guest_vcpu *vcpu, unsigned index);
 /* What a reset took with it. */
 void worker_jobs_void(struct worker *w, struct worker_device *dev);
-/* Return: false, there is no room in the ring. */
+/* Return: false, its kind has no room for a job now. */
 bool worker_job_submit(struct guest_vcpu *vcpu, struct worker *w, unsigned index, unsigned s,
 		       uint64_t now_ns);
 /* Under way, as far as the guest knows, and done. */
