@@ -127,8 +127,7 @@ static int backend_open(const struct scenario_host *host, void **ret_vm)
 		return err;
 	}
 	kvm_guest_install(vm);
-	(void) snprintf(vm->debugfs, sizeof(vm->debugfs), "/sys/kernel/debug/kvm/%d-%d/vgic-state",
-			getpid(), vm->fd);
+	vgic_path(vm->fd, vm->debugfs);
 	*ret_vm = vm;
 	return 0;
 }
@@ -498,7 +497,7 @@ static int backend_lpi_state(void *opaque, uint32_t devid, uint32_t event,
 			     struct scenario_lpi *lpi)
 {
 	struct kvm_vm *vm = opaque;
-	struct seen_lpi seen;
+	struct vgic_lpi seen;
 	uint32_t intid;
 	uint8_t *ram;
 	int err;

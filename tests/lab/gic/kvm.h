@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vgic.h"
+
 #define KVM_CPUS	4
 #define KVM_TOKENS	8
 #define KVM_DEVICES	3	/* interrupt controllers of a VM */
@@ -44,7 +46,7 @@ struct kvm_token {
 
 struct kvm_vm {
 	int fd;
-	char debugfs[64];
+	char debugfs[VGIC_PATH];
 	uint8_t *ram, *code;
 	bool dirty[RAM_BYTES / PAGE];
 	struct kvm_cpu cpus[KVM_CPUS];
@@ -77,14 +79,10 @@ int edu_fire(const struct kvm_token *token);	/* 1: the kernel took it, 0: it nev
 bool edu_forwarded(const struct kvm_token *token);
 
 /* What the kernel shows: seen.c */
-struct seen_lpi {
-	bool pending, hw;
-};
-
 int seen_open(void);
 const char *seen_kind(void);
 unsigned int seen_log(void);
-bool seen_lpi(const struct kvm_vm *vm, uint32_t intid, struct seen_lpi *lpi);
+bool seen_lpi(const struct kvm_vm *vm, uint32_t intid, struct vgic_lpi *lpi);
 bool seen_forwarded(unsigned int irq);	/* a host interrupt that hardware gives to a guest */
 long seen_event_count(int eventfd);
 void seen_injection_clear(void);

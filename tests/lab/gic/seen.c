@@ -190,23 +190,13 @@ bool seen_forwarded(unsigned int irq)
 
 /* --- files --- */
 
-bool seen_lpi(const struct kvm_vm *vm, uint32_t intid, struct seen_lpi *lpi)
+bool seen_lpi(const struct kvm_vm *vm, uint32_t intid, struct vgic_lpi *lpi)
 {
 	FILE *f = fopen(vm->debugfs, "re");
 	bool found = false;
-	char line[256];
 
-	while (f && !found && fgets(line, sizeof(line), f)) {
-		char type[8], bits[16];
-		unsigned int id;
-		int cpu;
-
-		if (sscanf(line, " %7s %u %d %15s", type, &id, &cpu, bits) != 4 || id != intid ||
-		    strcmp(type, "LPI") || strlen(bits) < 5)
-			continue;
-		*lpi = (struct seen_lpi) { .pending = bits[0] == '1', .hw = bits[4] == '1' };
-		found = true;
-	}
+	while (f && !found && vgic_next_lpi(f, lpi))
+		found = lpi->intid == intid;
 	if (f)
 		fclose(f);
 	return found;

@@ -31,6 +31,7 @@
 #include <vferry/trace.h>
 
 #include "../sysfs.h"
+#include "../vgic.h"
 #include "base/bytes.h"
 #include "vfio/device_internal.h"
 #include "vmm/kvm/kvm.h"
@@ -154,33 +155,22 @@ static struct vferry_device_info device_info(struct side *side)
 /* Return: LPIs that hardware delivers; -1: it can't be read now. */
 static int read_lpis(FILE *f)
 {
-	char line[256];
+	struct vgic_lpi lpi;
 	int count = 0;
 
-	while (fgets(line, sizeof(line), f)) {
-		char type[8], bits[16];
-		unsigned intid;
-		int cpu;
-
-		if (sscanf(line, " %7s %u %d %15s", type, &intid, &cpu, bits) == 4 &&
-		    !strcmp(type, "LPI") && strlen(bits) > 4)
-			count += bits[4] == '1';
-	}
+	while (vgic_next_lpi(f, &lpi))
+		count += lpi.hw;
 	return ferror(f) ? -1 : count;
 }
 
-/*
- * LPIs of the machine that hardware delivers; -1: the file can't be read. It has one reader at a time, and the
- * machine looks into it, too. The first thread made the VM.
- */
+/* LPIs of the machine that hardware delivers; -1: the file can't be read. The machine looks into it, too. */
 static int lpis_in_hardware(const struct side *side)
 {
 	const struct kvm_machine *kvm = side->m->accel_data;
-	char path[96];
+	char path[VGIC_PATH];
 	int count = -1;
 
-	(void) snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/vgic-state", getpid(),
-			kvm->vm);
+	vgic_path(kvm->vm, path);
 	for (unsigned i = 0; i < READ_TRIES && count < 0; i++) {
 		FILE *f = fopen(path, "re");
 
