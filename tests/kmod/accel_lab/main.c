@@ -68,38 +68,38 @@ static int make_buffers(struct lab_device *lab)
 	return 0;
 }
 
+/* The first ones, that were requested. */
+static void free_vectors(struct lab_device *lab, u32 requested)
+{
+	u32 i;
+
+	for (i = 0; i < requested; i++)
+		free_irq(pci_irq_vector(lab->pdev, i), &lab->slot[i]);
+	pci_free_irq_vectors(lab->pdev);
+}
+
 static int request_vectors(struct lab_device *lab)
 {
 	int count = pci_alloc_irq_vectors(lab->pdev, 1, LAB_SLOTS, PCI_IRQ_MSIX | PCI_IRQ_MSI);
 	u32 i;
-	int ret = 0;
 
 	if (count < 0)
 		return count;
 	lab->slots = (u32) count;
-	for (i = 0; !ret && i < lab->slots; i++) {
+	for (i = 0; i < lab->slots; i++) {
 		struct lab_slot *slot = &lab->slot[i];
+		int ret;
 
 		slot->device = lab;
 		slot->number = i;
 		init_completion(&slot->done);
 		ret = request_irq(pci_irq_vector(lab->pdev, i), on_interrupt, 0, "accel_lab", slot);
+		if (ret) {
+			free_vectors(lab, i);
+			return ret;
+		}
 	}
-	if (!ret)
-		return 0;
-	while (--i > 0)
-		free_irq(pci_irq_vector(lab->pdev, i - 1), &lab->slot[i - 1]);
-	pci_free_irq_vectors(lab->pdev);
-	return ret;
-}
-
-static void free_vectors(struct lab_device *lab)
-{
-	u32 i;
-
-	for (i = 0; i < lab->slots; i++)
-		free_irq(pci_irq_vector(lab->pdev, i), &lab->slot[i]);
-	pci_free_irq_vectors(lab->pdev);
+	return 0;
 }
 
 static int lab_probe(struct pci_dev *pdev, const struct pci_device_id *id)
@@ -132,7 +132,7 @@ static int lab_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		ret = PTR_ERR_OR_ZERO(lab->worker);
 	}
 	if (ret)
-		free_vectors(lab);
+		free_vectors(lab, lab->slots);
 	return ret;
 }
 
@@ -142,7 +142,7 @@ static void lab_remove(struct pci_dev *pdev)
 
 	(void) kthread_stop(lab->worker);
 	writel(ACCEL_CTRL_RESET, lab->registers + ACCEL_REG_CTRL);
-	free_vectors(lab);
+	free_vectors(lab, lab->slots);
 }
 
 static const struct pci_device_id lab_ids[] = {
