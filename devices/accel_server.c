@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/sealed.h"
+#include "serving.h"
 
 #define LOOK_NS (100 * VF_MS_NS)
 
@@ -450,29 +450,16 @@ static struct timespec wait_time(const struct accel_server *s)
 
 int accel_server_run(struct accel_server *s, int stop_fd, bool once, struct vferry_error *err)
 {
-	struct pollfd fds[] = {
-		{ .fd = stop_fd, .events = POLLIN },
-		{ .fd = vf_vfio_user_server_fd(s->wire), .events = POLLIN },
+	const struct serving serving = {
+		.name = "accel", .wire = s->wire, .note = s->options.note, .user = s->options.user,
 	};
 
 	for (;;) {
-		struct vferry_error why = VFERRY_ERROR_INIT;
 		struct timespec wait = wait_time(s);
-		int ret;
+		int ret = serving_next(&serving, stop_fd, s->put_by.kind ? &wait : NULL, err);
 
-		if (ppoll(fds, 2, s->put_by.kind ? &wait : NULL, NULL) < 0 && errno != EINTR)
-			return vferry_error_set(err, -errno, "poll", "accel", "cannot wait: %s",
-						vferry_errno_name(errno));
-		if (fds[0].revents)
-			return 0;
-		ret = vf_vfio_user_server_dispatch(s->wire, &why);
-		if (why.code && strcmp(why.id, "client-gone"))	/* which is how clients leave */
-			accel_server_note(s, why.message);
-		if (ret) {
-			if (err)
-				*err = why;
+		if (ret <= 0)
 			return ret;
-		}
 		accel_calls_do_due(s);
 		if (s->wants_disconnect ||
 		    (s->put_by.kind && vf_vfio_user_server_peer_gone(s->wire))) {

@@ -2,13 +2,13 @@
 /* replay_server.c - see replay_server.h. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "replay_config.h"
 #include "replay_server.h"
 #include "replay_state.h"
+#include "serving.h"
 #include "vfio-user/server.h"
 
 struct replay_server {
@@ -266,29 +266,13 @@ int replay_server_attach(struct replay_server *s, int take_fd, struct vferry_err
 
 int replay_server_run(struct replay_server *s, int stop_fd, bool once, struct vferry_error *err)
 {
-	struct pollfd fds[] = {
-		{ .fd = stop_fd, .events = POLLIN },
-		{ .fd = vf_vfio_user_server_fd(s->wire), .events = POLLIN },
+	const struct serving serving = {
+		.name = "replay", .wire = s->wire, .note = s->options.note, .user = s->options.user,
 	};
+	int ret;
 
-	for (;;) {
-		struct vferry_error why = VFERRY_ERROR_INIT;
-		int ret;
-
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
-			return vferry_error_set(err, -errno, "poll", "replay", "cannot wait: %s",
-						vferry_errno_name(errno));
-		if (fds[0].revents)
-			return 0;
-		ret = vf_vfio_user_server_dispatch(s->wire, &why);
-		if (why.code && strcmp(why.id, "client-gone"))	/* which is how clients leave */
-			note(s, why.message);
-		if (ret) {
-			if (err)
-				*err = why;
-			return ret;
-		}
-		if (once && s->was_connected && s->gone)
-			return 0;
-	}
+	do
+		ret = serving_next(&serving, stop_fd, NULL, err);
+	while (ret > 0 && !(once && s->was_connected && s->gone));
+	return ret < 0 ? ret : 0;
 }
