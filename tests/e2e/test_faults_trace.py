@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 import lab as e2e
-from faults import PATIENT, check_goes_on, wait_told
+from faults import PATIENT, check_goes_on, hold_before_switchover, wait_told
 from lab import DONE, FAILED, IRQCHIP_STEP, UNKNOWN, Frame, finish, run
 
 KILLED = -9
@@ -29,6 +29,7 @@ def machine_with(lab, monkeypatch, actions, *args, **kwargs):
 def test_source_dies_on_its_own_side_of(lab, monkeypatch, point):
     source = machine_with(lab, monkeypatch, f"{point}=kill", "source", lab.devices(1))
     source.wait_work()
+    hold_before_switchover(source, point == "round-begin:2")    # one round may be enough else
     destination = lab.machine("destination", lab.devices(1), incoming="tcp:127.0.0.1:0")
     code, _ = finish(lab.start_migrate(source, destination.uri, *PATIENT))
     assert code == UNKNOWN and source.wait() == KILLED
