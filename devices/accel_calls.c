@@ -162,9 +162,17 @@ static int64_t perform(struct accel_server *s, const struct accel_call *c)
 	}
 }
 
+static void give_notice(struct accel_server *s, enum vf_script_notice notice)
+{
+	if (notice)
+		(void) vf_vfio_user_server_irq_trigger(s->wire, notice == VF_SCRIPT_ERROR
+						       ? VF_VFIO_PCI_ERR_IRQ : VF_VFIO_PCI_REQ_IRQ, 0);
+}
+
 /* The end of a call whose delay is over. LATER = never. */
 static int64_t act(struct accel_server *s, const struct accel_call *c)
 {
+	give_notice(s, c->action.notice);
 	switch (c->action.what) {
 	case VF_SCRIPT_GO_ON:
 		return perform(s, c);

@@ -284,6 +284,9 @@ static int describe(struct accel_server *s, struct vferry_error *err)
 							  VF_VFIO_IRQ_INFO_NORESIZE },
 		{ VF_VFIO_PCI_MSIX_IRQ, s->options.device.msix_vectors,
 		  VF_VFIO_IRQ_INFO_EVENTFD | VF_VFIO_IRQ_INFO_NORESIZE },
+		/* The script's: nothing that the device does raises them. */
+		{ VF_VFIO_PCI_ERR_IRQ, 1, VF_VFIO_IRQ_INFO_EVENTFD | VF_VFIO_IRQ_INFO_NORESIZE },
+		{ VF_VFIO_PCI_REQ_IRQ, 1, VF_VFIO_IRQ_INFO_EVENTFD | VF_VFIO_IRQ_INFO_NORESIZE },
 	};
 	const struct vf_vfio_user_ioeventfd_desc doorbell = {
 		.region = VF_VFIO_PCI_BAR0_REGION, .offset = ACCEL_REG_DOORBELL, .size = 4,

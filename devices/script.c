@@ -246,6 +246,13 @@ static int take_actions(struct line *l, struct vf_script_rule *r)
 		if (ret)
 			return ret;
 	}
+	if (take_word(l, "notice")) {
+		bool error = take_word(l, "error");
+
+		if (!error && !take_word(l, "request"))
+			return complain(l, "error or request");
+		a->notice = error ? VF_SCRIPT_ERROR : VF_SCRIPT_REQUEST;
+	}
 	if (take_word(l, "fail")) {
 		a->what = VF_SCRIPT_FAIL;
 		a->code = -EIO;
@@ -260,7 +267,7 @@ static int take_actions(struct line *l, struct vf_script_rule *r)
 		a->what = VF_SCRIPT_EXIT;
 	}
 	if (l->at == start)
-		return complain(l, "an action (delay, fail, hang, disconnect, exit)");
+		return complain(l, "an action (delay, notice, fail, hang, disconnect, exit)");
 	if (!r->number && take_word(l, "times"))
 		return take_value(l, count_of, "a count", &r->times);
 	return 0;

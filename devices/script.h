@@ -17,8 +17,10 @@
  *   limit data-read RATE               bytes per second, e.g. `100MiB/s`
  *   limit data-write RATE
  *
- * ACTIONS, in this order, at least one of the first three:
+ * ACTIONS, in this order, at least one of the first four:
  *   delay TIME                         wait first: `50ms`, `1.5s`, `200us`
+ *   notice error|request               raise the interrupt by which the host tells that the device
+ *                                      failed (ERR), or that it is wanted back (REQ)
  *   fail [ERRNO [error-state]]         answer with the error (EIO if none is named), instead of
  *                                      doing anything; `error-state` (arcs and data only): the
  *                                      device's state is lost, it is in ERROR until a reset
@@ -55,8 +57,15 @@ enum vf_script_what {
 	VF_SCRIPT_EXIT = 4,
 };
 
+enum vf_script_notice {
+	VF_SCRIPT_NO_NOTICE = 0,
+	VF_SCRIPT_ERROR = 1,
+	VF_SCRIPT_REQUEST = 2,
+};
+
 struct vf_script_action {
 	uint64_t delay_ns;		/* before what follows */
+	enum vf_script_notice notice;
 	enum vf_script_what what;
 	int code;			/* negative errno, for FAIL */
 	bool error_state;

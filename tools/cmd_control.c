@@ -107,8 +107,10 @@ static void print_device(struct json_object *d)
 	if (qmp_string(d, "not-forwarded", NULL))
 		printf("  %s: %s\n", known ? "not forwarded" : "forwarding unknown",
 		       qmp_string(d, "not-forwarded", NULL));
+	if (qmp_bool(d, "host-error"))
+		printf("  it had an error that the host could not correct\n");
 	if (qmp_bool(d, "wanted-back"))
-		printf("  the host wants it back, and waits until this machine has ended or moved away\n");
+		printf("  the host wants it back, and waits until this vferry run has ended\n");
 	print_backend(d);
 }
 

@@ -123,6 +123,7 @@ static struct json_object *devices_json(struct machine *machine)
 		if (info.not_forwarded_reason[0])
 			add_string(entry, "not-forwarded", info.not_forwarded_reason);
 		json_object_object_add(entry, "bars", bars_json(&info));
+		add_bool(entry, "host-error", machine_device_failed(machine, i));
 		add_bool(entry, "wanted-back", machine_device_requested(machine, i));
 		add_int(entry, "ioeventfds", machine_device_ioeventfds(machine, i));
 		add_string(entry, "dirty-tracking", tracking[info.dirty_tracking]);

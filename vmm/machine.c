@@ -198,12 +198,13 @@ static void bars_reachable(void *user, bool reachable)
 	pci_host_bars_reachable(slot->machine->pci, slot->slot, reachable);
 }
 
+/* Once for each time that the machine runs: a device whose errors don't end fills no log. */
 static void device_error(void *user)
 {
-	const struct machine_slot *slot = user;
+	struct machine_slot *slot = user;
 	const struct machine *machine = slot->machine;
 
-	if (machine->callbacks.device_error)
+	if (!atomic_exchange(&slot->failed, true) && machine->callbacks.device_error)
 		machine->callbacks.device_error(machine->user, slot->name);
 }
 
@@ -483,6 +484,8 @@ struct machine *machine_free(struct machine *machine)
 
 int machine_start(struct machine *machine, struct vferry_error *err)
 {
+	for (size_t i = 0; i < machine->slots; i++)
+		atomic_store(&machine->slot[i].failed, false);
 	return machine->accel->start(machine, err);
 }
 
@@ -549,6 +552,11 @@ size_t machine_device_count(const struct machine *machine)
 struct vferry_device *machine_device(struct machine *machine, size_t index)
 {
 	return index < machine->slots ? machine->slot[index].device : NULL;
+}
+
+bool machine_device_failed(struct machine *machine, size_t index)
+{
+	return index < machine->slots && atomic_load(&machine->slot[index].failed);
 }
 
 bool machine_device_requested(struct machine *machine, size_t index)

@@ -100,8 +100,9 @@ struct machine_callbacks {
 	void (*power_off)(void *user);
 	/* The guest asked for a reset: its vCPUs are parking until machine_reset(). May be NULL. */
 	void (*reset)(void *user);
-	/* The host tells of a device, "00:04.0 (vfio:0000:3b:00.0)": it failed; it is wanted back, and waited
-	 * for. On threads of the library, also before machine_new() has returned. May be NULL. */
+	/* The host tells of a device, "00:04.0 (vfio:0000:3b:00.0)": it failed (once for each machine_start());
+	 * it is wanted back, and waited for (once). On threads of the library, also before machine_new() has
+	 * returned. May be NULL. */
 	void (*device_error)(void *user, const char *device);
 	void (*device_requested)(void *user, const char *device);
 	/* Warnings of the machine (an unreachable device, a line the kernel would log). May be NULL. */
@@ -188,6 +189,8 @@ int machine_add_to_session(struct machine *machine, struct vferry_session *sessi
 struct vferry_ram *machine_ram(struct machine *machine);			/* borrowed */
 size_t machine_device_count(const struct machine *machine);
 struct vferry_device *machine_device(struct machine *machine, size_t index);	/* borrowed */
+/* Has the host told of an error of this device, since the machine was last started? */
+bool machine_device_failed(struct machine *machine, size_t index);
 /* Has the host asked for this device? */
 bool machine_device_requested(struct machine *machine, size_t index);
 /* Writes of the guest to this device that now reach it by eventfd, without an exit to this process. */

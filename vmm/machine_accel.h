@@ -71,6 +71,7 @@ struct machine_slot {
 	unsigned slot;
 	bool kernel;			/* a device of the kernel's */
 	char name[160];		/* for people; there before the device is */
+	atomic_bool failed;	/* the host told of an error, since the machine was last started */
 	atomic_bool requested;	/* the host wants it back, and that was told */
 };
 

@@ -26,6 +26,7 @@ const char *vm_state_name(enum vm_state state)
 		[VM_FINISH_MIGRATE] = "finish-migrate",
 		[VM_POSTMIGRATE] = "postmigrate",
 		[VM_SHUTDOWN] = "shutdown",
+		[VM_INTERNAL_ERROR] = "internal-error",
 	};
 
 	return names[state];
@@ -138,8 +139,8 @@ static void on_device_error(void *user, const char *device)
 
 static void on_device_requested(void *user, const char *device)
 {
-	vm_log(user, "the host wants the device %s back, and waits until this machine has ended or moved "
-	       "away", device);
+	vm_log(user, "the host wants the device %s back, and waits until this process has ended: end the "
+	       "machine, or move it away and quit (a device can't be taken out while it runs)", device);
 }
 
 static void on_log(void *user, const char *line)
@@ -229,7 +230,8 @@ static void device_error(struct vm *vm, const char *device)
 		       "could not be stopped: %s", device, err.message);
 	else
 		vm_log(vm, "the device %s had an error that the host could not correct: the machine is "
-		       "stopped", device);
+		       "stopped, and goes on only if `cont` says so", device);
+	vm->failed = true;
 }
 
 bool vm_should_quit(const struct vm *vm)
@@ -428,7 +430,9 @@ enum vm_state vm_get_state(struct vm *vm)
 		return VM_FINISH_MIGRATE;
 	if (machine_is_running(vm->machine))
 		return VM_RUNNING;
-	return vm->launched ? VM_PAUSED : VM_PRELAUNCH;
+	if (!vm->launched)
+		return VM_PRELAUNCH;
+	return vm->failed ? VM_INTERNAL_ERROR : VM_PAUSED;
 }
 
 int vm_stop(struct vm *vm, struct vferry_error *err)
@@ -466,6 +470,7 @@ int vm_cont(struct vm *vm, struct vferry_error *err)
 		vm->wanted = vm->wanted || !ret;
 		vm->launched = vm->launched || !ret;
 	}
+	vm->failed = vm->failed && ret;
 	(void) pthread_mutex_unlock(&vm->run_lock);
 	return ret;
 }
@@ -517,6 +522,7 @@ int vm_make_machine(struct vm *vm, struct vferry_error *err)
 	options.incoming = vm->incoming_uri[0] != '\0';
 	options.callbacks = &vm->machine_callbacks;
 	options.user = vm;
+	vm->failed = false;
 	return machine_new(&options, &vm->machine, err);
 }
 

@@ -40,6 +40,7 @@ enum vm_state {
 	VM_FINISH_MIGRATE = 4,
 	VM_POSTMIGRATE = 5,
 	VM_SHUTDOWN = 6,
+	VM_INTERNAL_ERROR = 7,	/* stopped, because a device had an error; `cont` ends it */
 };
 
 const char *vm_state_name(enum vm_state state);

@@ -84,6 +84,7 @@ struct vm {
 	struct vm_side *last;		/* the one that was started last; borrowed */
 	char incoming_uri[VM_LISTEN_URI_BYTES];	/* "" = not incoming */
 	bool launched;			/* ran once, or was loaded */
+	bool failed;			/* a device had an error, and nobody has said `cont` since */
 	bool awaits_uri;		/* incoming "defer", migrate-incoming not given yet */
 	bool quit;
 	int exit_code;

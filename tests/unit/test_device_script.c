@@ -119,6 +119,29 @@ static void test_nothing(void **state)
 	vf_script_done(&s);
 }
 
+/* Beside what is done, in front of it. */
+static void test_notices(void **state)
+{
+	struct vf_script s = parse("on message DEVICE_RESET notice error\n"
+				   "on message DMA_MAP delay 1ms notice request fail EIO\n"
+				   "on RUNNING->* notice request times 1\n"
+				   "on data-read notice error exit\n");
+	struct vf_script_action a = vf_script_on_message(&s, 13);
+
+	(void) state;
+	assert_true(a.notice == VF_SCRIPT_ERROR && a.what == VF_SCRIPT_GO_ON && a.delay_ns == 0);
+	a = vf_script_on_message(&s, 2);
+	assert_true(a.notice == VF_SCRIPT_REQUEST && a.what == VF_SCRIPT_FAIL && a.code == -EIO);
+	assert_int_equal(a.delay_ns, 1000000);
+	a = vf_script_on_arc(&s, VF_VFIO_STATE_RUNNING, VF_VFIO_STATE_STOP);
+	assert_true(a.notice == VF_SCRIPT_REQUEST && a.what == VF_SCRIPT_GO_ON);
+	a = vf_script_on_arc(&s, VF_VFIO_STATE_RUNNING, VF_VFIO_STATE_STOP);
+	assert_int_equal(a.notice, VF_SCRIPT_NO_NOTICE);
+	a = vf_script_on_data(&s, false, 0, 1);
+	assert_true(a.notice == VF_SCRIPT_ERROR && a.what == VF_SCRIPT_EXIT);
+	vf_script_done(&s);
+}
+
 static void test_bad(void **state)
 {
 	static const char *const bad[] = {
@@ -127,6 +150,8 @@ static void test_bad(void **state)
 		"on STOP->RUNNING delay", "on STOP->RUNNING delay 5", "on STOP->RUNNING delay -5ms",
 		"on STOP->RUNNING delay 3601s", "on STOP->RUNNING delay 0.0001ns",
 		"on STOP->RUNNING delay 99999999999999999999s", "on STOP->RUNNING fail EWHAT",
+		"on STOP->RUNNING notice", "on STOP->RUNNING notice fail",
+		"on STOP->RUNNING notice error request", "on STOP->RUNNING fail notice error",
 		"on STOP->RUNNING fail error-state EIO", "on STOP->RUNNING fail EIO delay 5ms",
 		"on STOP->RUNNING hang hang", "on STOP->RUNNING times 3",
 		"on STOP->RUNNING fail times 0", "on STOP->RUNNING fail times x",
@@ -224,7 +249,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_arcs), cmocka_unit_test(test_messages),
-		cmocka_unit_test(test_data), cmocka_unit_test(test_nothing),
+		cmocka_unit_test(test_data), cmocka_unit_test(test_notices),
+		cmocka_unit_test(test_nothing),
 		cmocka_unit_test(test_bad), cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_files), cmocka_unit_test(test_sizes),
 	};
