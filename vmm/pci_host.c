@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct pci_bar {
 	bool mapped;
@@ -106,6 +107,32 @@ static void hide_memory_locked(struct pci_host *host, unsigned slot, unsigned in
 	bar->heard = 0;
 }
 
+/* Is its one area a page, of which the BAR is only a part? */
+static bool takes_page(const struct pci_bar *bar)
+{
+	return bar->areas == 1 && bar->area[0].bytes > bar->bytes;
+}
+
+/* That page may be shown while it begins with the BAR, and no other one is in it, in reach or not. */
+static bool page_is_its_own(const struct pci_host *host, const struct pci_bar *bar)
+{
+	uint64_t bytes = bar->area[0].bytes, last = bar->gpa + (bytes - 1);
+
+	if (bar->gpa % bytes || !pci_host_owns(host, last))
+		return false;
+	for (unsigned s = 0; s < PCI_HOST_SLOTS; s++) {
+		for (unsigned b = 0; b < VFERRY_BAR_COUNT; b++) {
+			const struct pci_bar *other = &host->slot[s].bar[b];
+
+			if (other != bar && other->mapped && other->gpa <= last &&
+			    other->gpa + (other->bytes - 1) >= bar->gpa)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* What can be shown and is not yet. */
 static void show_memory_locked(struct pci_host *host, unsigned slot, unsigned index)
 {
 	struct pci_bar *bar = &host->slot[slot].bar[index];
@@ -113,14 +140,32 @@ static void show_memory_locked(struct pci_host *host, unsigned slot, unsigned in
 	if (!host->memory || !bar->mapped || host->slot[slot].unreachable ||
 	    !pci_host_owns(host, bar->gpa) || !pci_host_owns(host, bar->gpa + bar->bytes - 1))
 		return;
-	for (unsigned a = 0; a < bar->areas; a++)
-		if (host->memory->map(host->memory_user, memory_id(slot, index, a),
+	for (unsigned a = 0; a < bar->areas && (!takes_page(bar) || page_is_its_own(host, bar)); a++)
+		if (!(bar->shown & 1u << a) &&
+		    host->memory->map(host->memory_user, memory_id(slot, index, a),
 				      bar->gpa + bar->area[a].offset, bar->area[a].bytes,
 				      bar->area[a].host))
 			bar->shown |= 1u << a;
 	for (unsigned i = 0; i < bar->ios; i++)
-		if (host->memory->listen(host->memory_user, bar->gpa + bar->io[i].offset, &bar->io[i]))
+		if (!(bar->heard & 1u << i) &&
+		    host->memory->listen(host->memory_user, bar->gpa + bar->io[i].offset, &bar->io[i]))
 			bar->heard |= 1u << i;
+}
+
+/* A BAR came or went: into the page of another, or out of it. */
+static void settle_pages_locked(struct pci_host *host)
+{
+	for (unsigned s = 0; s < PCI_HOST_SLOTS; s++) {
+		for (unsigned b = 0; b < VFERRY_BAR_COUNT; b++) {
+			const struct pci_bar *bar = &host->slot[s].bar[b];
+
+			if (!takes_page(bar))
+				continue;
+			if (bar->shown && !page_is_its_own(host, bar))
+				hide_memory_locked(host, s, b);
+			show_memory_locked(host, s, b);
+		}
+	}
 }
 
 int pci_host_add(struct pci_host *host, unsigned slot, const struct pci_function_ops *ops,
@@ -155,7 +200,16 @@ void pci_host_remove(struct pci_host *host, unsigned slot)
 		pthread_cond_wait(&host->changed, &host->lock);
 	memset(&host->slot[slot], 0, sizeof(host->slot[slot]));
 	pthread_mutex_unlock(&host->lock);
+	settle_pages_locked(host);
 	pthread_mutex_unlock(&host->memory_lock);
+}
+
+/* All of the page, where the BAR is smaller. For guests only: what is behind the BAR is nobody's. */
+static bool is_page(const struct pci_bar *bar, const struct vferry_bar_area *area)
+{
+	uint64_t page = (uint64_t) sysconf(_SC_PAGESIZE);
+
+	return bar->bytes < page && area->offset == 0 && area->bytes == page && area->guest_only;
 }
 
 static void find_areas(const struct pci_slot *slot, unsigned index, struct pci_bar *bar)
@@ -168,6 +222,10 @@ static void find_areas(const struct pci_slot *slot, unsigned index, struct pci_b
 
 		if (slot->ops->bar_area(slot->user, index, bar->areas, &area) < 0)
 			return;
+		if (bar->areas == 0 && is_page(bar, &area)) {
+			bar->area[bar->areas++] = area;
+			return;
+		}
 		if (area.offset > bar->bytes || area.bytes > bar->bytes - area.offset)
 			return;
 		bar->area[bar->areas++] = area;
@@ -232,6 +290,7 @@ void pci_host_bar_changed(struct pci_host *host, unsigned slot, unsigned bar, bo
 		pthread_mutex_lock(&host->lock);
 		host->slot[slot].bar[bar] = now;
 		pthread_mutex_unlock(&host->lock);
+		settle_pages_locked(host);
 		show_memory_locked(host, slot, bar);
 	}
 	pthread_mutex_unlock(&host->memory_lock);

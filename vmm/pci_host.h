@@ -14,6 +14,7 @@
  * A machine whose vCPUs can have memory directly (KVM's memory slots), or can turn writes into counts of
  * eventfds, gives a table for it; what a function offers of both is then taken in and out of the guest's
  * address space as BARs move and come in and out of reach. Where that fails, accesses come here as ever.
+ * A BAR that is smaller than a page, and whose function offers the page, is shown while no other is in it.
  *
  * Threads: all functions may be called from any thread; slots are added before vCPUs run. One lock
  * protects where BARs are and is never held while a function is called; another, taken before it,

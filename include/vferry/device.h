@@ -219,6 +219,11 @@ int vferry_device_bar_write(struct vferry_device *device, unsigned bar, uint64_t
 
 struct vferry_bar_area {
 	uint64_t offset;	/* within the BAR */
+	/*
+	 * More than the BAR has where that is smaller than a page and the host has nothing else in its page
+	 * (kernel VFIO): then it is all of that page. Show it to the guest only while the BAR is at the beginning
+	 * of a page in which the guest has nothing else, too; use vferry_device_bar_read/write otherwise.
+	 */
 	uint64_t bytes;
 	void *host;		/* mapping, borrowed until the device is closed */
 	/* Memory for the guest only (kernel VFIO): this process must not touch it, because while the

@@ -116,6 +116,21 @@ static unsigned int msix_ranges(const struct vf_config_layout *l, unsigned int b
 	return n;
 }
 
+/*
+ * The kernel lets a BAR that is smaller than a page be mapped if it has its page to itself; what is mapped
+ * is the page. Not all drivers can; where one can't, the BAR is read and written. Return: whether it is one.
+ */
+static bool add_small_bar(struct vferry_device *d, unsigned int bar, uint64_t page)
+{
+	const struct vf_backend_region *region = &d->regions[bar];
+
+	if (!d->backend->caps.areas_fault || region->size >= page || region->area_count != 1 ||
+	    region->areas[0].size != region->size)
+		return false;
+	(void) add_area(d, bar, 0, page, page, NULL);
+	return true;
+}
+
 int vf_device_map_areas(struct vferry_device *d, struct vferry_error *err)
 {
 	uint64_t page = (uint64_t) sysconf(_SC_PAGESIZE);
@@ -127,6 +142,8 @@ int vf_device_map_areas(struct vferry_device *d, struct vferry_error *err)
 		unsigned int hole_count = msix_ranges(&d->config->state.layout, bar, page, holes);
 
 		if (region->fd < 0 || !region->sealed || is_io(d, bar))
+			continue;
+		if (hole_count == 0 && add_small_bar(d, bar, page))
 			continue;
 		for (uint32_t i = 0; i < region->area_count && r == 0; i++) {
 			uint64_t at = region->areas[i].offset;

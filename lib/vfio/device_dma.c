@@ -36,7 +36,8 @@ static int add_piece_locked(struct vferry_device *d, const struct vferry_device 
 	uint64_t iova;
 	int r;
 
-	if (vf_add_u64(gpa, area->offset, &iova) || (iova | area->bytes) % VF_PAGE_BYTES)
+	if (vf_add_u64(gpa, area->offset, &iova) || (iova | area->bytes) % VF_PAGE_BYTES ||
+	    !vf_range_in(area->offset, area->bytes, region->size))
 		return 0;	/* smaller than what an IOMMU can map */
 	pieces = realloc(d->pieces, (d->piece_count + 1) * sizeof(*pieces));
 	if (!pieces)

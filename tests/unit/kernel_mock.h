@@ -63,6 +63,7 @@ static struct mock *mock_new(void)
 	m->config_bytes = m->image.size;
 	m->driver = "../../bus/pci/drivers/some_vfio_pci";
 	m->viable = true;
+	m->mapped_bars = 1u << 0 | 1u << 4;
 	m->info_flags = VF_VFIO_DEVICE_FLAGS_PCI | VF_VFIO_DEVICE_FLAGS_RESET;
 	m->vectors_left = -1;
 	m->mig_flags = VF_VFIO_MIGRATION_STOP_COPY | VF_VFIO_MIGRATION_P2P |

@@ -84,6 +84,8 @@ struct mock {
 	struct image image;
 	uint32_t info_flags;
 	uint64_t config_bytes;		/* less than the image: a short one */
+	unsigned mapped_bars;		/* bit n: BAR n can be mapped, its driver says ... */
+	bool no_mmap;			/* ... and then it can't */
 	uint32_t sparse_count;		/* of BAR 0; 0 = no capability */
 	struct vf_vfio_sparse_area sparse[4];
 	bool bad_caps;			/* the chain leads out of the struct */
@@ -167,11 +169,13 @@ static int mock_count_fds(void)
 
 static int mock_new_fd(struct mock *m, enum mock_kind kind)
 {
-	int fd = memfd_create("mock", MFD_CLOEXEC);
+	int fd = memfd_create("mock", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	assert_true(fd >= 0 && fd < MOCK_FDS);
 	if (kind == MOCK_DEVICE)
 		assert_int_equal(ftruncate(fd, (off_t) (VF_VFIO_PCI_REGIONS * MOCK_REGION_STRIDE)), 0);
+	if (kind == MOCK_DEVICE && m->no_mmap)
+		assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
 	m->kinds[fd] = kind;
 	return fd;
 }

@@ -26,7 +26,7 @@ static int mock_region_info(struct mock *m, struct vf_vfio_region_info *info)
 		all.info.size = m->config_bytes;
 	else
 		all.info.size = m->image.regions[info->index].size;
-	if (info->index == 0 || info->index == 4)
+	if (info->index < VF_CONFIG_BARS && m->mapped_bars & 1u << info->index)
 		all.info.flags |= VF_VFIO_REGION_FLAG_MMAP;
 	if (info->index == 0 && m->sparse_count) {
 		all.info.flags |= VF_VFIO_REGION_FLAG_CAPS;

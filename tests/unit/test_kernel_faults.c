@@ -412,6 +412,63 @@ static void bars_of_peers_by_group(void **state)
 	(void) vferry_device_close(peer);
 }
 
+/* BAR 2 has 256 bytes here, and its page to itself: the page is offered, to the guest and to nobody else. */
+static void a_bar_smaller_than_a_page(void **state)
+{
+	const uint64_t page = (uint64_t) sysconf(_SC_PAGESIZE);
+	struct life *l = *state;
+	struct vferry_device *peer;
+	struct vferry_bar_area area;
+
+	l->space = mock_space(l->m, false);
+	image_region(&l->m->image, 2, 256, 0);
+	open_life(l);
+	assert_int_equal(vferry_device_bar_area(l->device, 2, 0, &area), -ENOENT);
+	l->m->mapped_bars |= 1u << 2;
+	assert_int_equal(open_device(l->m, BDF, l->space, &peer, NULL), 0);
+	assert_int_equal(vferry_device_bar_area(peer, 2, 0, &area), 0);
+	assert_true(area.offset == 0 && area.bytes == page && area.guest_only);
+	assert_int_equal(vferry_device_bar_area(peer, 2, 1, &area), -ENOENT);
+	assert_int_equal(vferry_device_add_peer(l->device, peer, NULL), 0);
+	mock_forget(l->m);
+	assert_int_equal(vferry_device_config_write(peer, VF_PCI_BAR0 + 8, 4, 0x20000000, NULL), 0);
+	place_bar0(peer, 0x10000000);
+	assert_non_null(strstr(l->m->notes, "MAP 10000000+"));
+	assert_null(strstr(l->m->notes, "MAP 20000000+"));
+	(void) vferry_device_close(peer);
+}
+
+static struct vferry_device *open_small_bar(struct life *l, uint64_t bytes, unsigned mapped)
+{
+	struct vferry_bar_area area;
+	struct vferry_device *d;
+
+	image_region(&l->m->image, 2, bytes, 0);
+	l->m->mapped_bars = mapped;
+	assert_int_equal(open_device(l->m, BDF, l->space, &d, NULL), 0);
+	for (unsigned bar = 1; bar < VF_CONFIG_BARS; bar++)
+		assert_int_equal(vferry_device_bar_area(d, bar, 0, &area), -ENOENT);
+	return d;
+}
+
+/* Its driver can't do what it says; vectors are in it; it is no memory. Then it is read and written. */
+static void small_bars_that_are_not_mapped(void **state)
+{
+	struct life *l = *state;
+	uint64_t value;
+
+	l->space = mock_space(l->m, false);
+	l->m->no_mmap = true;
+	l->device = open_small_bar(l, 256, 1u << 2);
+	assert_int_equal(vferry_device_bar_read(l->device, 2, 16, 4, &value, NULL), 0);
+	(void) vferry_device_close(l->device);
+	l->m->no_mmap = false;
+	vf_put_u32(l->m->image.bytes + AT_MSIX + VF_PCI_MSIX_TABLE, 0x000 | 2);
+	vf_put_u32(l->m->image.bytes + AT_MSIX + VF_PCI_MSIX_PBA, 0x600 | 2);
+	(void) vferry_device_close(open_small_bar(l, 2048, 1u << 2));
+	l->device = open_small_bar(l, 2048, 1u << 3);
+}
+
 static void no_peers_by_character_device(void **state)
 {
 	struct vferry_error err = VFERRY_ERROR_INIT;
@@ -464,7 +521,8 @@ int main(void)
 		TEST(what_cannot_migrate_says_why), TEST(what_cannot_be_reset_does_not_migrate),
 		TEST(which_log_is_used_is_shown), TEST(a_log_that_fails_is_no_longer_shown),
 		TEST(a_log_that_nobody_can_read_is_none),
-		TEST(bars_of_peers_by_group), TEST(no_peers_by_character_device),
+		TEST(bars_of_peers_by_group), TEST(a_bar_smaller_than_a_page),
+		TEST(small_bars_that_are_not_mapped), TEST(no_peers_by_character_device),
 		TEST(dma_is_stopped_before_its_memory_goes),
 	};
 

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "vmm/pci_host.h"
@@ -16,6 +17,7 @@
 #define ECAM 0x3f000000ull
 #define W32 0x10000000ull
 #define W64 0x100000000000ull
+#define PAGE ((uint64_t) sysconf(_SC_PAGESIZE))
 
 struct function {
 	uint8_t config[256];
@@ -26,6 +28,7 @@ struct function {
 	int result;
 	uint8_t memory[4096] __attribute__((aligned(8)));
 	uint64_t memory_bytes;
+	bool touchable;		/* its memory is not for guests only */
 	atomic_bool slow;	/* an access waits until this is false */
 	atomic_bool inside;
 };
@@ -292,6 +295,145 @@ static void test_direct_memory(void **state)
 	assert_true(d.bytes == 0);
 }
 
+/* What a machine was told to map of BARs that are smaller than a page, by id. */
+struct pages {
+	uint64_t gpa[PCI_HOST_MEMORY_IDS];	/* 0: not mapped */
+	unsigned count;
+};
+
+static bool page_map(void *user, unsigned id, uint64_t gpa, uint64_t bytes, void *host)
+{
+	struct pages *p = user;
+
+	(void) host;
+	assert_int_equal(p->gpa[id], 0);
+	assert_true(bytes == PAGE && gpa % PAGE == 0);
+	for (unsigned i = 0; i < PCI_HOST_MEMORY_IDS; i++)
+		assert_true(p->gpa[i] != gpa);
+	p->gpa[id] = gpa;
+	p->count++;
+	return true;
+}
+
+static void page_unmap(void *user, unsigned id)
+{
+	struct pages *p = user;
+
+	assert_int_not_equal(p->gpa[id], 0);
+	p->gpa[id] = 0;
+	p->count--;
+}
+
+/* Where BAR @bar of the function in @slot is shown; 0: nowhere. */
+static uint64_t page_of(const struct pages *p, unsigned slot, unsigned bar)
+{
+	return p->gpa[(slot * VFERRY_BAR_COUNT + bar) * PCI_HOST_AREAS_MAX];
+}
+
+static int page_area(void *user, unsigned bar, unsigned index, struct vferry_bar_area *ret_area)
+{
+	struct function *f = user;
+
+	if (bar > 1 || index != 0)
+		return -ENOENT;
+	*ret_area = (struct vferry_bar_area) { .bytes = f->memory_bytes, .host = f->memory,
+					       .guest_only = !f->touchable };
+	return 0;
+}
+
+static const struct pci_memory_ops page_memory = { .map = page_map, .unmap = page_unmap };
+static const struct pci_function_ops page_function = {
+	.config_read = config_read, .config_write = config_write, .bar_read = bar_read,
+	.bar_write = bar_write, .bar_area = page_area,
+};
+
+static void add_page_functions(struct bench *b, struct pages *p)
+{
+	pci_host_set_memory(b->host, &page_memory, p);
+	b->f[0].memory_bytes = b->f[1].memory_bytes = PAGE;
+	assert_int_equal(pci_host_add(b->host, 5, &page_function, &b->f[0]), 0);
+	assert_int_equal(pci_host_add(b->host, 6, &page_function, &b->f[1]), 0);
+}
+
+/* A BAR is shown as a page where the guest has put it at the page's beginning. */
+static void test_pages_alone(void **state)
+{
+	struct bench *b = *state;
+	struct pages p = { .count = 0 };
+
+	add_page_functions(b, &p);
+	pci_host_bar_changed(b->host, 5, 0, true, W32, 256);
+	assert_true(p.count == 1 && page_of(&p, 5, 0) == W32);
+	pci_host_bar_changed(b->host, 5, 0, true, W32 + 256, 256);
+	assert_int_equal(p.count, 0);
+	/* It is reached all the same, and what is behind it in the page is nobody's, shown or not. */
+	put(b, W32 + 256 + 8, 4, 77);
+	assert_true(b->f[0].writes == 1 && b->f[0].offset == 8 && b->f[0].value == 77);
+	pci_host_bar_changed(b->host, 5, 0, true, W32 + PAGE, 256);
+	assert_int_equal(page_of(&p, 5, 0), W32 + PAGE);
+	put(b, W32 + PAGE + 256, 4, 1);
+	assert_int_equal(b->f[0].writes, 1);
+	pci_host_bars_reachable(b->host, 5, false);
+	assert_int_equal(p.count, 0);
+	pci_host_bars_reachable(b->host, 5, true);
+	assert_int_equal(page_of(&p, 5, 0), W32 + PAGE);
+	pci_host_bar_changed(b->host, 5, 0, false, W32 + PAGE, 256);
+	assert_int_equal(p.count, 0);
+	/* Outside the windows, wholly or in part. */
+	pci_host_bar_changed(b->host, 5, 0, true, 0x40000000, 256);
+	assert_int_equal(p.count, 0);
+	/* Of another size than a page, or for the VMM as well: not believed. */
+	b->f[0].memory_bytes = 2 * PAGE;
+	pci_host_bar_changed(b->host, 5, 0, true, W32, 256);
+	assert_int_equal(p.count, 0);
+	b->f[0].memory_bytes = PAGE;
+	b->f[0].touchable = true;
+	pci_host_bar_changed(b->host, 5, 0, true, W32 + 2 * PAGE, 256);
+	assert_int_equal(p.count, 0);
+	pci_host_remove(b->host, 6);
+}
+
+/* It goes back to being trapped while another BAR is in its page, of the same function or not. */
+static void test_pages_shared(void **state)
+{
+	struct bench *b = *state;
+	struct pages p = { .count = 0 };
+
+	add_page_functions(b, &p);
+	pci_host_bar_changed(b->host, 5, 0, true, W32, 256);
+	pci_host_bar_changed(b->host, 6, 0, true, W32 + PAGE, 256);
+	assert_int_equal(p.count, 2);
+	/* Into the first one's page: both are trapped. */
+	pci_host_bar_changed(b->host, 6, 0, true, W32 + 512, 256);
+	assert_int_equal(p.count, 0);
+	put(b, W32 + 4, 4, 5);
+	put(b, W32 + 512 + 4, 4, 6);
+	assert_true(b->f[0].value == 5 && b->f[1].value == 6);
+	/* Out of reach is not out of the page. */
+	pci_host_bars_reachable(b->host, 6, false);
+	assert_int_equal(p.count, 0);
+	pci_host_bars_reachable(b->host, 6, true);
+	/* Decoding is off: the page is the first one's again. */
+	pci_host_bar_changed(b->host, 6, 0, false, W32 + 512, 256);
+	assert_true(p.count == 1 && page_of(&p, 5, 0) == W32);
+	/* A BAR that is no page, or of the same function, is in the way as well. */
+	pci_host_bar_changed(b->host, 6, 2, true, W32 + PAGE - 16, 16);
+	assert_int_equal(p.count, 0);
+	pci_host_bar_changed(b->host, 6, 2, true, W32 + PAGE, 16);
+	assert_int_equal(p.count, 1);
+	pci_host_bar_changed(b->host, 5, 1, true, W32 + 2048, 2048);
+	assert_int_equal(p.count, 0);
+	pci_host_bar_changed(b->host, 5, 1, true, W64 + 3 * PAGE, 2048);
+	assert_true(p.count == 2 && page_of(&p, 5, 1) == W64 + 3 * PAGE);
+	/* In the same place as another, which then goes with its function. */
+	pci_host_bar_changed(b->host, 6, 0, true, W32, 256);
+	assert_int_equal(page_of(&p, 5, 0), 0);
+	pci_host_remove(b->host, 6);
+	assert_true(p.count == 2 && page_of(&p, 5, 0) == W32);
+	pci_host_remove(b->host, 5);
+	assert_int_equal(p.count, 0);
+}
+
 /* Writes by eventfd: two of BAR 2, as a machine was told of them. */
 struct heard {
 	unsigned count, ever;
@@ -486,6 +628,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bars, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_direct_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pages_alone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pages_shared, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ioeventfds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_out_of_reach, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_access_under_way, setup, teardown),

@@ -7,6 +7,7 @@
  * Two of QEMU's edu devices; if none are named, the first two there are, which it binds to edu_vfio_pci.
  * The first one copies memory in and out by DMA and says so by MSI; what it writes is in its log, if it has one;
  * its state, with the 4 KiB that it holds, goes to the second one, which gives them out again.
+ * Of a device with a BAR smaller than a page (sdhci-pci), on vfio-pci, the page is mapped, if it is there.
  * One line for each thing that was seen; the exit code is 0 if all was.
  */
 #define _GNU_SOURCE
@@ -29,11 +30,13 @@
 #define PAGE		4096u
 #define COPIED		2048u		/* edu takes no copy that reaches the end of what it holds */
 #define BAR0_GPA	0xc0000000u
+#define SMALL_GPA	0xd0000000u
 #define EDU_BUFFER	0x40000u
 #define STATE_MAX	65536u
 
 enum { EDU_ID = 0, EDU_ACKNOWLEDGE = 0x64, EDU_FROM = 0x80, EDU_TO = 0x88, EDU_COUNT = 0x90, EDU_COMMAND = 0x98 };
 enum { EDU_START = 1, EDU_OUT = 2, EDU_INTERRUPT = 4 };
+enum { SDHCI_CAPABILITIES = 0x40, SDHCI_BYTES = 256 };
 enum { PCI_COMMAND = 4, PCI_BAR0 = 0x10, PCI_CAPABILITIES = 0x34, PCI_CAP_MSI = 5 };
 
 struct machine {
@@ -260,6 +263,33 @@ static void see_peers(struct vferry_device *a, struct vferry_device *b)
 	      expected ? "no BARs of each other" : "each other's BARs", NULL);
 }
 
+/* A register by message and in the page that is mapped: the same, and not what nobody answers. */
+static void see_small_bar(struct machine *m, const char *uri)
+{
+	const struct vferry_device_options options = {
+		.size = sizeof(options), .address = "00:03.0", .irqs = m->irqs, .dma_space = m->space,
+	};
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct vferry_device *device = NULL;
+	struct vferry_device_info info;
+	struct vferry_bar_area area = { .bytes = 0 };
+	uint64_t value = 0;
+	bool good;
+
+	check(vferry_device_open(uri, &options, &device, &err) == 0, uri, &err);
+	vferry_device_get_info(device, &info);
+	check(info.bar_bytes[0] == SDHCI_BYTES, "a BAR of 256 bytes", NULL);
+	good = vferry_device_config_write(device, PCI_BAR0, 4, SMALL_GPA, &err) == 0 &&
+	       vferry_device_config_write(device, PCI_COMMAND, 2, 2, &err) == 0 &&
+	       vferry_device_bar_read(device, 0, SDHCI_CAPABILITIES, 4, &value, &err) == 0;
+	check(good && value != 0 && value != UINT32_MAX, "its registers", &err);
+	good = vferry_device_bar_area(device, 0, 0, &area) == 0;
+	check(good && area.offset == 0 && area.bytes == PAGE && area.guest_only, "its page", NULL);
+	check(*(volatile uint32_t *) (void *) ((uint8_t *) area.host + SDHCI_CAPABILITIES) == value,
+	      "its registers in the page", NULL);
+	(void) vferry_device_close(device);
+}
+
 /* ---- which ---- */
 
 static bool find_two(char uris[2][320])
@@ -274,10 +304,20 @@ static bool find_two(char uris[2][320])
 	return true;
 }
 
+static bool find_small(char *uri, size_t size)
+{
+	char bdf[SYSFS_BDF];
+
+	if (!sysfs_find_pci(0x1b36, 0x0007, 0, bdf) || sysfs_bind_pci(bdf, "vfio-pci"))
+		return false;
+	(void) snprintf(uri, size, "vfio:%s", bdf);
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	struct vferry_device *a, *b;
-	char uris[2][320] = { "", "" };
+	char uris[2][320] = { "", "" }, small[320];
 	struct machine m;
 
 	if (argc == 3) {
@@ -295,6 +335,10 @@ int main(int argc, char **argv)
 	see_log(&m, a);
 	set_up(b, BAR0_GPA + (16u << 20));
 	see_move(&m, a, b);
+	if (find_small(small, sizeof(small)))
+		see_small_bar(&m, small);
+	else
+		printf("      there is no sdhci-pci device here\n");
 	(void) vferry_device_close(b);
 	(void) vferry_device_close(a);
 	m.irqs = vferry_irq_plan_free(m.irqs);
