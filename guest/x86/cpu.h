@@ -120,7 +120,7 @@ static inline uint64_t kernel(uint64_t (*function)(void *), void *argument)
 {
 	uint64_t result;
 
-	__asm__ volatile("int3"
+	__asm__ volatile("ud2"
 			 : "=a"(result), "+D"(function), "+S"(argument)
 			 :
 			 : "rcx", "rdx", "r8", "r9", "r10", "r11", "memory", "cc");

@@ -121,12 +121,19 @@ interrupt:
 	iretq
 
 /*
- * int3 of ring 3. rdi: function to call with rsi; rax is what it returned. rdi 0: wait until an
- * interrupt is counted, the timer set to rsi ticks from now (0: as it is set).
+ * ud2 of ring 3. rdi: function to call with rsi; rax is what it returned. rdi 0: wait until an
+ * interrupt is counted, the timer set to rsi ticks from now (0: as it is set). What else is no
+ * instruction, or in ring 0, is an exception like others.
  */
 	.balign	16
 	.globl	kernel_entry
 kernel_entry:
+	testb	$3, 8(%rsp)
+	jz	stubs + 16 * VECTOR_CALL
+	movq	(%rsp), %rax
+	cmpw	$CALL_OPCODE, (%rax)
+	jne	stubs + 16 * VECTOR_CALL
+	addq	$CALL_BYTES, (%rsp)
 	testq	%rdi, %rdi
 	jz	wait
 	movq	%rdi, %rax

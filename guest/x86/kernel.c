@@ -204,7 +204,7 @@ const char arch_end_hard_name[] = "triple-fault";
 void arch_end_hard(void)
 {
 	(void) kernel(kernel_no_idt, NULL);
-	__asm__ volatile("int3");
+	__asm__ volatile("ud2");
 }
 
 /* ---- exceptions ---- */

@@ -23,11 +23,15 @@
 #define CPU_ARRIVED	16
 
 /*
- * Vectors. Ring 3 calls ring 0 by int3: that works wherever exceptions do, and hypervisors that run
- * ring 3 natively and emulate ring 0 may know neither `int` nor `syscall`. A class of 16 is a
- * priority; levels have the lowest, they are ended late.
+ * Vectors. Ring 3 calls ring 0 by ud2: that works wherever exceptions do, and hypervisors that run
+ * ring 3 natively and emulate ring 0 may know neither `int` nor `syscall`. It is a fault: a vCPU that
+ * is stopped and moved on the way from one ring to the other is so before ud2 or behind it. int3 is
+ * no fault, and KVM_GET_VCPU_EVENTS does not tell of it: where a hypervisor has advanced RIP by then,
+ * such a call is lost. A class of 16 is a priority; levels have the lowest, they are ended late.
  */
-#define VECTOR_CALL	3
+#define VECTOR_CALL	6	/* an invalid opcode, ud2 being one for ever */
+#define CALL_OPCODE	0x0b0f
+#define CALL_BYTES	2
 #define VECTOR_LEVEL	0x20	/* + INTx pin; the serial line is the last of the class */
 #define VECTOR_SERIAL	0x2f
 #define VECTOR_MESSAGE	0x30	/* 12 for each device of the vCPU, up to 0xef */
