@@ -5,9 +5,9 @@
  * Each row: in one of these states, on this event, call that handler, and be in one of those states
  * afterwards (asserted). The first row that matches counts. What matches no row is ignored.
  *
- * Rounds: normally one starts as soon as the last one ended. Where nothing but time is missing (an
- * acknowledgement, a person's CONTINUE) the next round waits a little, so that a machine at rest
- * does not keep two CPUs and a link busy with empty rounds.
+ * Rounds: normally one starts as soon as the last one ended. Where RAM is not what is missing (but an
+ * acknowledgement, a person's CONTINUE, less device state or a faster link) the next round waits a
+ * little, so that a machine at rest does not keep two CPUs and a link busy with empty rounds.
  */
 #include <assert.h>
 #include <errno.h>
@@ -20,6 +20,7 @@
 #define NS_PER_MS 1000000ull
 #define ACK_GAP_NS (20 * NS_PER_MS)
 #define HOLD_GAP_NS (100 * NS_PER_MS)
+#define FIXED_GAP_NS (100 * NS_PER_MS)
 #define ANSWER_TIMEOUT_NS (10000 * NS_PER_MS)
 
 #define S(state) (1u << VF_SRC_##state)
@@ -258,6 +259,8 @@ static void on_round_done(struct vf_source *s, const struct vf_source_event *e,
 		throttle(s, s->verdict.throttle, out);
 		if (s->verdict.waits_for_ack)
 			s->next_round_ns = e->now_ns + ACK_GAP_NS;
+		else if (s->verdict.never == VF_NEVER_FIXED && s->round > 1)
+			s->next_round_ns = e->now_ns + FIXED_GAP_NS;
 		else
 			start_round(s, out);
 		break;

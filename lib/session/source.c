@@ -154,6 +154,7 @@ static void on_event(struct vf_source_side *side, const struct vf_event *event)
 		side->machine.config.max_downtime_ns = event->number;
 		side->machine.converge.max_downtime_ns = event->number;
 		side->bandwidth = event->bandwidth;
+		side->rate = 0;		/* one that was limited says nothing any more */
 		return;
 	}
 	feed(side, &e);

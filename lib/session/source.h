@@ -60,6 +60,9 @@ struct vf_source_side {
 	uint32_t last_round;		/* page sender's number; set before the save plan runs */
 	uint64_t *predicted;		/* of each save step, as of the last round; VF_NS_UNKNOWN */
 	uint64_t rate;			/* bytes a second of the last round that says something */
+	uint64_t rate_ns;		/* when that was, or when such a round was asked for */
+	size_t rate_block;		/* pages from there on are sent again to measure it anew */
+	uint64_t rate_page;
 	uint64_t largest_round;		/* bytes sent */
 	uint64_t bandwidth;		/* the limit; 0 = none */
 	char resolve_uri[256];
@@ -98,6 +101,12 @@ void vf_source_join_helper(struct vf_source_side *side);
 /* ---- source_round.c ---- */
 
 int vf_source_measure_round(struct vf_source_side *side, uint32_t round, struct vf_round *ret);
+/*
+ * Before a round: if the rate is too old to be believed, pages are marked that were sent before, so
+ * that the round is one that tells it. Else a link that was busy in the first round, or limited, would
+ * be taken for slow for ever by rounds that are too small to say otherwise.
+ */
+void vf_source_refresh_rate(struct vf_source_side *side);
 void vf_source_publish_round(struct vf_source_side *side, const struct vf_round *round);
 /* Why the engine doubts that it will end: for status. */
 void vf_source_forecast(struct vf_source_side *side);

@@ -171,6 +171,8 @@ static int start_round(struct vf_source_side *side, uint32_t round)
 	vf_session_notify(s);
 	if (side->file && s->ram)
 		return vf_source_file_start_round(side, round - 1);
+	if (round > 1)
+		vf_source_refresh_rate(side);
 	if (side->pages)
 		return vf_page_sender_start_round(side->pages, round - 1);
 	vf_session_post(s, &done);

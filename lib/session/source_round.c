@@ -13,6 +13,9 @@
 #include "vfio/device_component.h"
 
 #define RATE_BYTES (4 * VF_MIB)		/* a round of fewer bytes says little of the link's rate */
+#define RATE_PAGES (2 * RATE_BYTES / VF_PAGE_BYTES)	/* half of them may be zero */
+#define RATE_AGE_NS VF_SECOND_NS	/* for so long it is believed, and ... */
+#define RATE_SHARE 10u			/* for so many times what measuring takes */
 
 static void measure_streams(struct vf_source_side *side, struct vf_downtime_input *left)
 {
@@ -92,10 +95,13 @@ int vf_source_measure_round(struct vf_source_side *side, uint32_t round, struct 
 		if (error)
 			return error;
 	}
-	if (stats.bytes >= RATE_BYTES && stats.rate)
+	if (stats.bytes >= RATE_BYTES && stats.rate) {
 		side->rate = stats.rate;
-	else if (!side->rate)	/* better than not to know it at all */
+		side->rate_ns = vf_now_ns();
+	} else if (!side->rate) {	/* better than not to know it at all */
 		side->rate = side->link_rate ? side->link_rate : stats.rate;
+		side->rate_ns = vf_now_ns();
+	}
 	if (side->bandwidth && side->rate > side->bandwidth)
 		side->rate = side->bandwidth;
 	ret->sent_bytes = stats.bytes;
@@ -113,6 +119,45 @@ int vf_source_measure_round(struct vf_source_side *side, uint32_t round, struct 
 	error = vf_downtime_plan(side->save_plan, side->predicted, ~VF_SOURCE_LIVE_CLASSES, threads,
 				 &ret->left.save, NULL);
 	return error;
+}
+
+/* Pages that may hold data, from where the last ones ended, and round again. */
+static void mark_some_pages(struct vf_source_side *side)
+{
+	struct vferry_ram *ram = side->session->ram;
+	size_t count = vferry_ram_block_count(ram);
+	uint64_t left = RATE_PAGES;
+
+	for (size_t blocks = 0; blocks <= count && left; blocks++) {
+		size_t block = side->rate_block % count;
+		uint64_t end = vf_ram_block_pages(vferry_ram_get_block(ram, block)), run_end;
+
+		while (left && side->rate_page < end) {
+			uint64_t page = vf_ram_next_data(ram, block, side->rate_page, end, &run_end);
+			uint64_t pages = vf_min_u64(page < end ? run_end - page : 0, left);
+
+			vf_ram_mark_pages(ram, block, page, pages);
+			left -= pages;
+			side->rate_page = pages ? page + pages : end;
+		}
+		if (side->rate_page >= end) {
+			side->rate_block = block + 1;
+			side->rate_page = 0;
+		}
+	}
+}
+
+void vf_source_refresh_rate(struct vf_source_side *side)
+{
+	uint64_t now = vf_now_ns(), cost;
+
+	if (!side->pages || !side->session->ram || !side->rate)
+		return;
+	cost = (uint64_t) ((double) RATE_PAGES * VF_PAGE_BYTES * 1e9 / (double) side->rate);
+	if (now - side->rate_ns < vf_max_u64(RATE_AGE_NS, RATE_SHARE * cost))
+		return;
+	side->rate_ns = now;	/* if these are zero pages, others are tried later */
+	mark_some_pages(side);
 }
 
 void vf_source_publish_round(struct vf_source_side *side, const struct vf_round *round)
