@@ -37,6 +37,7 @@ def failed(lab):
     return machine
 
 
+@pytest.mark.threads
 def test_error_stops_the_machine_until_cont(lab, failed):
     stood = failed.verdict()["steps"]
     failed.qmp("stop")  # nothing new
@@ -78,6 +79,7 @@ def test_error_during_a_migration(lab, side):
     destination.judge()
 
 
+@pytest.mark.threads
 def test_request_is_told_and_the_machine_goes_on(lab):
     source, destination = lab.pair(1, source_script=REQUEST_AT_RESET)
     assert not device_of(source, "wanted-back") and "wants it back" not in status(source)
