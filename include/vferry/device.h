@@ -57,6 +57,15 @@ enum vferry_forwarded {
 	VFERRY_FORWARDED_YES = 2,
 };
 
+#define VFERRY_REASON_BYTES 64
+
+/* One vector, and whether hardware delivers it: what a sink is asked, and what it answers. */
+struct vferry_vector_answer {
+	uint32_t gsi;		/* asked */
+	enum vferry_forwarded forwarded;	/* answered; UNKNOWN before */
+	char reason[VFERRY_REASON_BYTES];	/* answered, unless it is forwarded: a few words; "" before */
+};
+
 /*
  * Where interrupts go. The calls mean what KVM_SET_GSI_ROUTING, KVM_IRQFD and KVM_SIGNAL_MSI mean
  * (Documentation/virt/kvm/api.rst), but for one thing: an event that is pending when an eventfd is
@@ -79,7 +88,8 @@ struct vferry_irq_sink {
 	int (*signal_msi)(void *user, const struct vferry_irq_route *route, struct vferry_error *err);
 	int (*producer_add)(void *user, int eventfd, struct vferry_error *err);
 	void (*producer_remove)(void *user, int eventfd);
-	enum vferry_forwarded (*forwarded)(void *user, uint32_t gsi, char *reason, size_t size);
+	/* Of @count vectors that are connected, all at once, since asking the controller may be slow. */
+	void (*forwarded)(void *user, struct vferry_vector_answer *vectors, size_t count);
 	/*
 	 * Every event that was taken from an eventfd has reached the controller. NULL: an event is
 	 * injected before the eventfd reads as empty, or at the latest when this machine has stopped.
@@ -290,7 +300,7 @@ struct vferry_device_info {
 	uint32_t vectors_connected;
 	uint32_t vectors_forwarded;
 	uint32_t vectors_forward_unknown;
-	char not_forwarded_reason[64];	/* of the first vector that is not, or not known to be */
+	char not_forwarded_reason[VFERRY_REASON_BYTES];	/* of the first vector that is not, or not known to be */
 	uint64_t bar_gpa[VFERRY_BAR_COUNT];	/* 0 = not decoded */
 	uint64_t bar_bytes[VFERRY_BAR_COUNT];
 	bool bar_is_io[VFERRY_BAR_COUNT];	/* port I/O, not memory */

@@ -42,7 +42,7 @@ struct vf_irq_counts {
 	uint32_t connected;
 	uint32_t forwarded;
 	uint32_t unknown;	/* connected, and the sink cannot tell */
-	char reason[64];	/* of the first connected vector that is not forwarded, or not known to be */
+	char reason[VFERRY_REASON_BYTES];	/* of the first connected vector that is not forwarded, or not known to be */
 };
 
 struct vf_irq_plan_ops {

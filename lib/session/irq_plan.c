@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * irq_plan.c - the machine's one interrupt plan: GSIs, the routing table, and which vector is
- * connected to the guest.
+ * connected to the guest. What hardware delivers by itself is asked in irq_forwarded.c.
  *
  * Model: sources (devices) hold vectors; a vector has a GSI, an eventfd and a message. The routing
  * table is all vectors that have a message, plus one pin per GSI of kind PIN. It goes to the sink as a
@@ -27,57 +27,11 @@
 #include "base/clock.h"
 #include "component/irq.h"
 #include "session/irq_plan.h"
+#include "session/irq_plan_internal.h"
 
 #define FLUSH_TIMEOUT_NS (1 * VF_SECOND_NS)
 #define FLUSH_PAUSE_NS 50000	/* an injection takes a few microseconds */
 #define VECTORS_MAX 2048u	/* MSI-X has no more */
-
-struct vector {
-	uint32_t gsi;
-	int eventfd;		/* borrowed */
-	bool producer;		/* the sink knows that a device signals it */
-	bool has_message;
-	bool wanted;
-	bool connected;
-	bool stale;		/* connected with an older message */
-	uint64_t address;
-	uint32_t data;
-};
-
-struct vf_irq_source {
-	struct vf_irq_source *next;
-	char name[32];
-	uint32_t requester_id;
-	uint32_t pin;
-	enum vferry_irq_kind kind;
-	uint32_t count;
-	struct vector *vectors;	/* owned */
-	int resample;		/* borrowed; -1 = none */
-};
-
-/* Devices wired to one pin share its GSI, as an end-of-interrupt is reported per pin. */
-struct pin {
-	struct pin *next;
-	uint32_t pin;
-	uint32_t gsi;
-	uint32_t users;
-};
-
-struct irq_plan {
-	struct vferry_irq_plan base;	/* first: what devices see */
-	struct vferry_irq_sink sink;
-	pthread_mutex_t lock;		/* everything below */
-	struct vf_bitmap gsis;		/* bit n: GSI gsi_first + n is in use */
-	struct vf_irq_source *sources;
-	struct pin *pins;
-	bool changed;			/* the table differs from what the sink has */
-	unsigned int commits;
-};
-
-static struct irq_plan *of(struct vferry_irq_plan *plan)
-{
-	return (struct irq_plan *) plan;
-}
 
 static struct vferry_irq_route route_of(const struct vf_irq_source *source,
 					const struct vector *vector)
@@ -200,24 +154,7 @@ static int commit_locked(struct irq_plan *p, struct vferry_error *err)
 	return 0;
 }
 
-static enum vferry_forwarded forwarded_locked(struct irq_plan *p, const struct vector *v,
-					      char *reason, size_t size)
-{
-	if (!p->sink.forwarded)
-		return VFERRY_FORWARDED_UNKNOWN;
-	return p->sink.forwarded(p->sink.user, v->gsi, reason, size);
-}
-
-/* What it holds in hardware would be lost if it were disconnected. */
-static bool may_lose_locked(struct irq_plan *p, const struct vector *v)
-{
-	enum vferry_forwarded forwarded = forwarded_locked(p, v, NULL, 0);
-
-	return forwarded == VFERRY_FORWARDED_YES ||
-	       (forwarded == VFERRY_FORWARDED_UNKNOWN && p->sink.loses_pending);
-}
-
-static int signal_locked(struct irq_plan *p, struct vf_irq_source *s, const struct vector *v,
+int vf_irq_signal_locked(struct irq_plan *p, struct vf_irq_source *s, const struct vector *v,
 			 struct vferry_error *err)
 {
 	struct vferry_irq_route route = route_of(s, v);
@@ -235,7 +172,7 @@ static int signal_locked(struct irq_plan *p, struct vf_irq_source *s, const stru
 	return 0;
 }
 
-static int cut_locked(struct irq_plan *p, struct vf_irq_source *s, struct vector *v,
+int vf_irq_cut_locked(struct irq_plan *p, struct vf_irq_source *s, struct vector *v,
 		      struct vferry_error *err)
 {
 	int r = 0;
@@ -263,11 +200,11 @@ static int connect_locked(struct irq_plan *p, struct vf_irq_source *s, struct ve
 	if (v->connected && !v->stale)
 		return 0;
 	if (v->connected) {
-		bool pending = may_lose_locked(p, v);
+		bool pending = vf_irq_may_lose_locked(p, v);
 
-		r = cut_locked(p, s, v, err);
+		r = vf_irq_cut_locked(p, s, v, err);
 		if (r == 0 && pending)
-			r = signal_locked(p, s, v, err);
+			r = vf_irq_signal_locked(p, s, v, err);
 		if (r < 0)
 			return r;
 	}
@@ -286,7 +223,7 @@ static int connect_locked(struct irq_plan *p, struct vf_irq_source *s, struct ve
 static int source_add(struct vferry_irq_plan *plan, const struct vf_irq_source_desc *desc,
 		      struct vf_irq_source **ret_source, struct vferry_error *err)
 {
-	struct irq_plan *p = of(plan);
+	struct irq_plan *p = vf_irq_plan_of(plan);
 	struct vf_irq_source *s = calloc(1, sizeof(*s));
 
 	if (!s)
@@ -308,7 +245,7 @@ static void free_vectors_locked(struct irq_plan *p, struct vf_irq_source *s)
 	for (uint32_t i = 0; i < s->count; i++) {
 		struct vector *v = &s->vectors[i];
 
-		(void) cut_locked(p, s, v, NULL);
+		(void) vf_irq_cut_locked(p, s, v, NULL);
 		if (v->producer && p->sink.producer_remove)
 			p->sink.producer_remove(p->sink.user, v->eventfd);
 		if (s->kind == VFERRY_IRQ_PIN)
@@ -326,7 +263,7 @@ static void free_vectors_locked(struct irq_plan *p, struct vf_irq_source *s)
 
 static void source_free(struct vferry_irq_plan *plan, struct vf_irq_source *s)
 {
-	struct irq_plan *p = of(plan);
+	struct irq_plan *p = vf_irq_plan_of(plan);
 
 	pthread_mutex_lock(&p->lock);
 	free_vectors_locked(p, s);
@@ -335,7 +272,7 @@ static void source_free(struct vferry_irq_plan *plan, struct vf_irq_source *s)
 
 static void source_remove(struct vferry_irq_plan *plan, struct vf_irq_source *source)
 {
-	struct irq_plan *p = of(plan);
+	struct irq_plan *p = vf_irq_plan_of(plan);
 
 	pthread_mutex_lock(&p->lock);
 	free_vectors_locked(p, source);
@@ -381,7 +318,7 @@ static int source_alloc(struct vferry_irq_plan *plan, struct vf_irq_source *s,
 			enum vferry_irq_kind kind, uint32_t count, const int *eventfds,
 			int resample_eventfd, struct vferry_error *err)
 {
-	struct irq_plan *p = of(plan);
+	struct irq_plan *p = vf_irq_plan_of(plan);
 	int r = 0;
 
 	if (count < 1 || count > VECTORS_MAX || (kind == VFERRY_IRQ_PIN && count != 1))
@@ -405,7 +342,7 @@ static int source_alloc(struct vferry_irq_plan *plan, struct vf_irq_source *s,
 static int source_set_message(struct vferry_irq_plan *plan, struct vf_irq_source *s,
 			      uint32_t vector, uint64_t address, uint32_t data)
 {
-	struct irq_plan *p = of(plan);
+	struct irq_plan *p = vf_irq_plan_of(plan);
 	int r = 0;
 
 	pthread_mutex_lock(&p->lock);
@@ -428,7 +365,7 @@ static int source_set_message(struct vferry_irq_plan *plan, struct vf_irq_source
 
 static int plan_commit(struct vferry_irq_plan *plan, struct vferry_error *err)
 {
-	struct irq_plan *p = of(plan);
+	struct irq_plan *p = vf_irq_plan_of(plan);
 	int r;
 
 	pthread_mutex_lock(&p->lock);
@@ -440,7 +377,7 @@ static int plan_commit(struct vferry_irq_plan *plan, struct vferry_error *err)
 static int source_connect(struct vferry_irq_plan *plan, struct vf_irq_source *s, uint32_t vector,
 			  struct vferry_error *err)
 {
-	struct irq_plan *p = of(plan);
+	struct irq_plan *p = vf_irq_plan_of(plan);
 	int r;
 
 	pthread_mutex_lock(&p->lock);
@@ -458,18 +395,18 @@ static int source_connect(struct vferry_irq_plan *plan, struct vf_irq_source *s,
 static int source_disconnect(struct vferry_irq_plan *plan, struct vf_irq_source *s,
 			     uint32_t vector, struct vferry_error *err)
 {
-	struct irq_plan *p = of(plan);
+	struct irq_plan *p = vf_irq_plan_of(plan);
 	int r = 0;
 
 	pthread_mutex_lock(&p->lock);
 	if (vector < s->count) {
 		struct vector *v = &s->vectors[vector];
-		bool pending = v->connected && s->kind == VFERRY_IRQ_MSI && may_lose_locked(p, v);
+		bool pending = v->connected && s->kind == VFERRY_IRQ_MSI && vf_irq_may_lose_locked(p, v);
 
 		v->wanted = false;
-		r = cut_locked(p, s, v, err);
+		r = vf_irq_cut_locked(p, s, v, err);
 		if (r == 0 && pending)
-			r = signal_locked(p, s, v, err);
+			r = vf_irq_signal_locked(p, s, v, err);
 	}
 	pthread_mutex_unlock(&p->lock);
 	return r;
@@ -478,7 +415,7 @@ static int source_disconnect(struct vferry_irq_plan *plan, struct vf_irq_source 
 static int source_reconnect(struct vferry_irq_plan *plan, struct vf_irq_source *s,
 			    struct vferry_error *err)
 {
-	struct irq_plan *p = of(plan);
+	struct irq_plan *p = vf_irq_plan_of(plan);
 	int r = 0;
 
 	pthread_mutex_lock(&p->lock);
@@ -521,7 +458,7 @@ static int connected_fds(struct irq_plan *p, struct vf_irq_source *s, struct pol
 static int source_flush(struct vferry_irq_plan *plan, struct vf_irq_source *s,
 			struct vferry_error *err)
 {
-	struct irq_plan *p = of(plan);
+	struct irq_plan *p = vf_irq_plan_of(plan);
 	const struct timespec pause = { .tv_nsec = FLUSH_PAUSE_NS };
 	uint64_t deadline = vf_now_ns() + FLUSH_TIMEOUT_NS;
 	struct pollfd *fds;
@@ -553,41 +490,6 @@ static int source_flush(struct vferry_irq_plan *plan, struct vf_irq_source *s,
 	return r;
 }
 
-static void source_count(struct vferry_irq_plan *plan, struct vf_irq_source *s,
-			 struct vf_irq_counts *ret_counts)
-{
-	struct irq_plan *p = of(plan);
-	struct vf_irq_counts c = { 0 };
-
-	pthread_mutex_lock(&p->lock);
-	c.vectors = s->count;
-	for (uint32_t i = 0; i < s->count; i++) {
-		const struct vector *v = &s->vectors[i];
-		char reason[sizeof(c.reason)] = "";
-
-		c.wanted += v->wanted;
-		c.connected += v->connected;
-		if (!v->connected)
-			continue;
-		switch (forwarded_locked(p, v, reason, sizeof(reason))) {
-		case VFERRY_FORWARDED_YES:
-			c.forwarded++;
-			continue;
-		case VFERRY_FORWARDED_UNKNOWN:
-			c.unknown++;
-			break;
-		case VFERRY_FORWARDED_NO:
-			break;
-		}
-		if (!c.reason[0]) {
-			reason[sizeof(reason) - 1] = '\0';
-			memcpy(c.reason, reason, sizeof(c.reason));
-		}
-	}
-	pthread_mutex_unlock(&p->lock);
-	*ret_counts = c;
-}
-
 static const struct vf_irq_plan_ops plan_ops = {
 	.source_add = source_add,
 	.source_remove = source_remove,
@@ -599,7 +501,7 @@ static const struct vf_irq_plan_ops plan_ops = {
 	.disconnect = source_disconnect,
 	.reconnect = source_reconnect,
 	.flush = source_flush,
-	.count = source_count,
+	.count = vf_irq_source_count,
 };
 
 /* ---- public ---- */
@@ -632,7 +534,7 @@ int vferry_irq_plan_new(const struct vferry_irq_sink *sink, struct vferry_irq_pl
 
 struct vferry_irq_plan *vferry_irq_plan_free(struct vferry_irq_plan *plan)
 {
-	struct irq_plan *p = of(plan);
+	struct irq_plan *p = vf_irq_plan_of(plan);
 
 	if (!plan)
 		return NULL;
@@ -642,49 +544,6 @@ struct vferry_irq_plan *vferry_irq_plan_free(struct vferry_irq_plan *plan)
 	pthread_mutex_destroy(&p->lock);
 	free(p);
 	return NULL;
-}
-
-/*
- * All are disconnected before any is sent again: a message to an LPI that is still forwarded would go
- * to hardware, and be lost with the connection in its turn.
- */
-int vferry_irq_plan_release(struct vferry_irq_plan *plan, struct vferry_error *err)
-{
-	struct irq_plan *p = of(plan);
-	int released = 0, r = 0;
-
-	if (!plan)
-		return vferry_error_set(err, -EINVAL, "irq-plan", "irq", "no interrupt plan");
-	pthread_mutex_lock(&p->lock);
-	if (!p->sink.signal_msi)
-		r = vferry_error_set(err, -ENOTSUP, "irq-resend", "irq",
-				     "forwarded vectors cannot be released: the machine has no way to "
-				     "send what is pending in hardware again");
-	for (struct vf_irq_source *s = p->sources; s && r == 0; s = s->next) {
-		if (s->kind != VFERRY_IRQ_MSI)
-			continue;
-		for (uint32_t i = 0; i < s->count && r == 0; i++) {
-			struct vector *v = &s->vectors[i];
-
-			if (!v->connected ||
-			    forwarded_locked(p, v, NULL, 0) == VFERRY_FORWARDED_NO)
-				continue;
-			r = cut_locked(p, s, v, err);
-		}
-	}
-	for (struct vf_irq_source *s = p->sources; s && r == 0; s = s->next) {
-		if (s->kind != VFERRY_IRQ_MSI)
-			continue;
-		for (uint32_t i = 0; i < s->count && r == 0; i++) {
-			if (!s->vectors[i].wanted || s->vectors[i].connected)
-				continue;
-			r = signal_locked(p, s, &s->vectors[i], err);
-			if (r == 0)
-				released++;
-		}
-	}
-	pthread_mutex_unlock(&p->lock);
-	return r < 0 ? r : released;
 }
 
 /* ---- the component ---- */
@@ -720,7 +579,7 @@ int vf_irq_plan_component(struct vferry_irq_plan *plan, struct vferry_component 
 
 unsigned int vf_irq_plan_commits(struct vferry_irq_plan *plan)
 {
-	struct irq_plan *p = of(plan);
+	struct irq_plan *p = vf_irq_plan_of(plan);
 	unsigned int commits;
 
 	pthread_mutex_lock(&p->lock);

@@ -564,6 +564,7 @@ struct sink {
 	enum vferry_forwarded forwarded;
 	int fail_connect, fail_disconnect, fail_routes, fail_signal, fail_producer;
 	unsigned int set_routes, connects, signals;
+	unsigned int asked;		/* what is forwarded, of however many at once */
 	int producers;
 	pthread_mutex_t lock;	/* eventfd, delivered: a test may pump from a thread of its own */
 };
@@ -664,12 +665,16 @@ static void sink_producer_remove(void *user, int fd)
 	((struct sink *) user)->producers--;
 }
 
-static enum vferry_forwarded sink_forwarded(void *user, uint32_t gsi, char *reason, size_t size)
+static void sink_forwarded(void *user, struct vferry_vector_answer *vectors, size_t count)
 {
-	(void) gsi;
-	if (reason && ((struct sink *) user)->forwarded == VFERRY_FORWARDED_NO)
-		(void) snprintf(reason, size, "no hardware");
-	return ((struct sink *) user)->forwarded;
+	struct sink *s = user;
+
+	s->asked++;
+	for (size_t i = 0; i < count; i++) {
+		vectors[i].forwarded = s->forwarded;
+		if (s->forwarded == VFERRY_FORWARDED_NO)
+			(void) snprintf(vectors[i].reason, sizeof(vectors[i].reason), "no hardware");
+	}
 }
 
 static inline void sink_init(struct sink *s)

@@ -287,48 +287,53 @@ static unsigned count_candidates(const struct kvm_irq *irq)
 	return count;
 }
 
-static enum vferry_forwarded say(enum vferry_forwarded answer, char *reason, size_t size,
-				 const char *why)
+static void answer(struct vferry_vector_answer *v, enum vferry_forwarded forwarded, const char *why)
 {
-	if (reason && size > 0)
-		(void) snprintf(reason, size, "%s", why);
-	return answer;
+	v->forwarded = forwarded;
+	(void) snprintf(v->reason, sizeof(v->reason), "%s", why);
 }
 
 /* KVM tells of a number of messages, not of single ones: it is all, none, or unknown which. */
-static enum vferry_forwarded forwarded(const struct kvm_irq *irq, const struct vferry_irq_route *route,
-				       char *reason, size_t size)
+static void answer_alike(const struct kvm_irq *irq, struct vferry_vector_answer *v)
 {
+	unsigned most = count_candidates(irq);
 	const char *why;
-	unsigned most;
-	int count;
+	int count = kvm_arch_count_forwarded(irq->machine, &why);
 
-	if (!route || route->kind == VFERRY_IRQ_PIN)
-		return say(VFERRY_FORWARDED_NO, reason, size,
-			   route ? "a pin is never forwarded" : "it has no route");
-	if (!is_of_kernel(irq, route))
-		return say(VFERRY_FORWARDED_NO, reason, size, "its device is not the kernel's");
-	count = kvm_arch_count_forwarded(irq->machine, &why);
-	if (count <= 0)
-		return say(count == 0 ? VFERRY_FORWARDED_NO : VFERRY_FORWARDED_UNKNOWN, reason, size,
-			   why);
-	most = count_candidates(irq);
-	if ((unsigned) count >= most)
-		return say(VFERRY_FORWARDED_YES, reason, size, "");
-	if (reason && size > 0)
-		(void) snprintf(reason, size, "%d of %u are, and KVM does not tell which", count, most);
-	return VFERRY_FORWARDED_UNKNOWN;
+	if (count <= 0) {
+		answer(v, count == 0 ? VFERRY_FORWARDED_NO : VFERRY_FORWARDED_UNKNOWN, why);
+	} else if ((unsigned) count >= most) {
+		answer(v, VFERRY_FORWARDED_YES, "");
+	} else {
+		v->forwarded = VFERRY_FORWARDED_UNKNOWN;
+		(void) snprintf(v->reason, sizeof(v->reason), "%d of %u are, and KVM does not tell which",
+				count, most);
+	}
 }
 
-static enum vferry_forwarded sink_forwarded(void *user, uint32_t gsi, char *reason, size_t size)
+/* KVM is asked once, and only if there is a vector that it could forward: that is slow. */
+static void sink_forwarded(void *user, struct vferry_vector_answer *vectors, size_t count)
 {
+	const struct vferry_vector_answer *asked = NULL;
 	struct kvm_irq *irq = user;
-	enum vferry_forwarded answer;
 
 	pthread_mutex_lock(&irq->lock);
-	answer = forwarded(irq, find_route(irq, gsi), reason, size);
+	for (size_t i = 0; i < count; i++) {
+		const struct vferry_irq_route *route = find_route(irq, vectors[i].gsi);
+
+		if (!route || route->kind == VFERRY_IRQ_PIN) {
+			answer(&vectors[i], VFERRY_FORWARDED_NO,
+			       route ? "a pin is never forwarded" : "it has no route");
+		} else if (!is_of_kernel(irq, route)) {
+			answer(&vectors[i], VFERRY_FORWARDED_NO, "its device is not the kernel's");
+		} else if (asked) {
+			answer(&vectors[i], asked->forwarded, asked->reason);
+		} else {
+			answer_alike(irq, &vectors[i]);
+			asked = &vectors[i];
+		}
+	}
 	pthread_mutex_unlock(&irq->lock);
-	return answer;
 }
 
 /* Nothing is lost in between: an eventfd keeps its count. */
@@ -348,7 +353,7 @@ int kvm_irq_flush(struct kvm_irq *irq, struct vferry_error *err)
 	if (irq->pins)
 		irq->pins->flush(irq->machine);
 	pthread_mutex_lock(&irq->lock);
-	in_hardware = kvm_arch_facts.loses_pending &&
+	in_hardware = kvm_arch_facts.loses_pending && count_candidates(irq) > 0 &&
 		      kvm_arch_count_forwarded(irq->machine, &why) != 0;
 	for (struct connection *c = irq->connections; c && r == 0; c = c->next)
 		if (c->queued && !(in_hardware && is_of_kernel(irq, find_route(irq, c->gsi))))

@@ -360,33 +360,38 @@ static void sink_producer_remove(void *user, int eventfd)
 	pthread_mutex_unlock(&irq->lock);
 }
 
-static enum vferry_forwarded sink_forwarded(void *user, uint32_t gsi, char *reason, size_t size)
+static void answer_locked(struct soft_irq *irq, struct vferry_vector_answer *v)
 {
-	struct soft_irq *irq = user;
-	enum vferry_forwarded answer = VFERRY_FORWARDED_UNKNOWN;
 	const char *why = "not connected";
 
-	pthread_mutex_lock(&irq->lock);
 	for (const struct irq_line *line = irq->lines; line; line = line->next) {
 		enum soft_gic_reason state;
 
-		if (!line->connected || line->gsi != gsi)
+		if (!line->connected || line->gsi != v->gsi)
 			continue;
-		answer = VFERRY_FORWARDED_NO;
+		v->forwarded = VFERRY_FORWARDED_NO;
 		if (line->pin) {
 			why = "a pin is never forwarded";
 			break;
 		}
 		state = soft_gic_vector_state(irq->gic, line->token);
 		if (state == SOFT_GIC_FORWARDED)
-			answer = VFERRY_FORWARDED_YES;
+			v->forwarded = VFERRY_FORWARDED_YES;
 		why = soft_gic_reason_name(state);
 		break;
 	}
+	(void) snprintf(v->reason, sizeof(v->reason), "%s",
+			v->forwarded == VFERRY_FORWARDED_YES ? "" : why);
+}
+
+static void sink_forwarded(void *user, struct vferry_vector_answer *vectors, size_t count)
+{
+	struct soft_irq *irq = user;
+
+	pthread_mutex_lock(&irq->lock);
+	for (size_t i = 0; i < count; i++)
+		answer_locked(irq, &vectors[i]);
 	pthread_mutex_unlock(&irq->lock);
-	if (reason && size > 0)
-		(void) snprintf(reason, size, "%s", answer == VFERRY_FORWARDED_YES ? "" : why);
-	return answer;
 }
 
 void soft_irq_ended(struct soft_irq *irq, uint32_t intid)
