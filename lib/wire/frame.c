@@ -37,6 +37,7 @@ static const char *const type_names[] = {
 	[VF_FRAME_KEEPALIVE] = "keepalive",
 	[VF_FRAME_DIGEST] = "digest",
 	[VF_FRAME_JOIN] = "join",
+	[VF_FRAME_VECTORS] = "vectors",
 };
 
 const char *vf_frame_type_name(uint16_t type)

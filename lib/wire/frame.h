@@ -56,6 +56,7 @@ enum vf_frame_type {
 	VF_FRAME_KEEPALIVE = 23,	/* both ways; optional */
 	VF_FRAME_DIGEST = 24,		/* > digest of all RAM */
 	VF_FRAME_JOIN = 25,		/* > after HELLO: who is it? optional, since 1.1 */
+	VF_FRAME_VECTORS = 26,		/* < who delivers interrupts; optional, since 1.2 */
 };
 
 enum vf_frame_flags {

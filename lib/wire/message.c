@@ -619,6 +619,99 @@ void vf_report_done(struct vf_report *m)
 	*m = (struct vf_report) { 0 };
 }
 
+/* ---- VECTORS ---- */
+
+static void device_vectors_encode(struct vf_writer *w, const struct vf_device_vectors *d)
+{
+	vf_write_string(w, d->address);
+	vf_write_u32(w, d->run_count);
+	for (uint32_t i = 0; i < d->run_count; i++) {
+		vf_write_u32(w, d->runs[i].count);
+		vf_write_u8(w, d->runs[i].connected);
+		vf_write_u32(w, d->runs[i].forwarded);
+		vf_write_string(w, d->runs[i].reason);
+	}
+}
+
+void vf_vectors_encode(struct vf_writer *w, const struct vf_vectors *m)
+{
+	vf_write_u32(w, m->device_count);
+	for (uint32_t i = 0; i < m->device_count; i++)
+		device_vectors_encode(w, &m->devices[i]);
+}
+
+static void run_decode(struct vf_reader *r, uint32_t *vectors, struct vf_vector_run *run)
+{
+	run->count = vf_read_u32(vf_reader_at(r, "count"));
+	if (!run->count || run->count > VF_MAX_VECTORS - *vectors)
+		vf_reader_fail(r, "is out of bounds");
+	*vectors += r->bad ? 0 : run->count;
+	run->connected = read_bool(vf_reader_at(r, "connected"));
+	run->forwarded = vf_read_u32(vf_reader_at(r, "forwarded"));
+	if (run->forwarded > VFERRY_FORWARDED_YES)
+		vf_reader_fail(r, "is no answer");
+	else if (run->forwarded == VFERRY_FORWARDED_YES && !run->connected)
+		vf_reader_fail(r, "is said of a vector that is not connected");
+	read_name(vf_reader_at(r, "reason"), run->reason, sizeof(run->reason));
+}
+
+/* @runs: of the devices before; theirs and this one's have one bound. */
+static void device_vectors_decode(struct vf_reader *r, uint32_t device, uint32_t *runs,
+				  struct vf_device_vectors *d)
+{
+	uint32_t vectors = 0;
+
+	read_name(vf_reader_at(r, "address"), d->address, sizeof(d->address));
+	d->run_count = read_count(vf_reader_at(r, "run_count"), VF_MAX_VECTOR_RUNS - *runs, 11);
+	*runs += d->run_count;
+	d->runs = list_of(r, d->run_count, sizeof(*d->runs));
+	for (uint32_t i = 0; i < d->run_count && !r->bad; i++) {
+		vf_reader_item(r, 0, "devices", device);
+		vf_reader_item(r, 1, "runs", i);
+		run_decode(r, &vectors, &d->runs[i]);
+	}
+}
+
+static bool address_taken(const struct vf_vectors *m, uint32_t index)
+{
+	for (uint32_t i = 0; i < index; i++)
+		if (!strcmp(m->devices[i].address, m->devices[index].address))
+			return true;
+	return false;
+}
+
+int vf_vectors_decode(const void *data, size_t size, struct vf_vectors *ret,
+		      struct vferry_error *err)
+{
+	struct vf_reader r = vf_reader_of(data, size);
+	struct vf_vectors m = {
+		.device_count = read_count(vf_reader_at(&r, "device_count"), VF_MAX_VECTOR_DEVICES, 6),
+	};
+	uint32_t runs = 0;
+
+	m.devices = list_of(&r, m.device_count, sizeof(*m.devices));
+	for (uint32_t i = 0; i < m.device_count && !r.bad; i++) {
+		vf_reader_item(&r, 0, "devices", i);
+		device_vectors_decode(&r, i, &runs, &m.devices[i]);
+		if (!r.bad && address_taken(&m, i))
+			vf_reader_fail(vf_reader_at(&r, "address"), "is that of two devices");
+	}
+	if (finish(&r, "vectors", err)) {
+		vf_vectors_done(&m);
+		return -EBADMSG;
+	}
+	*ret = m;
+	return 0;
+}
+
+void vf_vectors_done(struct vf_vectors *m)
+{
+	for (uint32_t i = 0; m->devices && i < m->device_count; i++)
+		free(m->devices[i].runs);
+	free(m->devices);
+	*m = (struct vf_vectors) { 0 };
+}
+
 /* ---- bodies of one number, or the session's id ---- */
 
 void vf_number32_encode(struct vf_writer *w, uint32_t v)

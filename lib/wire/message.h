@@ -16,12 +16,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <vferry/device.h>
 #include <vferry/error.h>
 
 #include "base/bytes.h"
 
 #define VF_STREAM_MAJOR 1
-#define VF_STREAM_MINOR 1
+#define VF_STREAM_MINOR 2
 #define VF_SESSION_ID_BYTES 16
 
 #define VF_UNKNOWN_NS UINT64_MAX
@@ -34,6 +35,9 @@
 #define VF_MAX_DEPENDENCIES 256
 #define VF_MAX_REASONS 256
 #define VF_MAX_REPORT_STEPS 4096
+#define VF_MAX_VECTOR_DEVICES 64
+#define VF_MAX_VECTORS 2048		/* of one device: MSI-X has no more */
+#define VF_MAX_VECTOR_RUNS 8192		/* of all devices: they fit one frame */
 #define VF_MAX_IDENTITY_BYTES (64u << 10)
 #define VF_MAX_SECTION_BYTES (1u << 20) /* minus its header: a section fits one frame */
 #define VF_WIRE_NAME_BYTES 64
@@ -46,6 +50,7 @@ enum vf_purpose {
 
 enum vf_feature {
 	VF_FEATURE_JOIN = 1u << 0,	/* HELLO is followed by JOIN; answered: and that was understood */
+	VF_FEATURE_VECTORS = 1u << 1,	/* ACCEPT: VECTORS will follow RUNNING */
 };
 #define VF_JOIN_BYTES 32
 
@@ -197,6 +202,26 @@ struct vf_report {
 	struct vf_report_step *steps;
 };
 
+/* Vectors in a row of which all the same is true. */
+struct vf_vector_run {
+	uint32_t count;
+	bool connected;			/* to the interrupt controller; else masked, or not set up */
+	uint32_t forwarded;		/* enum vferry_forwarded */
+	char reason[VFERRY_REASON_BYTES];	/* why not, or why that is not known; "" if it is */
+};
+
+struct vf_device_vectors {
+	char address[VF_WIRE_NAME_BYTES];	/* the guest's */
+	uint32_t run_count;
+	struct vf_vector_run *runs;	/* from vector 0 on */
+};
+
+/* Who delivers the interrupts of each device: hardware by itself (forwarded), or software. */
+struct vf_vectors {
+	uint32_t device_count;
+	struct vf_device_vectors *devices;
+};
+
 enum vf_resolution {
 	VF_RESOLUTION_RAN = 1,		/* it was started here */
 	VF_RESOLUTION_ABORTED = 2,	/* it was not, and never will be */
@@ -244,6 +269,11 @@ int vf_failure_decode(const void *data, size_t size, struct vferry_error *ret,
 void vf_report_encode(struct vf_writer *w, const struct vf_report *m);
 int vf_report_decode(const void *data, size_t size, struct vf_report *ret, struct vferry_error *err);
 void vf_report_done(struct vf_report *m);
+
+void vf_vectors_encode(struct vf_writer *w, const struct vf_vectors *m);
+int vf_vectors_decode(const void *data, size_t size, struct vf_vectors *ret,
+		      struct vferry_error *err);
+void vf_vectors_done(struct vf_vectors *m);
 
 /*
  * STREAM_RESTART, INITIAL_ACK: generation. SWITCHOVER: number of the last RAM round, from 0. RESOLVED:

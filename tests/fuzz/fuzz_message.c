@@ -78,6 +78,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case VF_FRAME_REPORT:
 		ROUND_TRIP(vf_report, vf_report, vf_report_done(&m));
 		break;
+	case VF_FRAME_VECTORS:
+		ROUND_TRIP(vf_vectors, vf_vectors, vf_vectors_done(&m));
+		break;
 	case VF_FRAME_DIGEST:
 		if (!vf_number32_decode(data, size, &v32, &err)) {
 			vf_number32_encode(&w, v32);

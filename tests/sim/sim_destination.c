@@ -172,6 +172,19 @@ static void send_report(struct sim *s)
 	(void) link_send(s, 0, DESTINATION, 0, VF_FRAME_REPORT, VF_NO_COMPONENT, &w);
 }
 
+/* As much as is known of interrupts here: one device, with one vector. */
+static void send_vectors(struct sim *s)
+{
+	struct vf_vector_run run = { .count = 1, .connected = true };
+	struct vf_device_vectors device = { .address = "00:04.0", .run_count = 1, .runs = &run };
+	const struct vf_vectors vectors = { .device_count = 1, .devices = &device };
+	struct vf_writer w;
+
+	vf_writer_init(&w, VF_FRAME_MAX_MESSAGE_BYTES);
+	vf_vectors_encode(&w, &vectors);
+	(void) link_send(s, 0, DESTINATION, 0, VF_FRAME_VECTORS, VF_NO_COMPONENT, &w);
+}
+
 static void send_running(struct sim *s)
 {
 	uint8_t body[8];
@@ -180,6 +193,7 @@ static void send_running(struct sim *s)
 	vf_put_u64(body, s->dst.running_ns - s->dst.committed_ns);
 	(void) link_send_bytes(s, 0, DESTINATION, 0, VF_FRAME_RUNNING, VF_NO_COMPONENT, body,
 			       sizeof(body));
+	send_vectors(s);
 }
 
 static void send_resolved(struct sim *s, unsigned connection, enum vf_resolution said)

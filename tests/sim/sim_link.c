@@ -170,8 +170,9 @@ int link_send_bytes(struct sim *s, unsigned connection, enum side from, unsigned
 	if (!c->channel[from][channel])
 		return -ENOTCONN;
 	return vf_channel_send(c->channel[from][channel], type,
-			       type == VF_FRAME_REPORT ? VF_FRAME_OPTIONAL : 0, component, body,
-			       bytes, NULL);
+			       type == VF_FRAME_REPORT || type == VF_FRAME_VECTORS
+				       ? VF_FRAME_OPTIONAL : 0,
+			       component, body, bytes, NULL);
 }
 
 int link_send(struct sim *s, unsigned connection, enum side from, unsigned channel,

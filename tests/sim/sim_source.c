@@ -411,6 +411,20 @@ static int on_report(struct sim *s, const struct vf_frame *frame, const uint8_t 
 	return 0;
 }
 
+static int on_vectors(struct sim *s, const struct vf_frame *frame, const uint8_t *body,
+		      struct vferry_error *err)
+{
+	struct vf_vectors vectors;
+	int ret = vf_vectors_decode(body, frame->length, &vectors, err);
+
+	if (ret)
+		return ret;
+	if (vectors.device_count != 1 || vectors.devices[0].run_count != 1)
+		wrong(s, "vectors are not as they were sent");
+	vf_vectors_done(&vectors);
+	return 0;
+}
+
 int source_frame(struct sim *s, unsigned connection, const struct vf_frame *frame,
 		 const uint8_t *body, struct vferry_error *err)
 {
@@ -443,6 +457,8 @@ int source_frame(struct sim *s, unsigned connection, const struct vf_frame *fram
 		return on_failed(s, connection, frame, body, err);
 	case VF_FRAME_REPORT:
 		return on_report(s, frame, body, err);
+	case VF_FRAME_VECTORS:
+		return on_vectors(s, frame, body, err);
 	default:
 		return -EPROTO;
 	}

@@ -52,6 +52,14 @@ static struct vf_report_step report_steps[] = {
 	  .bytes = 12, .thread = 3, .in_pause = true },
 };
 
+static struct vf_vector_run vector_runs[] = {
+	{ .count = 3, .connected = true, .forwarded = VFERRY_FORWARDED_YES },
+	{ .count = 1, .forwarded = VFERRY_FORWARDED_NO, .reason = "masked, or not set up" },
+};
+static struct vf_device_vectors device_vectors[] = {
+	{ .address = "00:04.0", .run_count = 2, .runs = vector_runs }, { .address = "00:05.0" },
+};
+
 static void make_hello(struct vf_writer *w)
 {
 	struct vf_hello m = {
@@ -152,6 +160,13 @@ static void make_report(struct vf_writer *w)
 	vf_report_encode(w, &m);
 }
 
+static void make_vectors(struct vf_writer *w)
+{
+	const struct vf_vectors m = { .device_count = 2, .devices = device_vectors };
+
+	vf_vectors_encode(w, &m);
+}
+
 static void make_id(struct vf_writer *w)
 {
 	for (uint8_t i = 0; i < VF_SESSION_ID_BYTES; i++)
@@ -199,6 +214,7 @@ BACK(vf_stream_mark, vf_stream_mark, )
 BACK(vf_manifest, vf_manifest, vf_manifest_done(&m))
 BACK(vferry_error, vf_failure, )
 BACK(vf_report, vf_report, vf_report_done(&m))
+BACK(vf_vectors, vf_vectors, vf_vectors_done(&m))
 
 static void back_pages(const uint8_t *data, size_t size, struct vf_writer *w)
 {
@@ -298,6 +314,7 @@ static const struct sample {
 	{ VF_FRAME_KEEPALIVE, make_number32, back_number32 },
 	{ VF_FRAME_DIGEST, make_number32, back_number32 },
 	{ VF_FRAME_JOIN, make_join, back_join },
+	{ VF_FRAME_VECTORS, make_vectors, back_vf_vectors },
 };
 
 #define SAMPLES (sizeof(samples) / sizeof(samples[0]))
@@ -311,7 +328,8 @@ static void frame_text(const struct sample *s, char *to, size_t size)
 	struct vf_frame frame = {
 		.type = (uint16_t) s->type, .component = s->type, .sequence = 1000ull + s->type,
 		.flags = s->type == VF_FRAME_REPORT || s->type == VF_FRAME_KEEPALIVE ||
-				 s->type == VF_FRAME_JOIN ? VF_FRAME_OPTIONAL : 0,
+				 s->type == VF_FRAME_JOIN || s->type == VF_FRAME_VECTORS
+				 ? VF_FRAME_OPTIONAL : 0,
 	};
 	struct vf_writer w;
 	size_t used = 0;

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -109,6 +110,85 @@ static void failure_keeps_all_its_words(void **state)
 	vf_writer_done(&w);
 }
 
+static void vectors_round_trip_and_cuts(void **state)
+{
+	struct vf_vector_run runs[2] = {
+		{ .count = 3, .connected = true, .forwarded = VFERRY_FORWARDED_YES },
+		{ .count = 1, .connected = true, .forwarded = VFERRY_FORWARDED_NO,
+		  .reason = "KVM injects it" },
+	};
+	struct vf_device_vectors devices[2] = {
+		{ .address = "00:04.0", .run_count = 2, .runs = runs }, { .address = "00:05.0" },
+	};
+	struct vf_vectors m = { 2, devices }, back;
+	struct vf_writer w;
+
+	(void) state;
+	vf_writer_init(&w, 4096);
+	vf_vectors_encode(&w, &m);
+	assert_int_equal(vf_vectors_decode(w.data, w.size, &back, NULL), 0);
+	assert_int_equal(back.device_count, 2);
+	assert_string_equal(back.devices[1].address, "00:05.0");
+	assert_int_equal(back.devices[0].runs[0].forwarded, VFERRY_FORWARDED_YES);
+	assert_string_equal(back.devices[0].runs[1].reason, "KVM injects it");
+	vf_vectors_done(&back);
+	for (size_t cut = 0; cut < w.size; cut++)
+		assert_int_equal(vf_vectors_decode(w.data, cut, &back, NULL), -EBADMSG);
+	vf_writer_done(&w);
+}
+
+static void refuse_vectors(const struct vf_vectors *m, const char *why)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct vf_vectors back;
+	struct vf_writer w;
+
+	vf_writer_init(&w, 1 << 20);
+	vf_vectors_encode(&w, m);
+	assert_false(w.bad);
+	assert_int_equal(vf_vectors_decode(w.data, w.size, &back, &err), -EBADMSG);
+	if (!strstr(err.message, why))
+		fail_msg("\"%s\" does not say \"%s\"", err.message, why);
+	vf_writer_done(&w);
+}
+
+static void vectors_have_bounds(void **state)
+{
+	static struct vf_vector_run many[VF_MAX_VECTORS + 1];
+	struct vf_vector_run run = { .count = 1, .connected = true };
+	struct vf_device_vectors devices[5] = { { .address = "00:04.0", .run_count = 1, .runs = &run } };
+	struct vf_vectors m = { 1, devices };
+
+	(void) state;
+	run.count = 0;
+	refuse_vectors(&m, "out of bounds");
+	run.count = VF_MAX_VECTORS + 1;
+	refuse_vectors(&m, "out of bounds");
+	run.count = 1;
+	run.forwarded = 3;
+	refuse_vectors(&m, "is no answer");
+	run.forwarded = VFERRY_FORWARDED_YES;
+	run.connected = false;
+	refuse_vectors(&m, "not connected");
+	(void) strcpy(run.reason, "\033[2J");
+	run.forwarded = VFERRY_FORWARDED_NO;
+	refuse_vectors(&m, "printable");
+	for (size_t i = 0; i < VF_MAX_VECTORS + 1; i++)
+		many[i].count = 1;
+	devices[0] = (struct vf_device_vectors) { "00:04.0", VF_MAX_VECTORS + 1, many };
+	refuse_vectors(&m, "out of bounds");
+	/* Each device within its bound, and all together beyond theirs. */
+	for (uint32_t i = 0; i < 5; i++) {
+		devices[i] = (struct vf_device_vectors) { .run_count = VF_MAX_VECTORS, .runs = many };
+		(void) snprintf(devices[i].address, sizeof(devices[i].address), "00:%02x.0", i);
+	}
+	m.device_count = 5;
+	refuse_vectors(&m, "over its bound");
+	m.device_count = 2;
+	devices[1] = devices[0] = (struct vf_device_vectors) { .address = "00:04.0" };
+	refuse_vectors(&m, "that of two devices");
+}
+
 static void manifest_round_trip(void **state)
 {
 	struct vf_manifest_section s = { 1, 2, 3, 4 };
@@ -138,6 +218,8 @@ int main(void)
 		cmocka_unit_test(another_major_is_named),
 		cmocka_unit_test(failure_keeps_all_its_words),
 		cmocka_unit_test(manifest_round_trip),
+		cmocka_unit_test(vectors_round_trip_and_cuts),
+		cmocka_unit_test(vectors_have_bounds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
