@@ -265,6 +265,65 @@ struct vferry_step_report {
 int vferry_session_report(struct vferry_session *session, struct vferry_step_report **ret_steps,
 			  size_t *ret_count);
 
+/* Vectors @first to @first + @count - 1 of a device, of which all the same is true. */
+struct vferry_vector_run {
+	uint32_t first;
+	uint32_t count;
+	bool connected;			/* else the guest masked them, or did not set them up */
+	enum vferry_forwarded forwarded;	/* delivered by hardware; NO if not connected */
+	char reason[VFERRY_REASON_BYTES];	/* why not, or why it is not known; "" if forwarded */
+};
+
+/* The vectors of a device at one time on one side. */
+struct vferry_vectors {
+	uint32_t vectors;		/* that the guest enabled */
+	uint32_t connected;		/* of these; and of the connected ones: */
+	uint32_t forwarded;		/* delivered by hardware */
+	uint32_t unknown;		/* nobody can tell; the others are not forwarded */
+	uint32_t run_count;
+	const struct vferry_vector_run *runs;	/* all vectors, from 0 on */
+};
+
+struct vferry_device_interrupts {
+	char address[16];		/* the guest's, "00:04.0" */
+	struct vferry_vectors before;	/* zeros: not known */
+	struct vferry_vectors after;
+	/* Forwarded before, and connected after, ... */
+	uint32_t lost;			/* ... but not forwarded: an interrupt takes the slow way now */
+	uint32_t doubtful;		/* ... and whether it is forwarded is not known */
+};
+
+enum vferry_known {
+	VFERRY_KNOWN_NOT = 0,		/* and will not be */
+	VFERRY_KNOWN_SOON = 1,		/* the other side is about to tell: ask again */
+	VFERRY_KNOWN = 2,
+};
+
+/* What became of the interrupts of each device: see vferry_session_interrupts(). */
+struct vferry_interrupts {
+	enum vferry_known before;	/* on the source, when its vCPUs were about to stop */
+	enum vferry_known after;	/* on the destination, when it ran */
+	char before_reason[VFERRY_REASON_BYTES];	/* why it is not known (yet), a few words */
+	char after_reason[VFERRY_REASON_BYTES];
+	size_t device_count;
+	const struct vferry_device_interrupts *devices;
+};
+
+/**
+ * vferry_session_interrupts() - who delivers the interrupts of each device, before and after
+ * @ret_interrupts: one block of memory; the caller's, free()
+ *
+ * A source that is done has both sides, a destination its own. The destination tells when it has said
+ * that it runs, and nothing waits for that: `after` is KNOWN_SOON on a source that is done already, for
+ * 5 s at the most, and the descriptor of the session becomes readable when it came. A destination of
+ * an older version does not tell, and nobody does for a saved machine. Each side asks its interrupt
+ * controller once, outside of the pause.
+ *
+ * Any thread. Return: 0; -ENOMEM.
+ */
+int vferry_session_interrupts(struct vferry_session *session,
+			      struct vferry_interrupts **ret_interrupts);
+
 /**
  * vferry_session_reasons() - why the machine was not taken: every reason, none cut short
  * @ret_reasons: @ret_count of them with id, object and message; the caller's, free()

@@ -197,7 +197,7 @@ static uint64_t expected_load_ns(struct vf_destination_side *side)
 static int send_accept(struct vf_destination_side *side, struct vferry_error *err)
 {
 	struct vferry_session *s = side->session;
-	struct vf_accept accept = { .hold_bytes = VF_HOLD_BYTES,
+	struct vf_accept accept = { .features = VF_FEATURE_VECTORS, .hold_bytes = VF_HOLD_BYTES,
 				    .load_ns = expected_load_ns(side) };
 	struct vf_writer w;
 	int ret;
@@ -267,6 +267,24 @@ static void send_running(struct vf_destination_side *side)
 	vf_put_u64(body, side->machine_state.running_ns > side->commit_ns
 				 ? side->machine_state.running_ns - side->commit_ns : 0);
 	(void) vf_destination_send(side, VF_FRAME_RUNNING, VF_NO_COMPONENT, body, sizeof(body));
+}
+
+/* The last word. This side is done: a source that does not read it keeps nobody. */
+static void send_vectors(struct vf_destination_side *side)
+{
+	struct vferry_session *s = side->session;
+	struct vf_writer w;
+	bool known;
+
+	vf_writer_init(&w, VF_FRAME_MAX_MESSAGE_BYTES);
+	(void) pthread_mutex_lock(&s->lock);
+	known = s->vectors_known[VF_AFTER];
+	if (known)
+		vf_vectors_encode(&w, &s->vectors[VF_AFTER]);
+	(void) pthread_mutex_unlock(&s->lock);
+	if (known && !w.bad)
+		(void) vf_destination_send(side, VF_FRAME_VECTORS, VF_NO_COMPONENT, w.data, w.size);
+	vf_writer_done(&w);
 }
 
 /* Nothing of the machine stays here. */
@@ -379,6 +397,7 @@ static bool act(struct vf_destination_side *side, const struct vf_action *action
 		return true;
 	case VF_ACT_FINISH:
 		finish(side, action);
+		send_vectors(side);
 		return true;
 	case VF_ACT_SEND_ACCEPT:
 		if (send_accept(side, &err)) {
@@ -407,6 +426,7 @@ static bool act(struct vf_destination_side *side, const struct vf_action *action
 		return true;
 	case VF_ACT_SEND_RUNNING:
 		send_running(side);
+		vf_session_note_vectors(s, VF_AFTER);	/* may be slow: the source knows already */
 		return true;
 	case VF_ACT_ANSWER_RESOLVE:
 		vf_destination_answer(side, action->lost ? VF_HO_LOST :

@@ -39,7 +39,8 @@ int vf_destination_send(struct vf_destination_side *side, enum vf_frame_type typ
 	if (!channel)
 		return -ENOTCONN;
 	return vf_channel_send(channel, type,
-			       type == VF_FRAME_KEEPALIVE || type == VF_FRAME_REPORT
+			       type == VF_FRAME_KEEPALIVE || type == VF_FRAME_REPORT ||
+					       type == VF_FRAME_VECTORS
 				       ? VF_FRAME_OPTIONAL : 0,
 			       component, body, (uint32_t) bytes, NULL);
 }

@@ -23,6 +23,8 @@ static void ask_locked(struct irq_plan *p, struct vferry_vector_answer *answers,
 		p->sink.forwarded(p->sink.user, answers, count);
 	for (size_t i = 0; i < count; i++) {
 		answers[i].reason[sizeof(answers[i].reason) - 1] = '\0';
+		if ((unsigned int) answers[i].forwarded > VFERRY_FORWARDED_YES)
+			answers[i].forwarded = VFERRY_FORWARDED_UNKNOWN;
 		if (!p->sink.forwarded)
 			(void) snprintf(answers[i].reason, sizeof(answers[i].reason),
 					"the machine does not tell");
@@ -92,6 +94,57 @@ void vf_irq_source_count(struct vferry_irq_plan *plan, struct vf_irq_source *s,
 	pthread_mutex_unlock(&p->lock);
 	free(answers);
 	*ret_counts = c;
+}
+
+/* ---- listing ---- */
+
+static void describe(const struct vf_irq_source *s, uint32_t i,
+		     const struct vferry_vector_answer *answer, struct vf_irq_vector *to)
+{
+	const struct vector *v = &s->vectors[i];
+
+	*to = (struct vf_irq_vector) { .vector = i, .connected = v->connected,
+				       .forwarded = VFERRY_FORWARDED_NO };
+	memcpy(to->source, s->name, sizeof(to->source));
+	if (v->connected) {
+		to->forwarded = answer->forwarded;
+		memcpy(to->reason, answer->reason, sizeof(to->reason));
+	} else {
+		(void) snprintf(to->reason, sizeof(to->reason), "%s",
+				v->wanted ? "it could not be connected" :
+					    "the guest masked it, or did not set it up");
+	}
+}
+
+int vf_irq_plan_list(struct vferry_irq_plan *plan, struct vf_irq_vector **ret_list,
+		     size_t *ret_count)
+{
+	struct irq_plan *p = vf_irq_plan_of(plan);
+	struct vferry_vector_answer *answers;
+	struct vf_irq_vector *list;
+	size_t room = 1, count = 0, connected = 0;
+
+	pthread_mutex_lock(&p->lock);
+	for (const struct vf_irq_source *s = p->sources; s; s = s->next)
+		room += s->count;
+	list = calloc(room, sizeof(*list));
+	answers = ask_connected_locked(p, NULL);
+	for (const struct vf_irq_source *s = p->sources; list && answers && s; s = s->next) {
+		for (uint32_t i = 0; i < s->count; i++) {
+			describe(s, i, &answers[connected], &list[count++]);
+			connected += s->vectors[i].connected;
+		}
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (!list || !answers) {
+		free(list);
+		free(answers);
+		return -ENOMEM;
+	}
+	free(answers);
+	*ret_list = list;
+	*ret_count = count;
+	return 0;
 }
 
 /* ---- release ---- */

@@ -101,6 +101,8 @@ struct vferry_session *vferry_session_free(struct vferry_session *s)
 	if (s->ram)
 		vf_ram_drop_trace(s->ram, s->trace);
 	vf_report_done(&s->remote_report);
+	vf_vectors_done(&s->vectors[VF_BEFORE]);
+	vf_vectors_done(&s->vectors[VF_AFTER]);
 	vf_refuse_done(&s->refused);
 	vf_close(&s->cancel_fd);
 	vf_close(&s->status_fd);

@@ -11,6 +11,7 @@
  *                  frames, destination_file.c a file, destination_record.c what it promised
  *   link.c         both sides: connections, plain or TLS, and who may join
  *   report.c       steps as executed, plans as text
+ *   interrupts.c   whether vectors are forwarded, before and after
  *   record.c       the files of `ran` and `aborted`; see record.h
  *   trace_dump.c   the trace as text and JSON
  *
@@ -115,6 +116,8 @@ struct vferry_session {
 	uint8_t id[VF_SESSION_ID_BYTES];
 	struct vferry_status status;
 	struct vf_report remote_report;	/* the other side's steps */
+	bool vectors_known[2];		/* enum vf_when: who delivers interrupts, ... */
+	struct vf_vectors vectors[2];	/* ... if that is known */
 	struct vf_refuse refused;	/* all reasons against, as the destination gave them */
 };
 
@@ -202,6 +205,24 @@ void vf_reasons_summary(const struct vf_refuse *list, struct vferry_error *err);
 /* This side's steps as executed so far; vf_report_done() frees it. -ENODATA: no plan yet. */
 int vf_report_local(struct vferry_session *s, struct vf_report *ret_report);
 
+/* ---- interrupts.c ---- */
+
+#define VF_TELL_VECTORS_NS (5 * VF_SECOND_NS)	/* a destination that runs tells within, or not at all */
+
+enum vf_when { VF_BEFORE, VF_AFTER };
+
+/* Asks the interrupt plan, and keeps the answer. What it fails with is told by the report. */
+void vf_session_note_vectors(struct vferry_session *s, enum vf_when when);
+/*
+ * The @count vectors of one device as runs, at most @most of them: what would be beyond is one
+ * run that is not known. @to->runs: the caller's. Return: 0; -ENOMEM.
+ */
+struct vf_irq_vector;
+int vf_session_make_runs(const struct vf_irq_vector *list, size_t count, uint32_t most,
+			 struct vf_device_vectors *to);
+/* @vectors: moved. */
+void vf_session_keep_vectors(struct vferry_session *s, enum vf_when when, struct vf_vectors *vectors);
+
 /* ---- the sides ---- */
 
 extern const struct vf_side_ops vf_source_ops;
@@ -217,6 +238,8 @@ uint64_t vf_source_pause_ns(struct vferry_session *s);
 /* What the source expected of its step "component:name"; VF_NS_UNKNOWN. */
 uint64_t vf_source_predicted_ns(struct vferry_session *s, const char *full_name);
 uint64_t vf_destination_pause_ns(struct vferry_session *s);
+/* Will the destination tell of its vectors? @ret_why: static, why not, or what is awaited. */
+enum vferry_known vf_source_awaits_vectors(struct vferry_session *s, const char **ret_why);
 int vf_source_continue(struct vferry_session *s);
 int vf_source_resolve(struct vferry_session *s, const char *peer, bool fenced_destination);
 int vf_destination_resolve(struct vferry_session *s, bool fenced_destination,

@@ -101,6 +101,7 @@ static void note_running(struct vf_source_side *side, uint64_t run_ns)
 
 	(void) pthread_mutex_lock(&side->lock);
 	verify = side->verify_ns;
+	side->running_ns = vf_now_ns();
 	side->downtime_ns = side->committed_ns - side->stopped_ns + side->round_trip_ns / 2 + run_ns;
 	side->downtime_ns -= vf_min_u64(verify, side->downtime_ns);
 	(void) pthread_mutex_unlock(&side->lock);
@@ -145,6 +146,11 @@ static void on_event(struct vf_source_side *side, const struct vf_event *event)
 		break;
 	case VF_SRC_PEER_RUNNING:
 		note_running(side, event->number);
+		break;
+	case VF_SRC_RESOLVED:	/* what has not come by now does not come later */
+		(void) pthread_mutex_lock(&side->lock);
+		side->running_ns = vf_now_ns();
+		(void) pthread_mutex_unlock(&side->lock);
 		break;
 	case VF_SRC_UNDO_DONE:
 		if (event->has_error)
@@ -503,6 +509,30 @@ uint64_t vf_source_pause_ns(struct vferry_session *s)
 		(void) pthread_mutex_unlock(&s->source->lock);
 	}
 	return ns;
+}
+
+/* With VECTORS, or without, when its time is up: nobody waits for it but who asks here. */
+enum vferry_known vf_source_awaits_vectors(struct vferry_session *s, const char **ret_why)
+{
+	struct vf_source_side *side = s->source;
+	enum vferry_known known = VFERRY_KNOWN_NOT;
+
+	(void) pthread_mutex_lock(&side->lock);
+	if (side->file || !side->committed_ns) {
+		*ret_why = side->file ? "nobody runs a saved machine yet" :
+					"the machine was not handed over";
+	} else if (!side->tells_vectors) {
+		*ret_why = "the destination's version does not tell";
+	} else if (side->answers_ended) {
+		*ret_why = "the link ended before the destination told";
+	} else if (side->running_ns && vf_now_ns() - side->running_ns > VF_TELL_VECTORS_NS) {
+		*ret_why = "the destination did not tell in time";
+	} else {
+		*ret_why = "the destination has not told yet";
+		known = VFERRY_KNOWN_SOON;
+	}
+	(void) pthread_mutex_unlock(&side->lock);
+	return known;
 }
 
 int vf_source_continue(struct vferry_session *s)

@@ -74,6 +74,8 @@ struct vf_source_side {
 	unsigned tags_due;		/* ... how many of them are not answered */
 	uint64_t described_ns;		/* MACHINE was sent, and ... */
 	bool answered;			/* ... accepted or refused */
+	bool tells_vectors;		/* the destination will, when it runs, which ... */
+	uint64_t running_ns;		/* ... it said it does; 0 = not yet */
 	struct vf_manifest_section *sections;	/* what was sent, newest of each */
 	uint32_t section_count, section_room;
 	uint64_t section_bytes;

@@ -554,6 +554,9 @@ static int on_accept(struct vf_source_side *side, const void *body, size_t bytes
 	if (ret)
 		return ret;
 	side->load_ns = accept.load_ns;
+	(void) pthread_mutex_lock(&side->lock);
+	side->tells_vectors = accept.features & VF_FEATURE_VECTORS;
+	(void) pthread_mutex_unlock(&side->lock);
 	for (uint32_t i = 0; i < accept.credit_count; i++) {
 		uint32_t component = accept.credits[i].component;
 
@@ -625,6 +628,19 @@ static int on_report(struct vferry_session *s, const void *body, size_t bytes,
 	return 0;
 }
 
+static int on_vectors(struct vferry_session *s, const void *body, size_t bytes,
+		      struct vferry_error *err)
+{
+	struct vf_vectors vectors;
+	int ret = vf_vectors_decode(body, bytes, &vectors, err);
+
+	if (ret)
+		return ret;
+	vf_session_keep_vectors(s, VF_AFTER, &vectors);
+	vf_session_notify(s);
+	return 0;
+}
+
 static int on_number(struct vferry_session *s, uint32_t kind, const struct vf_frame *frame,
 		     const void *body, struct vferry_error *err)
 {
@@ -686,6 +702,8 @@ static int on_answer(struct vf_source_side *side, const struct vf_frame *frame, 
 		return ret;
 	case VF_FRAME_REPORT:
 		return on_report(s, body, frame->length, err);
+	case VF_FRAME_VECTORS:
+		return on_vectors(s, body, frame->length, err);
 	case VF_FRAME_KEEPALIVE:
 		on_keepalive(side, body, frame->length);
 		return 0;

@@ -157,10 +157,12 @@ static int join_streams(struct vf_source_side *side, struct vferry_error *err)
 static int step_vcpu_stop(struct vf_source_side *side, struct vferry_error *err)
 {
 	struct vferry_session *s = side->session;
-	uint64_t now = vf_now_ns();
 	uint8_t body[4];
+	uint64_t now;
 	int ret;
 
+	vf_session_note_vectors(s, VF_BEFORE);	/* may be slow: the machine runs, and so do streams */
+	now = vf_now_ns();
 	stop_streams(side);
 	ret = s->ops.stop(s->user, err);
 	if (ret)

@@ -126,6 +126,7 @@ static bool destination_turn(const struct hostile_play *p, const struct listener
 		return p->seen[VF_FRAME_MANIFEST];
 	case VF_FRAME_RUNNING:
 	case VF_FRAME_REPORT:
+	case VF_FRAME_VECTORS:
 	case VF_FRAME_RESOLVED:
 		return p->seen[VF_FRAME_COMMIT];
 	default:
@@ -240,6 +241,21 @@ static void bind_fd(struct small_machine *m, bool destination, int fd)
 	}
 }
 
+/* What both sides say of interrupts comes last, or is known not to come. */
+static struct vferry_interrupts *wait_interrupts(struct vferry_session *session)
+{
+	struct vferry_interrupts *in;
+
+	for (;;) {
+		if (vferry_session_interrupts(session, &in))
+			abort();
+		if (in->after != VFERRY_KNOWN_SOON)
+			return in;
+		free(in);
+		(void) poll(NULL, 0, 1);
+	}
+}
+
 int hostile_session(struct small_machine *m, struct hostile_play *play,
 		    const struct vferry_parameters *p, uint64_t limit_ns,
 		    struct vferry_status *ret_status)
@@ -259,6 +275,8 @@ int hostile_session(struct small_machine *m, struct hostile_play *play,
 	ret = vferry_session_wait(m->session, held ? SMALL_SECOND_NS / 20 : limit_ns);
 	(void) close(pair[0]);
 	vferry_session_get_status(m->session, ret_status);
+	if (play->ret_interrupts)
+		*play->ret_interrupts = wait_interrupts(m->session);
 	m->session = vferry_session_free(m->session);
 	return ret;
 }
@@ -325,6 +343,7 @@ bool hostile_record(const struct vferry_parameters *p, struct hostile_recording 
 	(void) vferry_session_wait(to.session, 20 * SMALL_SECOND_NS);
 	vferry_session_get_status(from.session, &status);
 	done = status.outcome == VFERRY_OUTCOME_DONE && small_machine_is_whole(&to);
+	free(wait_interrupts(from.session));
 	(void) close(near[0]);
 	(void) close(far[0]);
 	small_machine_done(&from);

@@ -22,6 +22,8 @@ struct hostile_play {
 	struct vferry_session *session;	/* the real one */
 	unsigned gate_ms;	/* a turn is waited for so long, then the frame goes out anyway */
 	bool stay;		/* do not hang up at the end, but wait for the session's */
+	/* NULL, or: what the session knows of interrupts at its end. The caller's, free(). */
+	struct vferry_interrupts **ret_interrupts;
 	size_t cut_at;		/* hang up after so many bytes; 0 = after all */
 	/* Set by the play. */
 	uint64_t seen[32];	/* frames of each type that the session sent */

@@ -215,10 +215,60 @@ static void oversized(void **state)
 		hostile_frame_set_flags(f, HOSTILE_LENGTH | hostile_frame_flags(f));
 		(void) snprintf(what, sizeof(what), "answer %u of %u bytes", i / 2, lengths[i % 2]);
 		o = run(what, &stream, 0);
-		if (!strstr(o.status.error.message, "length"))
+		if (hostile_frame_type(f) == VF_FRAME_VECTORS)	/* by then it is done */
+			assert_int_equal(o.status.outcome, VFERRY_OUTCOME_DONE);
+		else if (!strstr(o.status.error.message, "length"))
 			fail_msg("%s: %s", what, o.status.error.message);
 		hostile_stream_done(&stream);
 	}
+}
+
+/* ---- older versions ---- */
+
+static struct vferry_interrupts *interrupts_after(const struct hostile_stream *s)
+{
+	struct vferry_interrupts *in = NULL;
+	struct vferry_parameters p = VFERRY_PARAMETERS_INIT;
+	struct hostile_play play = {
+		.role = HOSTILE_DESTINATION, .frames = s, .gate_ms = 10000, .ret_interrupts = &in,
+	};
+	struct vferry_status status;
+	struct small_machine m;
+
+	small_machine_init(&m, true);
+	assert_int_equal(hostile_session(&m, &play, &p, LIMIT_NS, &status), 0);
+	assert_int_equal(status.outcome, VFERRY_OUTCOME_DONE);
+	small_machine_done(&m);
+	assert_int_equal(in->before, VFERRY_KNOWN);
+	return in;
+}
+
+/* Who delivers interrupts is told by destinations since 1.2, last; nobody waits for one that does not. */
+static void does_not_tell_of_interrupts(void **state)
+{
+	struct vferry_interrupts *in = interrupts_after(&good);
+	int accept, vectors;
+
+	(void) state;
+	assert_int_equal(in->after, VFERRY_KNOWN);
+	free(in);
+	copy_good(&stream);
+	vectors = hostile_stream_find(&stream, VF_FRAME_VECTORS, 0);
+	assert_true(vectors > hostile_stream_find(&stream, VF_FRAME_RUNNING, 0));
+	assert_true(hostile_frame_flags(&stream.frames[vectors]) & VF_FRAME_OPTIONAL);
+	hostile_stream_remove(&stream, (unsigned) vectors);
+	in = interrupts_after(&stream);		/* it said that it would, and was killed, say */
+	assert_int_equal(in->after, VFERRY_KNOWN_NOT);
+	assert_string_equal(in->after_reason, "the link ended before the destination told");
+	free(in);
+	vf_put_u16(stream.frames[hostile_stream_find(&stream, VF_FRAME_HELLO, 0)].body + 2, 1);
+	accept = hostile_stream_find(&stream, VF_FRAME_ACCEPT, 0);
+	vf_put_u64(stream.frames[accept].body, 0);
+	in = interrupts_after(&stream);
+	assert_int_equal(in->after, VFERRY_KNOWN_NOT);
+	assert_string_equal(in->after_reason, "the destination's version does not tell");
+	free(in);
+	hostile_stream_done(&stream);
 }
 
 static void lying_fields(void **state)
@@ -393,6 +443,7 @@ int main(void)
 		cmocka_unit_test(rearranged),
 		cmocka_unit_test(out_of_place),
 		cmocka_unit_test(oversized),
+		cmocka_unit_test(does_not_tell_of_interrupts),
 		cmocka_unit_test(lying_fields),
 		cmocka_unit_test(lying_components),
 		cmocka_unit_test(reasons_with_escapes),

@@ -37,7 +37,7 @@ static const char *const source_sends[] = {
 };
 static const char *const destination_sends[] = {
 	"accept", "refuse", "credit", "initial-ack", "prepared", "failed", "running", "report",
-	"resolved", NULL
+	"vectors", "resolved", NULL
 };
 
 static bool is_of(const char *const *list, const char *word)

@@ -2,6 +2,7 @@
 /* test_irq_plan.c - the table goes out once, connects come after, a release loses nothing. */
 #include "test_device.h"
 #include "session/irq_plan.h"
+#include "session/session_internal.h"
 
 struct fixture {
 	struct sink sink;
@@ -230,6 +231,91 @@ static void release_and_reconnect(void **state)
 	assert_int_equal(counts.forwarded, 2);
 }
 
+/* All vectors of all devices, whoever asks: with one question, and what is not connected is not asked. */
+static void all_vectors_are_listed(void **state)
+{
+	struct fixture *x = *state;
+	struct vf_irq_vector *list;
+	size_t count;
+
+	x->sink.forwarded = VFERRY_FORWARDED_YES;
+	alloc_msi(x, x->a, 3, 0);
+	alloc_msi(x, x->b, 1, 3);
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 1, NULL), 0);
+	assert_int_equal(vf_irq_connect(x->plan, x->b, 0, NULL), 0);
+	x->sink.fail_connect = -EAGAIN;
+	assert_int_equal(vf_irq_connect(x->plan, x->a, 2, NULL), -EAGAIN);
+	x->sink.fail_connect = 0;
+	x->sink.asked = 0;
+	assert_int_equal(vf_irq_plan_list(x->plan, &list, &count), 0);
+	assert_int_equal(x->sink.asked, 1);
+	assert_int_equal(count, 4);
+	assert_string_equal(list[0].source, "b");
+	assert_true(list[0].connected && list[0].forwarded == VFERRY_FORWARDED_YES);
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_string_equal(list[1 + i].source, "a");
+		assert_int_equal(list[1 + i].vector, i);
+		assert_int_equal(list[1 + i].connected, i == 1);
+		assert_int_equal(list[1 + i].forwarded, i == 1 ? VFERRY_FORWARDED_YES
+							       : VFERRY_FORWARDED_NO);
+	}
+	assert_string_equal(list[1].reason, "the guest masked it, or did not set it up");
+	assert_string_equal(list[3].reason, "it could not be connected");
+	free(list);
+	x->sink.forwarded = VFERRY_FORWARDED_NO;
+	assert_int_equal(vf_irq_plan_list(x->plan, &list, &count), 0);
+	assert_string_equal(list[0].reason, "no hardware");
+	free(list);
+}
+
+static struct vf_device_vectors runs_of(const struct vf_irq_vector *list, size_t count, uint32_t most)
+{
+	struct vf_device_vectors d = { .run_count = 0 };
+	uint32_t vectors = 0;
+
+	assert_int_equal(vf_session_make_runs(list, count, most, &d), 0);
+	assert_true(d.run_count <= most);
+	for (uint32_t i = 0; i < d.run_count; i++)
+		vectors += d.runs[i].count;
+	assert_int_equal(vectors, count);
+	return d;
+}
+
+/* For the report: what is alike is one run, and there are never more than fit a message. */
+static void vectors_become_runs(void **state)
+{
+	struct vf_irq_vector list[6] = {
+		{ .connected = true, .forwarded = VFERRY_FORWARDED_YES },
+		{ .connected = true, .forwarded = VFERRY_FORWARDED_YES },
+		{ .connected = true, .forwarded = VFERRY_FORWARDED_NO, .reason = "a" },
+		{ .connected = true, .forwarded = VFERRY_FORWARDED_NO, .reason = "b\n" },
+		{ .forwarded = VFERRY_FORWARDED_NO, .reason = "c" },
+		{ .forwarded = VFERRY_FORWARDED_NO, .reason = "c" },
+	};
+	struct vf_device_vectors d;
+
+	(void) state;
+	d = runs_of(list, 6, 100);
+	assert_int_equal(d.run_count, 4);
+	assert_int_equal(d.runs[0].count, 2);
+	assert_string_equal(d.runs[2].reason, "b?");
+	assert_false(d.runs[3].connected);
+	free(d.runs);
+	d = runs_of(list, 6, 4);
+	assert_int_equal(d.run_count, 4);
+	assert_string_equal(d.runs[3].reason, "c");
+	free(d.runs);
+	d = runs_of(list, 6, 3);
+	assert_int_equal(d.run_count, 3);
+	assert_int_equal(d.runs[2].count, 3);
+	assert_int_equal(d.runs[2].forwarded, VFERRY_FORWARDED_UNKNOWN);
+	assert_string_equal(d.runs[2].reason, "too many different answers to list");
+	free(d.runs);
+	d = runs_of(list, 0, 3);
+	assert_int_equal(d.run_count, 0);
+	free(d.runs);
+}
+
 static void release_leaves_software_vectors(void **state)
 {
 	struct fixture *x = *state;
@@ -353,6 +439,8 @@ int main(void)
 						setup_losing, teardown),
 		TEST(unknown_vector_is_not_sent_again),
 		TEST(release_and_reconnect),
+		TEST(all_vectors_are_listed),
+		cmocka_unit_test(vectors_become_runs),
 		TEST(release_leaves_software_vectors),
 		TEST(failures_are_told_and_leave_things_usable),
 		TEST(gsis_run_out_and_come_back),

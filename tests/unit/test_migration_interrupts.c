@@ -113,6 +113,119 @@ static void at_any_instant(void **state)
 	}
 }
 
+/* ---- who delivers them, as it is told ---- */
+
+/* What the source knows when the destination has told. */
+static struct vferry_interrupts *interrupts_told(struct move *m)
+{
+	struct vferry_interrupts *in;
+
+	for (;;) {
+		assert_int_equal(vferry_session_interrupts(m->from.session, &in), 0);
+		if (in->after != VFERRY_KNOWN_SOON)
+			break;
+		free(in);
+		sleep_ms(1);
+	}
+	if (in->before != VFERRY_KNOWN || in->after != VFERRY_KNOWN)
+		fail_msg("before: %s; after: %s", in->before_reason, in->after_reason);
+	assert_int_equal(in->device_count, m->devices);
+	return in;
+}
+
+/* All that the guest uses, one like the other; those that it does not use follow, in one run. */
+static void expect_told(const struct vferry_vectors *v, enum vferry_forwarded forwarded,
+			const char *why)
+{
+	assert_true(v->vectors >= MOVE_VECTORS);
+	assert_int_equal(v->connected, MOVE_VECTORS);
+	assert_int_equal(v->forwarded, forwarded == VFERRY_FORWARDED_YES ? MOVE_VECTORS : 0);
+	assert_int_equal(v->unknown, 0);
+	assert_int_equal(v->run_count, v->vectors > MOVE_VECTORS ? 2 : 1);
+	assert_int_equal(v->runs[0].first, 0);
+	assert_int_equal(v->runs[0].count, MOVE_VECTORS);
+	assert_true(v->runs[0].connected);
+	assert_int_equal(v->runs[0].forwarded, forwarded);
+	assert_string_equal(v->runs[0].reason, why);
+	if (v->run_count > 1) {
+		assert_int_equal(v->runs[1].first, MOVE_VECTORS);
+		assert_false(v->runs[1].connected);
+		assert_string_equal(v->runs[1].reason, "the guest masked it, or did not set it up");
+	}
+}
+
+static void told_forwarded(void **state)
+{
+	struct vferry_interrupts *in;
+	struct move m = MOVE_INIT;
+
+	(void) state;
+	m.devices = 2;
+	move_up(&m);
+	move_begin(&m);
+	expect_done(&m);
+	in = interrupts_told(&m);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_string_equal(in->devices[i].address, device_info(&m.from, i).address);
+		expect_told(&in->devices[i].before, VFERRY_FORWARDED_YES, "");
+		expect_told(&in->devices[i].after, VFERRY_FORWARDED_YES, "");
+		assert_int_equal(in->devices[i].lost, 0);
+		assert_int_equal(in->devices[i].doubtful, 0);
+	}
+	free(in);
+	/* The destination knows its own side. */
+	assert_int_equal(vferry_session_interrupts(m.to.session, &in), 0);
+	assert_int_equal(in->before, VFERRY_KNOWN_NOT);
+	assert_string_equal(in->before_reason, "only the source knows");
+	assert_int_equal(in->after, VFERRY_KNOWN);
+	expect_told(&in->devices[1].after, VFERRY_FORWARDED_YES, "");
+	free(in);
+	expect_clean(&m, &m.to, allowed(&m));
+	move_down(&m);
+}
+
+/* To a host that forwards nothing: the guest goes on, and it is said. */
+static void told_not_forwarded(void **state)
+{
+	struct vferry_interrupts *in;
+	struct move m = MOVE_INIT;
+
+	(void) state;
+	source_up(&m);
+	m.options.gic = MACHINE_GIC_V3;
+	target_up(&m);
+	move_begin(&m);
+	expect_done(&m);
+	in = interrupts_told(&m);
+	expect_told(&in->devices[0].before, VFERRY_FORWARDED_YES, "");
+	expect_told(&in->devices[0].after, VFERRY_FORWARDED_NO, "no-gicv4");
+	assert_int_equal(in->devices[0].lost, MOVE_VECTORS);
+	free(in);
+	expect_clean(&m, &m.to, MOVE_VECTORS);
+	move_down(&m);
+}
+
+/* A machine that stays where it is. */
+static void not_told(void **state)
+{
+	struct vferry_interrupts *in;
+	struct move m = MOVE_INIT;
+
+	(void) state;
+	move_up(&m);
+	move_hold(&m);
+	assert_int_equal(vferry_session_interrupts(m.from.session, &in), 0);
+	assert_int_equal(in->before, VFERRY_KNOWN_NOT);
+	assert_string_equal(in->before_reason, "its vCPUs were not stopped");
+	assert_int_equal(in->after, VFERRY_KNOWN_NOT);
+	assert_string_equal(in->after_reason, "the machine was not handed over");
+	assert_int_equal(in->device_count, 0);
+	free(in);
+	assert_int_equal(vferry_session_cancel(m.from.session), 0);
+	assert_int_equal(move_wait(&m), VFERRY_OUTCOME_CANCELLED);
+	move_down(&m);
+}
+
 /* ---- masks ---- */
 
 /* A masked vector's job keeps its place in the ring of 64: the others stand still once they come
@@ -323,6 +436,9 @@ int main(void)
 		cmocka_unit_test(intx_pending),
 		cmocka_unit_test(no_controller),
 		cmocka_unit_test(at_any_instant),
+		cmocka_unit_test(told_forwarded),
+		cmocka_unit_test(told_not_forwarded),
+		cmocka_unit_test(not_told),
 		cmocka_unit_test(msix_vectors_masked),
 		cmocka_unit_test(msi_vectors_masked),
 		cmocka_unit_test(function_masked),
