@@ -103,6 +103,7 @@ void migration_print_end(FILE *to, struct json_object *state)
 	if (is_kept_out(state))
 		fprintf(to, "a machine opens files below --files of its `vferry run` only, which is the "
 			    "directory where that was started if it was not given\n");
+	migration_warn_interrupts(to, state);
 	if (qmp_bool(state, "x-vferry-device-lost"))
 		fprintf(to, "a device lost its state; `vferry status` tells which\n");
 	if (!strcmp(outcome, "failed-after"))
@@ -189,6 +190,12 @@ static bool pending(struct json_object *state)
 	return !strcmp(qmp_string(state, "x-vferry-outcome", "pending"), "pending");
 }
 
+/* It ended, and the destination is about to tell of its interrupts: the machine bounds how long. */
+static bool awaited(struct json_object *state)
+{
+	return qmp_bool(qmp_member(state, "x-vferry-interrupts"), "awaited");
+}
+
 static void on_signal(struct follower *f)
 {
 	struct signalfd_siginfo info;
@@ -264,8 +271,8 @@ int migration_follow(const struct tool_usage *usage, struct qmp *qmp, bool progr
 	f.signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
 	qmp_set_events(qmp, on_event, &f);
 	ret = ask(&f, &err);
-	while (!ret && pending(f.state)) {
-		if (progress)
+	while (!ret && (pending(f.state) || awaited(f.state))) {
+		if (progress && pending(f.state))
 			show_progress(&f, false);
 		ret = wait_and_ask(&f, &err);
 	}

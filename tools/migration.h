@@ -39,6 +39,8 @@ int migration_follow(const struct tool_usage *usage, struct qmp *qmp, bool progr
 int migration_exit_code(struct json_object *state);
 /* Bytes by component, pause, restore plan as executed. */
 void migration_report(FILE *to, struct json_object *state);
+/* One line for each device that has vectors that hardware delivered before, and does not any more. */
+void migration_warn_interrupts(FILE *to, struct json_object *state);
 /* The rest of a line: why it failed, if it did. Of several reasons each has a line of its own. */
 void migration_print_why(FILE *to, struct json_object *state);
 /* One word or sentence on how it ended. */

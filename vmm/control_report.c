@@ -164,6 +164,67 @@ static struct json_object *steps_json(struct vferry_session *session)
 	return list;
 }
 
+static struct json_object *vectors_json(const struct vferry_vectors *v)
+{
+	static const char *const words[] = { "unknown", "no", "yes" };
+	struct json_object *to = json_object_new_object();
+	struct json_object *runs = json_object_new_array();
+
+	add_int(to, "vectors", v->vectors);
+	add_int(to, "connected", v->connected);
+	add_int(to, "forwarded", v->forwarded);
+	add_int(to, "unknown", v->unknown);
+	for (uint32_t i = 0; i < v->run_count; i++) {
+		const struct vferry_vector_run *run = &v->runs[i];
+		struct json_object *entry = json_object_new_object();
+
+		add_int(entry, "first", run->first);
+		add_int(entry, "count", run->count);
+		add_bool(entry, "connected", run->connected);
+		add_string(entry, "forwarded", words[run->forwarded]);
+		if (run->reason[0])
+			add_string(entry, "reason", run->reason);
+		json_object_array_add(runs, entry);
+	}
+	json_object_object_add(to, "runs", runs);
+	return to;
+}
+
+/* Who delivers interrupts, before and after; a side that is not known has the reason in its place. */
+static void add_interrupts(struct json_object *to, struct vferry_session *session)
+{
+	struct json_object *all, *list;
+	struct vferry_interrupts *in;
+
+	if (vferry_session_interrupts(session, &in))
+		return;
+	all = json_object_new_object();
+	list = json_object_new_array();
+	if (in->before != VFERRY_KNOWN)
+		add_string(all, "before-unknown", in->before_reason);
+	if (in->after != VFERRY_KNOWN)
+		add_string(all, "after-unknown", in->after_reason);
+	add_bool(all, "awaited", in->after == VFERRY_KNOWN_SOON);
+	for (size_t i = 0; i < in->device_count; i++) {
+		const struct vferry_device_interrupts *d = &in->devices[i];
+		struct json_object *entry = json_object_new_object();
+
+		add_string(entry, "address", d->address);
+		if (in->before == VFERRY_KNOWN)
+			json_object_object_add(entry, "before", vectors_json(&d->before));
+		if (in->after == VFERRY_KNOWN)
+			json_object_object_add(entry, "after", vectors_json(&d->after));
+		if (in->before == VFERRY_KNOWN && in->after == VFERRY_KNOWN) {
+			add_int(entry, "lost", d->lost);
+			add_int(entry, "doubtful", d->doubtful);
+		}
+		json_object_array_add(list, entry);
+	}
+	json_object_object_add(all, "devices", list);
+	json_object_object_add(to, "x-vferry-interrupts", all);
+	free(in);
+}
+
 /* The real address of a listener, as QEMU's SocketAddress. */
 static void add_socket_address(struct json_object *to, const char *uri)
 {
@@ -309,6 +370,8 @@ struct json_object *vm_control_query_migrate(struct vm *vm)
 		add_socket_address(to, vm_incoming_uri(vm));
 	else
 		add_source(to, vm, &m);
+	if (m.status.outcome != VFERRY_OUTCOME_PENDING && !m.check)
+		add_interrupts(to, m.session);
 	json_object_object_add(to, "x-vferry-devices", devices_json(vm_machine(vm)));
 	return to;
 }

@@ -290,6 +290,20 @@ class Machine(Process):
             assert device["vectors-forwarded"] == device["vectors-connected"], device
 
 
+    def check_told_forwarded(self, report):
+        """The same as a source knows it when it is done, and as `vferry migrate` reported it."""
+        told = self.migration()["x-vferry-interrupts"]
+        assert not told["awaited"] and len(told["devices"]) == len(self.devices), told
+        for device in told["devices"]:
+            for side in "before", "after":
+                assert device[side]["connected"] > 0, device
+                assert device[side]["forwarded"] == device[side]["connected"], device
+            assert device["lost"] == device["doubtful"] == 0, device
+            counts = [f"{device[side]['forwarded']} of {device[side]['connected']}" for side in ("before", "after")]
+            assert f"{device['address']}              forwarded before: {counts[0]}; after: {counts[1]}\n" in report
+        assert "WARNING" not in report
+
+
 class Device(Process):
     """`vferry device --model accel`."""
 

@@ -25,6 +25,23 @@ def test_devices_and_channels(lab, devices, channels):
     assert "restored in the pause" in result.stdout
     check_moved(source, destination)
     destination.check_forwarded()
+    source.check_told_forwarded(result.stdout)
+
+
+def test_what_is_not_forwarded_any_more_is_said(lab):
+    """The destination's controller forwards nothing, and only the destination knows."""
+    source = lab.machine("source", lab.devices(1), "--gic", "v4.0")
+    source.wait_work()
+    destination = lab.machine("destination", lab.devices(1), "--gic", "v3", incoming="tcp:127.0.0.1:0")
+    result = lab.migrate(source, destination.uri)
+    lost = source.migration()["x-vferry-interrupts"]["devices"][0]
+    address, vectors = lost["address"], lost["before"]["connected"]
+    assert vectors > 1 and lost["lost"] == vectors and lost["after"]["runs"][0]["reason"] == "no-gicv4"
+    assert (f"WARNING: {address}: {vectors} vectors that hardware delivered before are not forwarded any more"
+            in result.stdout)
+    assert f"forwarded before: {vectors} of {vectors}; after: 0 of {vectors}\n" in result.stdout
+    assert f"    after, vectors 0 to {vectors - 1}: not forwarded: no-gicv4\n" in result.stdout
+    assert destination.wait_status("running")
 
 
 @pytest.mark.parametrize("policy", ["throttle", "continue", "give-up"])
