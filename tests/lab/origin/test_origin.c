@@ -258,6 +258,7 @@ struct order {
 	/* When each came first, as a number of the event; 0: never. */
 	unsigned accepted, staged, data, enabled, connected;
 	bool fail;		/* the destination, when all is loaded */
+	bool software;		/* what will deliver the destination's interrupts */
 };
 
 static int on_event(void *user, const struct vferry_trace_event *event)
@@ -323,7 +324,35 @@ static void expect_outcome(struct vferry_session *session, enum vferry_outcome o
 			 status.outcome, status.error.object, status.error.message);
 }
 
-/* Either side may have a component beside those of the machine. ret_order->fail says how it is to end. */
+/* The source knows it of both sides, when the destination has told: its one vector. */
+static void expect_told(struct vferry_session *source, bool forwarded)
+{
+	const struct vferry_device_interrupts *d;
+	struct vferry_interrupts *in;
+
+	for (;;) {
+		assert_int_equal(vferry_session_interrupts(source, &in), 0);
+		if (in->after != VFERRY_KNOWN_SOON)
+			break;
+		free(in);
+		sleep_ms(10);
+	}
+	if (in->before != VFERRY_KNOWN || in->after != VFERRY_KNOWN)
+		fail_msg("before: %s; after: %s", in->before_reason, in->after_reason);
+	assert_int_equal(in->device_count, 1);
+	d = &in->devices[0];
+	assert_string_equal(d->address, ADDRESS);
+	assert_int_equal(d->before.connected, 1);
+	assert_int_equal(d->before.forwarded, 1);
+	assert_int_equal(d->after.connected, 1);
+	assert_int_equal(d->after.forwarded, forwarded);
+	assert_int_equal(d->after.unknown, 0);
+	assert_int_equal(d->lost, !forwarded);
+	assert_string_equal(d->after.runs[0].reason, forwarded ? "" : "KVM injects it");
+	free(in);
+}
+
+/* Either side may have a component beside those of the machine. ret_order says how it is to end. */
 static void move(struct side *from, struct side *to, const struct vferry_component *from_extra,
 		 const struct vferry_component *to_extra, struct order *ret_order)
 {
@@ -333,7 +362,8 @@ static void move(struct side *from, struct side *to, const struct vferry_compone
 
 	assert_non_null(mkdtemp(dir));
 	(void) snprintf(uri, sizeof(uri), "unix:%s/s", dir);
-	*ret_order = (struct order) { .lock = PTHREAD_MUTEX_INITIALIZER, .fail = ret_order->fail };
+	*ret_order = (struct order) { .lock = PTHREAD_MUTEX_INITIALIZER, .fail = ret_order->fail,
+				      .software = ret_order->software };
 	session_new(from, from_extra, &source);
 	session_new(to, to_extra, &destination);
 	assert_int_equal(vferry_session_set_trace(destination, on_event, ret_order), 0);
@@ -345,6 +375,8 @@ static void move(struct side *from, struct side *to, const struct vferry_compone
 		       "destination");
 	assert_int_equal(machine_is_running(from->m), ret_order->fail);
 	assert_int_equal(machine_is_running(to->m), !ret_order->fail);
+	if (!ret_order->fail)
+		expect_told(source, !ret_order->software);
 	(void) vferry_session_free(source);
 	(void) vferry_session_free(destination);
 	(void) unlink(uri + strlen("unix:"));
@@ -460,7 +492,7 @@ static void test_historical_order(void **state)
 {
 	struct vferry_component from, to;
 	struct msi saved, loaded;
-	struct order order = { 0 };
+	struct order order = { .software = true };
 	struct side a, b;
 	int log = open_log();
 
