@@ -71,6 +71,7 @@ struct vf_source_side {
 	pthread_cond_t answers_changed;	/* with one of the next three */
 	bool answers_ended;		/* the return path has told why, as its last word */
 	uint32_t tag;			/* of the probes at the end of a round, and ... */
+	uint64_t tag_ns;		/* ... when they began to go out */
 	unsigned tags_due;		/* ... how many of them are not answered */
 	uint64_t described_ns;		/* MACHINE was sent, and ... */
 	bool answered;			/* ... accepted or refused */

@@ -664,8 +664,10 @@ static void on_keepalive(struct vf_source_side *side, const uint8_t *body, size_
 	if (bytes != 4)
 		return;
 	(void) pthread_mutex_lock(&side->lock);
-	if (side->tags_due && vf_get_u32(body) == side->tag && !--side->tags_due)
+	if (side->tags_due && vf_get_u32(body) == side->tag && !--side->tags_due) {
+		side->round_trip_ns = vf_min_u64(side->round_trip_ns, vf_now_ns() - side->tag_ns);
 		(void) pthread_cond_broadcast(&side->answers_changed);
+	}
 	(void) pthread_mutex_unlock(&side->lock);
 }
 

@@ -80,6 +80,7 @@ int vf_source_measure_round(struct vf_source_side *side, uint32_t round, struct 
 	struct vf_ram_collected collected = { 0 };
 	struct vf_page_stats stats = { 0 };
 	unsigned threads = vf_session_step_threads(s);
+	uint64_t round_trip_ns;
 	int error;
 
 	*ret = (struct vf_round) { .number = round };
@@ -104,13 +105,16 @@ int vf_source_measure_round(struct vf_source_side *side, uint32_t round, struct 
 	}
 	if (side->bandwidth && side->rate > side->bandwidth)
 		side->rate = side->bandwidth;
+	(void) pthread_mutex_lock(&side->lock);
+	round_trip_ns = side->round_trip_ns;
+	(void) pthread_mutex_unlock(&side->lock);
 	ret->sent_bytes = stats.bytes;
 	ret->ns = stats.ns;
 	ret->left = (struct vf_downtime_input) {
 		.rate = side->rate,
 		.ram_bytes = collected.dirty_pages * VF_PAGE_BYTES,
 		.blind_bytes = s->ram ? blind_bytes(side, stats.bytes) : 0,
-		.round_trip = { side->round_trip_ns, side->round_trip_known },
+		.round_trip = { round_trip_ns, side->round_trip_known },
 	};
 	if (side->load_ns != VF_UNKNOWN_NS)
 		ret->left.load = (struct vf_time_known) { side->load_ns, true };

@@ -83,21 +83,25 @@ const struct vf_stream_source_ops vf_source_stream_ops = {
 /*
  * What was sent may be in the sockets, megabytes of it, and would be read in the pause if that began
  * now. So each channel is asked whether all was read, and a round ends when it was. It is no more than
- * a help: not done where a round trip takes as long, and given up soon.
+ * a help: not waited for where a round trip takes as long, and given up soon. The answers tell of the
+ * round trip, too, which the setup may have measured when the other side was busy.
  */
 static void await_reader(struct vf_source_side *side, uint32_t round)
 {
 	const uint32_t tag = VF_SOURCE_TAG | round;
-	uint64_t until = vf_now_ns() + SETTLE_NS;
-	struct timespec ts = vf_timespec(until);
+	uint64_t now = vf_now_ns();
+	struct timespec ts = vf_timespec(now + SETTLE_NS);
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	uint8_t body[4];
+	bool waits;
 
-	if (!side->round_trip_known || side->round_trip_ns > SETTLE_NS / 2)
+	if (!side->round_trip_known)
 		return;
 	vf_put_u32(body, tag);
 	(void) pthread_mutex_lock(&side->lock);
+	waits = side->round_trip_ns <= SETTLE_NS / 2;
 	side->tag = tag;
+	side->tag_ns = now;
 	side->tags_due = side->channel_count;
 	(void) pthread_mutex_unlock(&side->lock);
 	for (unsigned i = 0; i < side->channel_count; i++)
@@ -105,7 +109,7 @@ static void await_reader(struct vf_source_side *side, uint32_t round)
 				    VF_NO_COMPONENT, body, sizeof(body), &err))
 			return;		/* who sends next will hear of it */
 	(void) pthread_mutex_lock(&side->lock);
-	while (side->tags_due && !side->answers_ended &&
+	while (waits && side->tags_due && !side->answers_ended &&
 	       pthread_cond_timedwait(&side->answers_changed, &side->lock, &ts) != ETIMEDOUT)
 		;
 	(void) pthread_mutex_unlock(&side->lock);

@@ -56,6 +56,17 @@ def test_destination_dies_on_its_own_side_of(lab, monkeypatch, point):
     check_goes_on(lab, source)
 
 
+def test_a_round_trip_that_was_long_once(lab, monkeypatch):
+    """The first probe waited for a busy host: that is not the round trip of the pause."""
+    source = lab.machine("source", lab.devices(1))
+    source.wait_work()
+    destination = machine_with(lab, monkeypatch, "recv-keepalive:1=delay:600", "destination", lab.devices(1),
+                               incoming="tcp:127.0.0.1:0")
+    lab.migrate(source, destination.uri)
+    destination.wait_status("running")
+    destination.judge()
+
+
 @pytest.mark.parametrize("point", ["recv-commit", "record-link", "record-sync-dir", "send-running"])
 def test_destination_dies_around_its_record(lab, monkeypatch, point):
     """Nobody is left to be asked; somebody who knows that it is gone can still say so."""
