@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,6 +26,7 @@
 #include <sys/mman.h>
 #include <sys/reboot.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #define PAGE	4096u
@@ -62,7 +64,7 @@ static uint64_t read_clock(int clock)
 	return (uint64_t) t.tv_sec * NS + (uint64_t) t.tv_nsec;
 }
 
-static void raise(atomic_uint_fast64_t *to, uint64_t value)
+static void raise_to(atomic_uint_fast64_t *to, uint64_t value)
 {
 	uint64_t old = atomic_load(to);
 
@@ -80,11 +82,11 @@ static void check_clocks(uint64_t *last)
 		if (now < before && !atomic_fetch_add(&wrong, 1))
 			printf("watch: %s went back from %llu to %llu\n", clock_names[i],
 			       (unsigned long long) before, (unsigned long long) now);
-		raise(&newest[i], now);
+		raise_to(&newest[i], now);
 		if (i != MONOTONIC)
 			continue;
 		if (*last)
-			raise(&gap_ns, now - *last);
+			raise_to(&gap_ns, now - *last);
 		*last = now;
 	}
 }
@@ -212,6 +214,38 @@ static bool obey(struct pollfd *input)
 	return strcmp(line, "end") == 0;
 }
 
+/* Not the guest's doing, so all that is known of it is told: the kernel's own line is kept off the console. */
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+	const mcontext_t *at = &((const ucontext_t *) context)->uc_mcontext;
+	char text[160];
+	int length;
+
+#ifdef __aarch64__
+	length = snprintf(text, sizeof(text), "watch: signal %d, code %d, address %p, at %#llx\n", number,
+			  info->si_code, info->si_addr, (unsigned long long) at->pc);
+#else
+	length = snprintf(text, sizeof(text),
+			  "watch: signal %d, code %d, address %p, at %#llx, trap %lld, error %#llx, cr2 %#llx\n",
+			  number, info->si_code, info->si_addr, (unsigned long long) at->gregs[REG_RIP],
+			  (long long) at->gregs[REG_TRAPNO], (unsigned long long) at->gregs[REG_ERR],
+			  (unsigned long long) at->gregs[REG_CR2]);
+#endif
+	if (write(STDOUT_FILENO, text, (size_t) length) < 0)
+		_exit(1);
+	(void) signal(number, SIG_DFL);	/* comes again, and ends it */
+}
+
+static void tell_of_faults(void)
+{
+	const struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
+
+	(void) sigaction(SIGSEGV, &action, NULL);
+	(void) sigaction(SIGBUS, &action, NULL);
+	(void) sigaction(SIGILL, &action, NULL);
+	(void) sigaction(SIGFPE, &action, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned int cpus = (unsigned int) sysconf(_SC_NPROCESSORS_ONLN);
@@ -222,6 +256,7 @@ int main(int argc, char **argv)
 	bool clean;
 
 	(void) setvbuf(stdout, NULL, _IOLBF, 0);
+	tell_of_faults();
 	pages = (argc > 2 ? (uint64_t) atoi(argv[2]) : 16) * (1 << 20) / PAGE;
 	printf("watch: %u CPUs, %llu pages each\n", cpus, (unsigned long long) pages);
 	if (cpus > CPUS)
