@@ -83,11 +83,11 @@ def test_error_during_a_migration(lab, side):
 def test_request_is_told_and_the_machine_goes_on(lab):
     source, destination = lab.pair(1, source_script=REQUEST_AT_RESET)
     assert not device_of(source, "wanted-back") and "wants it back" not in status(source)
-    for _ in range(2):
+    for resets in (1, 2):
         source.guest("flr 0")
+        wait_for("the reset", lambda n=resets: source.verdict()["resets"] == n)
         jobs = source.verdict()["verified-jobs"]
-        wait_for("the device to work again", lambda: source.verdict()["verified-jobs"] > jobs)
-    assert source.verdict()["resets"] == 2
+        wait_for("the device to work again", lambda n=jobs: source.verdict()["verified-jobs"] > n)
     wait_for("the log to say so", lambda: "wants the device 00:01.0 (vfio-user:" in source.errors())
     assert device_of(source, "wanted-back") and "the host wants it back" in status(source)
     assert source.status() == "running" and events(source) == []
