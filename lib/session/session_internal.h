@@ -5,7 +5,8 @@
  *   session.c      the public functions, the event queue, the status
  *   steps.c        plans from components; struct vferry_step; how a component's step runs
  *   source.c       source: carries out the engine's actions; source_work.c its plans' steps,
- *                  source_link.c its channels, source_file.c a file in place of them
+ *                  source_link.c its channels, source_answers.c what comes back on them,
+ *                  source_file.c a file in place of them
  *   destination.c  destination, likewise; destination_machine.c what it accepts,
  *                  destination_accept.c who may connect, destination_link.c its channels and
  *                  frames, destination_file.c a file, destination_record.c what it promised

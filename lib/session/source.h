@@ -2,12 +2,13 @@
 /*
  * source.h - what the files of a source share.
  *
- *   source.c         the session thread: life, events into the engine's machine
- *   source_act.c     what the engine's decisions mean
- *   source_round.c   what a round says of the pause to come
- *   source_work.c    steps of the save and undo plans
- *   source_link.c    channels and messages
- *   source_file.c    a file in place of them
+ *   source.c          the session thread: life, events into the engine's machine
+ *   source_act.c      what the engine's decisions mean
+ *   source_round.c    what a round says of the pause to come
+ *   source_work.c     steps of the save and undo plans
+ *   source_link.c     channels and messages
+ *   source_answers.c  what comes back on them
+ *   source_file.c     a file in place of them
  */
 #ifndef VF_SESSION_SOURCE_H
 #define VF_SESSION_SOURCE_H
@@ -139,12 +140,6 @@ int vf_source_file_finish(struct vf_source_side *side, struct vferry_error *err)
 
 /* Connects all channels and exchanges HELLO; measures round trip and rate. */
 int vf_source_connect(struct vf_source_side *side, struct vferry_error *err);
-/*
- * A link that broke while something was sent: why, the peer may have told before, and the return path
- * knows. Return: true: its last word is an event that is queued, and counts, so @err does not; false: it
- * has nothing to tell. Only by the session thread, before COMMIT.
- */
-bool vf_source_peer_tells(struct vf_source_side *side, const struct vferry_error *err);
 /* Starts the threads that read answers and keep the link awake. */
 int vf_source_link_start(struct vf_source_side *side, struct vferry_error *err);
 void vf_source_link_stop(struct vf_source_side *side);	/* shuts down, joins, frees channels */
@@ -164,5 +159,18 @@ int vf_source_send_manifest(struct vf_source_side *side, struct vferry_error *er
 void vf_source_send_cancel(struct vf_source_side *side, const struct vferry_error *why);
 /* Asks @uri over a connection of its own. Return: enum vf_resolution; negative errno. */
 int vf_source_ask(struct vf_source_side *side, const char *uri, struct vferry_error *err);
+
+/* ---- source_answers.c ---- */
+
+/* Starts the thread that reads them; it ends with channel 0. */
+int vf_source_answers_start(struct vf_source_side *side);
+/*
+ * A link that broke while something was sent: why, the peer may have told before, and the return path
+ * knows. Return: true: its last word is an event that is queued, and counts, so @err does not; false: it
+ * has nothing to tell. Only by the session thread, before COMMIT.
+ */
+bool vf_source_peer_tells(struct vf_source_side *side, const struct vferry_error *err);
+/* RESOLVED's body. What is none of the three outcomes decides nothing. */
+int vf_source_resolution(const void *body, size_t bytes, uint32_t *ret_answer, struct vferry_error *err);
 
 #endif
