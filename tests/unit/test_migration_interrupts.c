@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "migrations.h"
+#include "told.h"
 
 #define COMMAND		0x04u
 #define COMMAND_NO_INTX	0x0400u
@@ -118,17 +119,8 @@ static void at_any_instant(void **state)
 /* What the source knows when the destination has told. */
 static struct vferry_interrupts *interrupts_told(struct move *m)
 {
-	struct vferry_interrupts *in;
+	struct vferry_interrupts *in = told_interrupts(m->from.session);
 
-	for (;;) {
-		assert_int_equal(vferry_session_interrupts(m->from.session, &in), 0);
-		if (in->after != VFERRY_KNOWN_SOON)
-			break;
-		free(in);
-		sleep_ms(1);
-	}
-	if (in->before != VFERRY_KNOWN || in->after != VFERRY_KNOWN)
-		fail_msg("before: %s; after: %s", in->before_reason, in->after_reason);
 	assert_int_equal(in->device_count, m->devices);
 	return in;
 }

@@ -32,6 +32,7 @@
 
 #include "../sysfs.h"
 #include "../vgic.h"
+#include "../../unit/told.h"
 #include "base/bytes.h"
 #include "vfio/device_internal.h"
 #include "vmm/kvm/kvm.h"
@@ -327,18 +328,9 @@ static void expect_outcome(struct vferry_session *session, enum vferry_outcome o
 /* The source knows it of both sides, when the destination has told: its one vector. */
 static void expect_told(struct vferry_session *source, bool forwarded)
 {
+	struct vferry_interrupts *in = told_interrupts(source);
 	const struct vferry_device_interrupts *d;
-	struct vferry_interrupts *in;
 
-	for (;;) {
-		assert_int_equal(vferry_session_interrupts(source, &in), 0);
-		if (in->after != VFERRY_KNOWN_SOON)
-			break;
-		free(in);
-		sleep_ms(10);
-	}
-	if (in->before != VFERRY_KNOWN || in->after != VFERRY_KNOWN)
-		fail_msg("before: %s; after: %s", in->before_reason, in->after_reason);
 	assert_int_equal(in->device_count, 1);
 	d = &in->devices[0];
 	assert_string_equal(d->address, ADDRESS);
