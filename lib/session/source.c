@@ -159,8 +159,9 @@ static void on_event(struct vf_source_side *side, const struct vf_event *event)
 	case VF_SRC_OWN_LIMITS:
 		side->machine.config.max_downtime_ns = event->number;
 		side->machine.converge.max_downtime_ns = event->number;
+		if (side->bandwidth != event->bandwidth)
+			side->rate = 0;		/* one that was limited says nothing any more */
 		side->bandwidth = event->bandwidth;
-		side->rate = 0;		/* one that was limited says nothing any more */
 		return;
 	}
 	feed(side, &e);

@@ -132,8 +132,9 @@ static void mark_some_pages(struct vf_source_side *side)
 	size_t count = vferry_ram_block_count(ram);
 	uint64_t left = RATE_PAGES;
 
-	for (size_t blocks = 0; blocks <= count && left; blocks++) {
-		size_t block = side->rate_block % count;
+	/* The first block twice: from there to its end, and its beginning last. */
+	for (size_t visits = 0; count && visits <= count && left; visits++) {
+		size_t block = side->rate_block;
 		uint64_t end = vf_ram_block_pages(vferry_ram_get_block(ram, block)), run_end;
 
 		while (left && side->rate_page < end) {
@@ -145,7 +146,7 @@ static void mark_some_pages(struct vf_source_side *side)
 			side->rate_page = pages ? page + pages : end;
 		}
 		if (side->rate_page >= end) {
-			side->rate_block = block + 1;
+			side->rate_block = (block + 1) % count;
 			side->rate_page = 0;
 		}
 	}
