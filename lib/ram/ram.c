@@ -16,7 +16,7 @@
 #include <sys/vfs.h>
 
 #include "base/cleanup.h"
-#include "ram/page_crc.h"
+#include "base/crc32c.h"
 #include "ram/ram_internal.h"
 
 #define HUGE_PAGE_BYTES (2 * VF_MIB)
@@ -322,7 +322,7 @@ static uint32_t digest_pages(uint32_t crc, const uint8_t *host, uint64_t pages)
 	while (pages) {
 		size_t n = vf_min_u64(pages, DIGEST_BATCH);
 
-		vf_page_crcs(host, n, part);
+		vf_crc32c_pages(host, n, part);
 		for (size_t i = 0; i < n; i++)
 			crc = vf_crc32c_append_page(crc, part[i]);
 		host += n * VF_PAGE_BYTES;

@@ -19,7 +19,6 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/crc32c.h"
-#include "ram/page_crc.h"
 #include "session/inspect.h"
 #include "vfio/config.h"
 
@@ -193,7 +192,7 @@ static bool verify_run(struct verify *v, size_t block, uint64_t page, uint64_t c
 				   (uint64_t) (page + data / VF_PAGE_BYTES), block);
 		return false;
 	}
-	vf_page_crcs(v->data, count, v->crcs);
+	vf_crc32c_pages(v->data, count, v->crcs);
 	for (uint64_t i = 0; i < count; i++) {
 		uint32_t expected = vf_get_u32(v->table + 4 * i);
 

@@ -22,7 +22,6 @@
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "base/trace.h"
-#include "ram/page_crc.h"
 #include "ram/ram.h"
 #include "transfer/chunk.h"
 #include "transfer/file.h"
@@ -336,7 +335,7 @@ static int load_run(struct load *load, struct load_work *work, size_t index, uin
 	ret = traced_read(reader, to, count * VF_PAGE_BYTES, at);
 	if (ret)
 		return read_error(reader, ret, "pages", at, err);
-	vf_page_crcs(to, count, work->crcs);
+	vf_crc32c_pages(to, count, work->crcs);
 	for (uint64_t i = 0; i < count; i++) {
 		if (work->crcs[i] == vf_get_u32(work->table + 4 * (in_chunk + i)))
 			continue;

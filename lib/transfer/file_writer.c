@@ -27,7 +27,6 @@
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "base/trace.h"
-#include "ram/page_crc.h"
 #include "ram/ram.h"
 #include "transfer/chunk.h"
 #include "transfer/file.h"
@@ -382,7 +381,7 @@ static void take_crcs(const struct round *r, struct work *work, size_t index)
 		const struct vf_pages_run *run = &work->pages.runs[i];
 
 		if (run->kind == VF_PAGES_DATA)
-			vf_page_crcs(vf_ram_page(block, run->page), run->count,
+			vf_crc32c_pages(vf_ram_page(block, run->page), run->count,
 				     work->crcs + (run->page - work->pages.first));
 	}
 }

@@ -13,6 +13,7 @@
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/crc32c.h"
+#include "base/crc32c_forms.h"
 
 static void first_error_counts(void **state)
 {
@@ -144,16 +145,26 @@ static uint32_t plain_crc(const uint8_t *p, size_t size)
 	return ~crc;
 }
 
-/* Lengths around those at which long data is taken in lanes, at all alignments. */
+#define PAGE VF_PAGE_BYTES
+#define PAGES 27u	/* as many as are summed at once, and three */
+
+static void fill(uint8_t *data, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		data[i] = (uint8_t) (i * 2654435761u >> 13);
+}
+
+/* Lengths around those at which long data is taken in pages, at all alignments. */
 static void crc_of_long_data_and_of_parts(void **state)
 {
-	static const size_t lengths[] = { 0, 1, 7, 8, 4095, 12287, 12288, 12289, 24576, 40001 };
-	static uint8_t data[40010];
+	static const size_t lengths[] = { 0, 1, 7, 8, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE - 1, 3 * PAGE,
+					  8 * PAGE - 1, 8 * PAGE, 9 * PAGE + 5, 24 * PAGE,
+					  PAGES * PAGE + 7 };
+	static uint8_t data[PAGES * PAGE + 16];
 
 	(void) state;
-	for (size_t i = 0; i < sizeof(data); i++)
-		data[i] = (uint8_t) (i * i >> 3 ^ i * 31);
-	for (size_t i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
+	fill(data, sizeof(data));
+	for (size_t i = 0; i < VF_ARRAY_COUNT(lengths); i++) {
 		const uint8_t *p = data + i % 9;
 		size_t size = lengths[i], first = size / 3;
 		uint32_t whole = plain_crc(p, size), rest = vf_crc32c(0, p + first, size - first);
@@ -163,6 +174,59 @@ static void crc_of_long_data_and_of_parts(void **state)
 		assert_int_equal(vf_crc32c_combine(vf_crc32c(0, p, first), rest, size - first), whole);
 	}
 	assert_int_equal(vf_crc32c_power(4096), 0x35d73a62);
+}
+
+static void crc_of_pages(void **state)
+{
+	static uint8_t pages[PAGES * PAGE];
+	static const uint8_t zeros[5000];
+	uint32_t crcs[PAGES + 1], sum = 0;
+
+	(void) state;
+	fill(pages, sizeof(pages));
+	for (size_t count = 0; count <= PAGES; count++) {
+		crcs[count] = 0x5a5a5a5a;
+		vf_crc32c_pages(pages, count, crcs);
+		for (size_t i = 0; i < count; i++)
+			assert_int_equal(crcs[i], plain_crc(pages + i * PAGE, PAGE));
+		assert_int_equal(crcs[count], 0x5a5a5a5a);
+	}
+	for (size_t i = 0; i < PAGES; i++)
+		sum = vf_crc32c_append_page(sum, crcs[i]);
+	assert_int_equal(sum, plain_crc(pages, sizeof(pages)));
+	assert_int_equal(vf_crc32c_append_zeros(sum, 5000), vf_crc32c(sum, zeros, 5000));
+	assert_int_equal(vf_crc32c_append_zeros(sum, 0), sum);
+}
+
+/* All that this processor can do, not only what it does best; at any address. */
+static void crc_by_every_form(void **state)
+{
+	static const char *const names[] = { "generic", "sse4.2", "armv8", "vpclmulqdq" };
+	static uint8_t data[8 * PAGE + 3];
+	unsigned tried = 0;
+
+	(void) state;
+	fill(data, sizeof(data));
+	assert_null(vf_crc32c_form_named("abacus"));
+	for (size_t n = 0; n < VF_ARRAY_COUNT(names); n++) {
+		const struct vf_crc32c_form *form = vf_crc32c_form_named(names[n]);
+		const uint8_t *p = data + n % 4;
+		uint32_t crcs[8];
+
+		if (!form)
+			continue;
+		assert_string_equal(form->name, names[n]);
+		assert_in_range(form->at_once, 1, VF_ARRAY_COUNT(crcs));
+		form->sum_pages(p, crcs);
+		for (size_t i = 0; i < form->at_once; i++)
+			assert_int_equal(crcs[i], plain_crc(p + i * PAGE, PAGE));
+		assert_int_equal(form->sum_page(p), crcs[0]);
+		assert_int_equal(~form->update(~0u, p, 1001), plain_crc(p, 1001));
+		assert_int_equal(form->append_page(crcs[0], plain_crc(p + PAGE, PAGE)),
+				 plain_crc(p, 2 * PAGE));
+		tried++;
+	}
+	assert_true(tried >= 1);
 }
 
 int main(void)
@@ -175,6 +239,8 @@ int main(void)
 		cmocka_unit_test(bitmap_ranges),
 		cmocka_unit_test(crc_matches_rfc3720),
 		cmocka_unit_test(crc_of_long_data_and_of_parts),
+		cmocka_unit_test(crc_of_pages),
+		cmocka_unit_test(crc_by_every_form),
 		cmocka_unit_test(ranges_never_overflow),
 	};
 

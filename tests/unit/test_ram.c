@@ -20,7 +20,6 @@
 
 #include "base/checked.h"
 #include "base/crc32c.h"
-#include "ram/page_crc.h"
 #include "ram/ram.h"
 
 #define PAGE VF_PAGE_BYTES
@@ -400,28 +399,6 @@ static void test_zero_tests(void **state)
 	free(page);
 }
 
-static void test_page_crcs(void **state)
-{
-	uint8_t *pages = malloc(7 * PAGE);
-	uint32_t crcs[7], sum = 0;
-	static const uint8_t zeros[5000];
-
-	(void) state;
-	for (size_t i = 0; i < 7 * PAGE; i++)
-		pages[i] = (uint8_t) (i * 2654435761u >> 13);
-	for (size_t count = 0; count <= 7; count++) {
-		vf_page_crcs(pages, count, crcs);
-		for (size_t i = 0; i < count; i++)
-			assert_int_equal(crcs[i], vf_crc32c(0, pages + i * PAGE, PAGE));
-	}
-	for (size_t i = 0; i < 7; i++)
-		sum = vf_crc32c_append_page(sum, crcs[i]);
-	assert_int_equal(sum, vf_crc32c(0, pages, 7 * PAGE));
-	assert_int_equal(vf_crc32c_append_zeros(sum, 5000), vf_crc32c(sum, zeros, 5000));
-	assert_int_equal(vf_crc32c_append_zeros(sum, 0), sum);
-	free(pages);
-}
-
 static uint32_t digest(struct vferry_ram *ram)
 {
 	uint32_t value;
@@ -534,7 +511,6 @@ int main(void)
 		ram_test(test_pinned_memory_has_no_holes),
 		ram_test(test_holes_of_hugetlb),
 		ram_test(test_zero_tests),
-		ram_test(test_page_crcs),
 		ram_test(test_digest),
 		ram_test(test_digest_of_sparse_memory),
 		ram_test(test_nothing_lost_at_the_start),
