@@ -46,6 +46,8 @@ static const struct sandbox_call calls[] = {
 	{ BOTH, SANDBOX_ANY, "memfd_create", "guest memory of a fresh machine; memory shared with a device" },
 	{ MACHINE, SANDBOX_ANY, "membarrier", "dirty tracking starts on all threads" },
 	{ MACHINE, SANDBOX_ANY, "mincore mlock munlock", "residency of guest memory" },
+	{ MACHINE, SANDBOX_USER_FAULTS, "userfaultfd ioctl",
+	  "guest memory that nobody has touched is made with its content" },
 
 	/* threads, end */
 	{ BOTH, SANDBOX_THREAD, "clone", "threads of a session, vCPUs, a device's worker" },
@@ -120,6 +122,7 @@ const char *sandbox_rule_text(enum sandbox_rule rule)
 		[SANDBOX_TERMINAL] = "TCGETS, FIONREAD",
 		[SANDBOX_KVM_REQUEST] = "requests of KVM (type 0xae)",
 		[SANDBOX_VFIO_REQUEST] = "requests of VFIO and iommufd (type 0x3b)",
+		[SANDBOX_USER_FAULTS] = "UFFD_USER_MODE_ONLY; UFFDIO_API, UFFDIO_REGISTER, UFFDIO_COPY",
 		[SANDBOX_NAME_THREAD] = "PR_SET_NAME",
 		[SANDBOX_OWN_PROCESS] = "to this process",
 		[SANDBOX_OWN_LIMITS] = "of this process, reading",

@@ -20,6 +20,7 @@ enum sandbox_rule {
 	SANDBOX_TERMINAL,	/* ioctl TCGETS, FIONREAD */
 	SANDBOX_KVM_REQUEST,	/* ioctl of KVM's type */
 	SANDBOX_VFIO_REQUEST,	/* ioctl of the type that VFIO and iommufd share */
+	SANDBOX_USER_FAULTS,	/* userfaultfd UFFD_USER_MODE_ONLY; ioctl UFFDIO_API, _REGISTER, _COPY */
 	SANDBOX_NAME_THREAD,	/* prctl PR_SET_NAME */
 	SANDBOX_OWN_PROCESS,	/* first argument: this process */
 	SANDBOX_OWN_LIMITS,	/* prlimit64 of this process that sets nothing */

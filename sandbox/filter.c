@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <linux/netlink.h>
+#include <linux/userfaultfd.h>
 #include <linux/vfio.h>
 #include <sched.h>
 #include <stdio.h>
@@ -121,6 +122,19 @@ static int allow_one(scmp_filter_ctx filter, int call, unsigned arg, scmp_datum_
 	return allow_if(filter, call, compare, 1);
 }
 
+static int allow_user_faults(scmp_filter_ctx filter, int call)
+{
+	const struct scmp_arg_cmp user_mode[] = { MASKED(0, UFFD_USER_MODE_ONLY, UFFD_USER_MODE_ONLY) };
+	static const unsigned requests[] = { UFFDIO_API, UFFDIO_REGISTER, UFFDIO_COPY };
+	int ret = 0;
+
+	if (call != SCMP_SYS(ioctl))
+		return allow_if(filter, call, user_mode, 1);
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]) && !ret; i++)
+		ret = allow_one(filter, call, 1, requests[i]);
+	return ret;
+}
+
 static int add_rule(scmp_filter_ctx filter, int call, enum sandbox_rule rule)
 {
 	const struct scmp_arg_cmp no_code[] = { MASKED(2, PROT_EXEC, 0) };
@@ -148,6 +162,8 @@ static int add_rule(scmp_filter_ctx filter, int call, enum sandbox_rule rule)
 		return allow_if(filter, call, kvm, 1);
 	case SANDBOX_VFIO_REQUEST:
 		return allow_if(filter, call, vfio, 1);
+	case SANDBOX_USER_FAULTS:
+		return allow_user_faults(filter, call);
 	case SANDBOX_NAME_THREAD:
 		return allow_one(filter, call, 0, PR_SET_NAME);
 	case SANDBOX_OWN_PROCESS:

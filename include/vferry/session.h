@@ -189,7 +189,9 @@ int vferry_session_resolve(struct vferry_session *session, const char *peer,
 
 /**
  * vferry_session_accept() - listen at @uri (or load file:PATH) and take a machine
- * The machine's devices and RAM exist; vCPUs were never started. Returns at once.
+ * The machine's devices and RAM exist; vCPUs were never started. Returns at once. Until start() nobody
+ * else touches RAM: where it is fresh, a thread that does may have to wait for the page (userfaultfd(2)),
+ * and a system call fails with EFAULT.
  */
 int vferry_session_accept(struct vferry_session *session, const char *uri,
 			  struct vferry_error *err);

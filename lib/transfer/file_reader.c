@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "base/trace.h"
+#include "ram/fill.h"
 #include "ram/ram.h"
 #include "transfer/chunk.h"
 #include "transfer/file.h"
@@ -282,6 +283,7 @@ int vf_file_reader_body(struct vf_file_reader *reader, const struct vf_file_fram
 struct load {
 	struct vf_file_reader *reader;
 	struct vferry_ram *ram;		/* NULL: verify only */
+	struct vf_ram_fill *fill;	/* may be NULL */
 	pthread_mutex_t lock;
 	size_t block;
 	uint64_t page;
@@ -293,7 +295,7 @@ struct load {
 struct load_work {
 	uint32_t crcs[VF_CHUNK_PAGES];
 	uint8_t table[VF_CHUNK_PAGES * 4];
-	uint8_t *scratch;		/* where pages go if there is no RAM for them */
+	uint8_t *scratch;		/* of a unit, where its pages are read to if not in place; or NULL */
 };
 
 /*
@@ -319,6 +321,19 @@ static bool next_content_locked(struct load *load, size_t *ret_block, uint64_t *
 	return false;
 }
 
+static uint64_t unit_first(uint64_t page)
+{
+	return page / VF_UNIT_PAGES * VF_UNIT_PAGES;
+}
+
+/* Where the unit of @page is read to. */
+static uint8_t *unit_memory(struct load *load, struct load_work *work, size_t index, uint64_t page)
+{
+	if (!load->ram || vf_ram_fill_unit(load->fill, index))
+		return work->scratch;
+	return vf_ram_page(vferry_ram_get_block(load->ram, index), unit_first(page));
+}
+
 /* Pages [page, page + count) of the block, all with content, within one chunk. */
 static int load_run(struct load *load, struct load_work *work, size_t index, uint64_t page,
 		    uint64_t count, struct vferry_error *err)
@@ -327,12 +342,9 @@ static int load_run(struct load *load, struct load_work *work, size_t index, uin
 	const struct vf_file_block *place = &reader->layout.blocks[index];
 	uint64_t at = place->pages_at + page * VF_PAGE_BYTES;
 	uint64_t in_chunk = page % VF_CHUNK_PAGES;
-	uint8_t *to = work->scratch;
-	int ret;
+	uint8_t *to = unit_memory(load, work, index, page) + page % VF_UNIT_PAGES * VF_PAGE_BYTES;
+	int ret = traced_read(reader, to, count * VF_PAGE_BYTES, at);
 
-	if (load->ram)
-		to = vf_ram_page(vferry_ram_get_block(load->ram, index), page);
-	ret = traced_read(reader, to, count * VF_PAGE_BYTES, at);
 	if (ret)
 		return read_error(reader, ret, "pages", at, err);
 	vf_crc32c_pages(to, count, work->crcs);
@@ -373,13 +385,50 @@ static int load_chunk(struct load *load, struct load_work *work, size_t index, u
 	return 0;
 }
 
+/* Zeroes what has no content of [page, end) of the unit in @scratch. */
+static void clear_gaps(const struct vf_bitmap *content, uint64_t page, uint64_t end, uint8_t *scratch)
+{
+	while ((page = vf_bitmap_next_clear(content, page, end)) < end) {
+		memset(scratch + page % VF_UNIT_PAGES * VF_PAGE_BYTES, 0, VF_PAGE_BYTES);
+		page++;
+	}
+}
+
+/* What has content of [page, end), within one unit, from the scratch to RAM; with what lies between if
+ * it must be. */
+static int put_unit(struct load *load, struct load_work *work, size_t index, uint64_t page,
+		    uint64_t end, struct vferry_error *err)
+{
+	const struct vf_bitmap *content = &load->reader->content[index];
+	uint64_t together = vf_ram_fill_unit(load->fill, index);
+
+	while ((page = vf_bitmap_next_set(content, page, end)) < end) {
+		uint64_t first = page / together * together;
+		int ret;
+
+		page = vf_bitmap_next_clear(content, page, end);
+		page = (page + together - 1) / together * together;
+		clear_gaps(content, first, page, work->scratch);
+		ret = vf_ram_fill_put(load->fill, index, first,
+				      work->scratch + first % VF_UNIT_PAGES * VF_PAGE_BYTES,
+				      page - first);
+		if (ret)
+			return vferry_error_set(err, ret, "ram-fill", load->reader->name,
+						"cannot put pages %llu to %llu of block %zu into RAM: %s",
+						(unsigned long long) first,
+						(unsigned long long) page - 1, index,
+						vferry_errno_name(ret));
+	}
+	return 0;
+}
+
 /* The unit that @page, which has content, lies in. */
 static int load_unit(struct load *load, struct load_work *work, size_t index, uint64_t page,
 		     struct vferry_error *err)
 {
 	const struct vf_bitmap *content = &load->reader->content[index];
-	uint64_t end = vf_min_u64((page / VF_UNIT_PAGES + 1) * VF_UNIT_PAGES,
-				  load->reader->layout.blocks[index].pages);
+	uint64_t first = page, end = vf_min_u64(unit_first(page) + VF_UNIT_PAGES,
+						load->reader->layout.blocks[index].pages);
 
 	while (page < end) {
 		int ret = load_chunk(load, work, index, page, err);
@@ -389,7 +438,9 @@ static int load_unit(struct load *load, struct load_work *work, size_t index, ui
 		page = vf_bitmap_next_set(content, vf_min_u64(vf_chunk_first(page) + VF_CHUNK_PAGES,
 							      end), end);
 	}
-	return 0;
+	if (!work->scratch || !vf_ram_fill_unit(load->fill, index))
+		return 0;
+	return put_unit(load, work, index, first, end, err);
 }
 
 static void *load_main(void *arg)
@@ -399,8 +450,8 @@ static void *load_main(void *arg)
 	struct vferry_error error = VFERRY_ERROR_INIT;
 	int ret = work ? 0 : -ENOMEM;
 
-	if (work && !load->ram) {
-		work->scratch = aligned_alloc(VF_PAGE_BYTES, VF_CHUNK_BYTES);
+	if (work && (!load->ram || load->fill)) {
+		work->scratch = aligned_alloc(VF_PAGE_BYTES, VF_UNIT_PAGES * VF_PAGE_BYTES);
 		ret = work->scratch ? 0 : -ENOMEM;
 	}
 	while (!ret) {
@@ -516,12 +567,17 @@ int vf_file_reader_load_pages(struct vf_file_reader *reader, struct vferry_ram *
 		if (ret)
 			return ret;
 	}
+	if (ram)
+		load.fill = vf_ram_fill_open(ram);
+	for (size_t b = 0; b < reader->layout.block_count; b++)
+		vf_ram_fill_watch(load.fill, b, VF_UNIT_PAGES);
 	while (started < threads - 1 &&
 	       !pthread_create(&helpers[started], NULL, load_main, &load))
 		started++;
 	(void) load_main(&load);
 	for (unsigned i = 0; i < started; i++)
 		(void) pthread_join(helpers[i], NULL);
+	(void) vf_ram_fill_close(load.fill);
 	if (load.result) {
 		if (err && !err->code)
 			*err = load.error;

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* configurations.c - see rollback.h. */
+#define _GNU_SOURCE
+#include <linux/userfaultfd.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "rollback.h"
 
@@ -78,10 +82,18 @@ static const struct {
 	{ "device-log-start", DESTINATION, "a destination tracks no dirty pages" },
 	{ "device-log-stop", DESTINATION, "a destination tracks no dirty pages" },
 	{ "device-log-report", DESTINATION, "a destination tracks no dirty pages" },
+	{ "ram-fill", SOURCE, "a source has its memory" },
 	{ "file-write", DESTINATION, "a destination reads a file" },
 	{ "file-truncate", DESTINATION, "a destination reads a file" },
 	{ "file-sync", DESTINATION, "a destination reads a file" },
 };
+
+static bool has_user_faults(void)
+{
+	int fd = (int) syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY);
+
+	return fd >= 0 && !close(fd);
+}
 
 const char *why_never_seen(const char *point, enum side side)
 {
@@ -94,5 +106,7 @@ const char *why_never_seen(const char *point, enum side side)
 	for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
 		if (!strcmp(never[i].point, point) && never[i].side == side)
 			return never[i].why;
+	if (!strcmp(point, "ram-fill") && !has_user_faults())
+		return "this host has no userfaultfd for user mode";
 	return NULL;
 }

@@ -26,6 +26,7 @@
 #include "ram/ram.h"
 #include "transfer/file.h"
 #include "transfer/file_layout.h"
+#include "huge_pool.h"
 
 #define PAGE VF_PAGE_BYTES
 #if defined(__SANITIZE_THREAD__)
@@ -39,6 +40,7 @@ static const uint64_t sizes[] = { 9 * VF_MIB + 5 * VF_PAGE_BYTES, 3 * VF_MIB };
 struct fixture {
 	char path[64];
 	struct vferry_ram *from, *to;
+	struct huge_pool pool;
 };
 
 static struct vferry_ram *make_ram(const uint64_t *bytes, size_t count)
@@ -56,6 +58,8 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	int fd;
+
+	f->pool.fd = -1;
 
 	/* In memory where that can be: syncing a disk is not what is tested here. */
 	(void) snprintf(f->path, sizeof(f->path), "%s/vferry-file-XXXXXX",
@@ -77,6 +81,7 @@ static int tear_down(void **state)
 	unlink(f->path);
 	(void) vferry_ram_free(f->from);
 	(void) vferry_ram_free(f->to);
+	huge_pool_restore(&f->pool);
 	free(f);
 	return 0;
 }
@@ -220,6 +225,35 @@ static void test_in_place(void **state)
 	assert_int_equal(load(f, 2, NULL), 0);	/* into memory that is not fresh either */
 	assert_same(f);
 	close(fd);
+}
+
+/* Into fresh huge pages, of which the file knows some small pages; then over what is there. */
+static void test_huge_pages(void **state)
+{
+	static const uint64_t size[] = { 8 * VF_MIB };
+	struct fixture *f = *state;
+
+	(void) vferry_ram_free(f->from);
+	(void) vferry_ram_free(f->to);
+	f->from = make_ram(size, 1);
+	huge_pool_grow(&f->pool, 4);
+	assert_int_equal(vferry_ram_new(&f->to), 0);
+	if (vferry_ram_create_block(f->to, "ram", 0, size[0], VFERRY_RAM_HUGETLB, NULL) < 0) {
+		print_message("no huge pages in the pool: skipped\n");
+		skip();
+	}
+	memset(host(f->from, 0, 0), 0x31, 512 * PAGE);
+	memset(host(f->from, 0, 700), 0x32, 3 * PAGE);
+	memset(host(f->from, 0, 1023), 0x33, PAGE);
+	*host(f->from, 0, 1536 + 511) = 0x34;
+	save(f, 2);
+	assert_int_equal(load(f, 2, NULL), 0);
+	assert_same(f);
+	/* The third was not in the file. */
+	assert_int_equal(allocated(vferry_ram_get_block(f->to, 0)->fd), 6 * VF_MIB);
+	memset(host(f->to, 0, 0), 0x35, size[0]);
+	assert_int_equal(load(f, 2, NULL), 0);
+	assert_same(f);
 }
 
 static void test_new_file_is_sparse(void **state)
@@ -575,6 +609,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		file_test(test_round_trip),
 		file_test(test_in_place),
+		file_test(test_huge_pages),
 		file_test(test_new_file_is_sparse),
 		file_test(test_sparse_memory),
 		file_test(test_live_rounds),
