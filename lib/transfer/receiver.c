@@ -6,6 +6,9 @@
  * lookup found at the start, and for each page of data that arrives. Only such pages are looked at,
  * and written if need be, when a zero page arrives. Each channel has its own pages
  * (vf_pages_channel()), in whole words of the map, so that threads never share a word.
+ *
+ * Blocks of small pages that nobody has touched are filled from buffers in the first round (ram/fill.h),
+ * which costs a copy and saves a fault and a clearing for each page. All else is received in place.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -16,7 +19,9 @@
 #include "base/checked.h"
 #include "base/crc32c.h"
 #include "base/trace.h"
+#include "ram/fill.h"
 #include "ram/ram.h"
+#include "transfer/chunk.h"
 #include "transfer/compress.h"
 #include "transfer/receiver.h"
 #include "wire/pages.h"
@@ -43,7 +48,7 @@ struct reader {
 	struct vf_compressor *decompressors[VF_CODEC_ZSTD + 1];
 	uint8_t *body;		/* of other frames, and compressed data */
 	size_t body_room;
-	uint8_t *plain;		/* decompressed data, 1 MiB */
+	uint8_t *plain;		/* pages that are not received in place, 1 MiB */
 };
 
 struct vf_receiver {
@@ -56,6 +61,7 @@ struct vf_receiver {
 	size_t block_count;
 	uint64_t block_pages[VF_RAM_MAX_BLOCKS];
 	struct vf_bitmap present[VF_RAM_MAX_BLOCKS];
+	struct vf_ram_fill *fill;	/* of the first round; or NULL */
 	bool stopping;			/* atomic */
 	bool failed;			/* atomic */
 	pthread_mutex_t round_lock;	/* protects all rounds; held over ops->round(): their order */
@@ -145,18 +151,36 @@ static int check_owner(const struct reader *reader, struct vferry_error *err)
 	return 0;
 }
 
-/* The pages of the frame, one after the other in @from, to where they belong. */
-static void place_pages(const struct vf_pages *pages, const struct vferry_ram_block *block,
-			const uint8_t *from)
+static int place_run(struct vf_receiver *receiver, size_t block, const struct vf_pages_run *run,
+		     const uint8_t *from)
 {
+	if (vf_ram_fill_unit(receiver->fill, block))	/* if it is stopped now, put writes */
+		return vf_ram_fill_put(receiver->fill, block, run->page, from, run->count);
+	memcpy(vf_ram_page(vferry_ram_get_block(receiver->ram, block), run->page), from,
+	       run->count * VF_PAGE_BYTES);
+	return 0;
+}
+
+/* The pages of the frame, one after the other in @from, to where they belong. */
+static int place_pages(struct reader *reader, const uint8_t *from, struct vferry_error *err)
+{
+	const struct vf_pages *pages = &reader->pages;
+
 	for (unsigned i = 0; i < pages->run_count; i++) {
 		const struct vf_pages_run *run = &pages->runs[i];
+		int ret;
 
 		if (run->kind != VF_PAGES_DATA)
 			continue;
-		memcpy(vf_ram_page(block, run->page), from, run->count * VF_PAGE_BYTES);
+		ret = place_run(reader->receiver, pages->block, run, from);
+		if (ret)
+			return vferry_error_set(err, ret, "ram-fill", vf_channel_name(reader->channel),
+						"cannot put page %llu of block %u into RAM: %s",
+						(unsigned long long) run->page, pages->block,
+						vferry_errno_name(ret));
 		from += run->count * VF_PAGE_BYTES;
 	}
+	return 0;
 }
 
 static int recv_in_place(struct reader *reader, const struct vferry_ram_block *block,
@@ -165,10 +189,6 @@ static int recv_in_place(struct reader *reader, const struct vferry_ram_block *b
 	const struct vf_pages *pages = &reader->pages;
 	size_t n = 0;
 
-	if (reader->data) {
-		place_pages(pages, block, reader->data);
-		return 0;
-	}
 	for (unsigned i = 0; i < pages->run_count; i++) {
 		const struct vf_pages_run *run = &pages->runs[i];
 
@@ -181,18 +201,44 @@ static int recv_in_place(struct reader *reader, const struct vferry_ram_block *b
 	return vf_channel_recv_vector(reader->channel, reader->iov, n, true, err);
 }
 
-static int recv_compressed(struct reader *reader, const struct vferry_ram_block *block,
-			   struct vferry_error *err)
+/* Where a frame's pages are in full before they are placed. */
+static int make_plain(struct reader *reader, struct vferry_error *err)
+{
+	if (!reader->plain)
+		reader->plain = malloc(VF_CHUNK_BYTES);
+	return reader->plain ? 0 : vferry_error_set(err, -ENOMEM, "memory",
+						    vf_channel_name(reader->channel),
+						    "no memory for the pages of a frame");
+}
+
+static int recv_uncompressed(struct reader *reader, struct vferry_error *err)
+{
+	const struct vf_pages *pages = &reader->pages;
+	struct iovec iov = { .iov_len = pages->data_pages * VF_PAGE_BYTES };
+	int ret;
+
+	if (reader->data)
+		return place_pages(reader, reader->data, err);
+	if (!vf_ram_fill_unit(reader->receiver->fill, pages->block))
+		return recv_in_place(reader, vferry_ram_get_block(reader->receiver->ram, pages->block),
+				     err);
+	ret = make_plain(reader, err);
+	iov.iov_base = reader->plain;
+	if (!ret)
+		ret = vf_channel_recv_vector(reader->channel, &iov, 1, true, err);
+	return ret ? ret : place_pages(reader, reader->plain, err);
+}
+
+static int recv_compressed(struct reader *reader, struct vferry_error *err)
 {
 	const struct vf_pages *pages = &reader->pages;
 	const char *name = vf_channel_name(reader->channel);
 	const uint8_t *stored = reader->data;
 	int ret;
 
-	if (!reader->plain)
-		reader->plain = malloc(VF_CHUNK_PAGES * VF_PAGE_BYTES);
-	if (!reader->plain)
-		return vferry_error_set(err, -ENOMEM, "memory", name, "no memory to decompress");
+	ret = make_plain(reader, err);
+	if (ret)
+		return ret;
 	if (!reader->decompressors[pages->codec]) {
 		ret = vf_compressor_new(pages->codec, &reader->decompressors[pages->codec]);
 		if (ret)
@@ -213,15 +259,13 @@ static int recv_compressed(struct reader *reader, const struct vferry_ram_block 
 			    reader->plain, pages->data_pages * VF_PAGE_BYTES);
 	if (ret)
 		return vferry_error_set(err, ret, "decompress", name, "cannot decompress pages");
-	place_pages(pages, block, reader->plain);
-	return 0;
+	return place_pages(reader, reader->plain, err);
 }
 
 static int take_chunk(struct reader *reader, struct vferry_error *err)
 {
 	struct vf_receiver *receiver = reader->receiver;
 	const struct vf_pages *pages = &reader->pages;
-	const struct vferry_ram_block *block = vferry_ram_get_block(receiver->ram, pages->block);
 	int ret = check_owner(reader, err);
 
 	for (unsigned i = 0; !ret && i < pages->run_count; i++) {
@@ -236,8 +280,8 @@ static int take_chunk(struct reader *reader, struct vferry_error *err)
 		}
 	}
 	if (!ret && pages->data_pages)
-		ret = pages->codec == VF_CODEC_NONE ? recv_in_place(reader, block, err) :
-						      recv_compressed(reader, block, err);
+		ret = pages->codec == VF_CODEC_NONE ? recv_uncompressed(reader, err) :
+						      recv_compressed(reader, err);
 	if (!ret)
 		add(&reader->normal, pages->data_pages);
 	return ret;
@@ -342,6 +386,7 @@ static int end_round(struct reader *reader, const uint8_t *body, size_t size, st
 			goto out;
 	/* This channel was the last: the others are at this round at least. */
 	__atomic_store_n(&receiver->rounds, least, __ATOMIC_RELEASE);
+	vf_ram_fill_stop(receiver->fill);
 	if (receiver->ops->round)
 		receiver->ops->round(receiver->user, round);
 out:
@@ -416,9 +461,10 @@ static void *reader_main(void *arg)
 	struct reader *reader = arg;
 	struct vf_receiver *receiver = reader->receiver;
 	struct vferry_error error = VFERRY_ERROR_INIT;
+	bool told_to_stop = false;
 	int ret;
 
-	for (;;) {
+	while (!told_to_stop) {
 		struct vf_frame frame;
 
 		ret = vf_channel_recv_header(reader->channel, VF_FRAME_MAX_BYTES, &frame, &error);
@@ -433,15 +479,15 @@ static void *reader_main(void *arg)
 		ret = take_other(reader, &frame, &error);
 		if (ret < 0)
 			break;
-		if (!ret) {
-			__atomic_store_n(&reader->reading, false, __ATOMIC_RELEASE);
-			return NULL;
-		}
+		told_to_stop = !ret;
 	}
+	/* RAM is left to others before they hear of the end: it may have come in the first round. */
+	vf_ram_fill_stop(receiver->fill);
 	__atomic_store_n(&reader->reading, false, __ATOMIC_RELEASE);
 	if (ret < 0)
 		fail(reader, ret, &error);
-	else if (receiver->ops->closed && !__atomic_load_n(&receiver->stopping, __ATOMIC_ACQUIRE))
+	else if (!told_to_stop && receiver->ops->closed &&
+		 !__atomic_load_n(&receiver->stopping, __ATOMIC_ACQUIRE))
 		receiver->ops->closed(receiver->user, reader->index);
 	return NULL;
 }
@@ -458,9 +504,10 @@ static struct reader *reader_free(struct reader *reader)
 	return NULL;
 }
 
-/* What is in memory already, whoever put it there, is not known to be zero. */
+/* What is in memory already, whoever put it there, is not known to be zero; what is not can be filled. */
 static int find_present(struct vf_receiver *receiver)
 {
+	receiver->fill = vf_ram_fill_open(receiver->ram);
 	vf_ram_refresh_holes(receiver->ram);
 	receiver->block_count = vferry_ram_block_count(receiver->ram);
 	for (size_t b = 0; b < receiver->block_count; b++) {
@@ -469,6 +516,9 @@ static int find_present(struct vf_receiver *receiver)
 		if (ret)
 			return ret;
 		receiver->block_pages[b] = receiver->present[b].bits;
+		if (vf_bitmap_next_set(&receiver->present[b], 0, receiver->block_pages[b]) ==
+		    receiver->block_pages[b])
+			vf_ram_fill_watch(receiver->fill, b, 1);
 	}
 	return 0;
 }
@@ -552,6 +602,7 @@ struct vf_receiver *vf_receiver_free(struct vf_receiver *receiver)
 	}
 	for (size_t b = 0; b < receiver->block_count; b++)
 		vf_bitmap_done(&receiver->present[b]);
+	(void) vf_ram_fill_close(receiver->fill);
 	(void) pthread_mutex_destroy(&receiver->round_lock);
 	free(receiver);
 	return NULL;

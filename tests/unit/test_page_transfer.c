@@ -570,23 +570,110 @@ static void test_lost_peer_fails_the_round(void **state)
 	pair_done(&p);
 }
 
-/* A frame made by hand: the receiver must refuse it, say so once, and touch no memory. */
-static void refuse(const struct vf_pages *pages, const void *data, int expected)
+/* ---- frames made by hand ---- */
+
+static void send_pages(struct pair *p, unsigned channel, const struct vf_pages *pages, const void *data)
 {
-	static const uint64_t sizes[] = { 4 * VF_MIB };
 	struct vf_outgoing out = { .frame = { .type = VF_FRAME_PAGES } };
 	uint8_t table[VF_PAGES_MAX_TABLE_BYTES];
 	struct iovec iov[3];
-	struct pair p;
 
-	pair_init(&p, sizes, 1, 2, VF_CODEC_NONE);
 	vf_pages_encode(pages, table);
 	out.frame.length = (uint32_t) vf_pages_table_bytes(pages) + pages->stored;
 	out.frame.body_crc = vf_crc32c(0, table, vf_pages_table_bytes(pages));
 	iov[0] = (struct iovec) { out.header, sizeof(out.header) };
 	iov[1] = (struct iovec) { table, vf_pages_table_bytes(pages) };
 	iov[2] = (struct iovec) { (void *) data, pages->stored };
-	assert_int_equal(vf_channel_send_vector(p.out[0], &out, 1, iov, 3, false, NULL), 0);
+	assert_int_equal(vf_channel_send_vector(p->out[channel], &out, 1, iov, 3, false, NULL), 0);
+}
+
+static void send_round_end(struct pair *p, unsigned channel, uint32_t round)
+{
+	uint8_t body[VF_ROUND_END_BYTES];
+
+	vf_round_end_encode(round, body);
+	assert_int_equal(vf_channel_send(p->out[channel], VF_FRAME_ROUND_END, 0, 0, body, sizeof(body),
+					 NULL), 0);
+}
+
+static void send_content(struct pair *p, unsigned channel, uint64_t page, uint64_t count,
+			 const uint8_t *data)
+{
+	struct vf_pages pages = {
+		.form = VF_PAGES_CHUNK, .run_count = 1, .first = page / VF_CHUNK_PAGES * VF_CHUNK_PAGES,
+		.stored = (uint32_t) (count * PAGE),
+		.runs = { { .page = page, .count = count, .kind = VF_PAGES_DATA } },
+	};
+
+	send_pages(p, channel, &pages, data);
+}
+
+/*
+ * A channel may be a round ahead of the others, and bring pages that the first one did not: then they
+ * are made as in the first one. Later they are received in place. Small frames and large ones.
+ */
+static void test_one_channel_is_ahead(void **state)
+{
+	static const uint64_t sizes[] = { 4 * VF_MIB };
+	static uint8_t data[20 * PAGE];
+	struct pair p;
+
+	(void) state;
+	pair_init(&p, sizes, 1, 2, VF_CODEC_NONE);
+	memset(data, 0x61, sizeof(data));
+	send_content(&p, 0, 5, 2, data);
+	send_round_end(&p, 0, 0);
+	send_content(&p, 0, 0, 20, data);
+	send_content(&p, 0, 30, 1, data);
+	send_round_end(&p, 0, 1);
+	send_content(&p, 1, 512, 20, data);
+	send_round_end(&p, 1, 0);
+	wait_rounds(&p, 1);
+	send_content(&p, 0, 100, 20, data);
+	send_content(&p, 0, 130, 1, data);
+	send_round_end(&p, 1, 1);
+	send_content(&p, 1, 532, 20, data);
+	send_round_end(&p, 0, 2);
+	send_round_end(&p, 1, 2);
+	wait_rounds(&p, 3);
+	assert_memory_equal(host(p.to, 0, 0), data, 20 * PAGE);
+	assert_memory_equal(host(p.to, 0, 30), data, PAGE);
+	assert_memory_equal(host(p.to, 0, 100), data, 20 * PAGE);
+	assert_memory_equal(host(p.to, 0, 130), data, PAGE);
+	assert_memory_equal(host(p.to, 0, 512), data, 20 * PAGE);
+	assert_memory_equal(host(p.to, 0, 532), data, 20 * PAGE);
+	pair_done(&p);
+}
+
+/* What a channel that ends in the first round leaves behind may be touched at once. */
+static void test_end_in_the_first_round(void **state)
+{
+	static const uint64_t sizes[] = { 4 * VF_MIB };
+	static uint8_t data[20 * PAGE];
+	struct pair p;
+
+	(void) state;
+	pair_init(&p, sizes, 1, 2, VF_CODEC_NONE);
+	memset(data, 0x62, sizeof(data));
+	send_content(&p, 0, 5, 20, data);
+	vf_channel_shutdown(p.out[0]);
+	(void) pthread_mutex_lock(&p.lock);
+	while (!p.closed && !p.failed)
+		(void) pthread_cond_wait(&p.changed, &p.lock);
+	(void) pthread_mutex_unlock(&p.lock);
+	assert_int_equal(*host(p.to, 0, 5), 0x62);
+	assert_int_equal(*host(p.to, 0, 4), 0);
+	pair_done(&p);
+}
+
+/* The receiver must refuse it, say so once, and touch no memory. */
+static void refuse(const struct vf_pages *pages, const void *data, int expected)
+{
+	static const uint64_t sizes[] = { 4 * VF_MIB };
+	struct pair p;
+
+	pair_init(&p, sizes, 1, 2, VF_CODEC_NONE);
+	send_pages(&p, 0, pages, data);
 	(void) pthread_mutex_lock(&p.lock);
 	while (!p.failed)
 		(void) pthread_cond_wait(&p.changed, &p.lock);
@@ -628,14 +715,11 @@ static void test_bad_page_frames_are_refused(void **state)
 static void test_rounds_out_of_order_are_refused(void **state)
 {
 	static const uint64_t sizes[] = { VF_MIB };
-	uint8_t body[VF_ROUND_END_BYTES];
 	struct pair p;
 
 	(void) state;
 	pair_init(&p, sizes, 1, 2, VF_CODEC_NONE);
-	vf_round_end_encode(1, body);
-	assert_int_equal(vf_channel_send(p.out[1], VF_FRAME_ROUND_END, 0, 0, body, sizeof(body),
-					 NULL), 0);
+	send_round_end(&p, 1, 1);
 	(void) pthread_mutex_lock(&p.lock);
 	while (!p.failed)
 		(void) pthread_cond_wait(&p.changed, &p.lock);
@@ -676,6 +760,8 @@ int main(void)
 		cmocka_unit_test(test_destination_not_fresh),
 		cmocka_unit_test(test_cancel_in_a_slow_round),
 		cmocka_unit_test(test_lost_peer_fails_the_round),
+		cmocka_unit_test(test_one_channel_is_ahead),
+		cmocka_unit_test(test_end_in_the_first_round),
 		cmocka_unit_test(test_bad_page_frames_are_refused),
 		cmocka_unit_test(test_rounds_out_of_order_are_refused),
 		cmocka_unit_test(test_closed_is_told),
