@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/bytes.h"
 #include "base/checked.h"
@@ -76,13 +77,15 @@ int vf_stream_sink_new(uint32_t component, const char *name, const struct vferry
 		s->area = stream->area(stream_user, &area_bytes);
 	if (area_bytes < PLACE_BYTES) {
 		area_bytes = OWN_PLACES * PLACE_BYTES;
-		s->area = s->own_area = malloc(area_bytes);
+		s->area = s->own_area = aligned_alloc(VF_PAGE_BYTES, area_bytes);
 		if (!s->area) {
 			free(s);
 			return -ENOMEM;
 		}
 	}
 	s->place_count = (uint32_t) vf_min_u64(area_bytes / PLACE_BYTES, MAX_PLACES);
+	/* As many as credit can fill are there before the pause, in which they would be touched first. */
+	(void) madvise(s->area, vf_min_u64(area_bytes, limit_bytes + PLACE_BYTES), MADV_POPULATE_WRITE);
 	s->component = component;
 	s->name = name;
 	s->stream = stream;

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "base/bytes.h"
@@ -76,11 +77,13 @@ int vf_stream_source_new(uint32_t component, const char *name, const struct vfer
 	if (stream->area)
 		s->buffer = stream->area(stream_user, &area_bytes);
 	if (area_bytes < CHUNKS * CHUNK_BYTES)
-		s->buffer = s->own_buffer = malloc(CHUNKS * CHUNK_BYTES);
+		s->buffer = s->own_buffer = aligned_alloc(VF_PAGE_BYTES, CHUNKS * CHUNK_BYTES);
 	if (!s->buffer) {
 		free(s);
 		return -ENOMEM;
 	}
+	/* Before the pause, in which it would be touched first. */
+	(void) madvise(s->buffer, CHUNKS * CHUNK_BYTES, MADV_POPULATE_WRITE);
 	(void) pthread_mutex_init(&s->follow_lock, NULL);
 	(void) pthread_mutex_init(&s->lock, NULL);
 	(void) pthread_condattr_init(&attr);
