@@ -205,11 +205,11 @@ def devices(bench, count, mib, script=""):
         uri = both_sides(source, destination)
         bench.quiet()
         pids = [process.pid for process in ours + theirs]
-        cpu = sum(map(system.process_cpu, pids))
+        cpu = sum(map(system.threads_cpu, pids))
         window = system.Window()
         say(source, uri)
         result = merge(hear_result(source), hear_result(destination))
-        device_cpu = sum(map(system.process_cpu, pids)) - cpu
+        device_cpu = sum(map(system.threads_cpu, pids)) - cpu
         result.update(window.close(result["cpu_src_s"] + result["cpu_dst_s"] + device_cpu),
                       cpu_devices_s=device_cpu)
         compare(source, destination)

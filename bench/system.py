@@ -96,6 +96,12 @@ def process_cpu(pid):
     return sum(int(field) for field in fields[11:15]) / TICK
 
 
+def threads_cpu(pid):
+    """Seconds that the threads which it has now have run, to the nanosecond."""
+    return sum(int(stat.read_text().split()[0])
+               for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
+
+
 def process_pss_mib(pid):
     """Without hugetlb pages, which the kernel counts apart."""
     for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():

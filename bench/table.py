@@ -5,6 +5,7 @@ A row judges medians. `Judge.check` records one measured ratio with its limit; a
 its figures is reported as not measured, with the reason.
 """
 import dataclasses
+import os
 import statistics
 
 import engines
@@ -233,6 +234,12 @@ def judge_devices(j):
     j.show("bound", f"{raw / (1 << 30):.2f} GiB/s raw socket")
     bare_one = one - 64 * MIB / raw * 1e3
     bare_eight = eight - 512 * MIB / raw * 1e3
+    # What is left if the engine costs nothing: the devices' own work, and that of the kernel's TCP.
+    cpu = j.figures.median("devices/8-64", "cpu_devices_s") + sum(
+        j.figures.median("socket-1024/tcp", side) / 2 for side in ("cpu_src_s", "cpu_dst_s"))
+    floor = cpu / os.cpu_count() * 1e3 + LOAD_MS
+    j.show("floor", f"8: {floor:.0f} ms, {(floor - 512 * MIB / raw * 1e3) / bare_one:.2f}: the devices and "
+           f"a raw socket alone on {os.cpu_count()} CPUs")
     j.check("of one device's pause, transfer taken out", bare_eight / bare_one, 1.4, False)
 
 
@@ -285,7 +292,7 @@ def lines(judged):
     """The rows as text: figures beside their engine, then each ratio with its limit and verdict."""
     for row in judged:
         yield f"{row['case']}  ({row['memory']})"
-        for label in ("vferry", "qemu", "bound", "steps"):
+        for label in ("vferry", "qemu", "bound", "floor", "steps"):
             texts = [text for name, text in row["figures"] if name == label]
             if texts:
                 yield f"    {label:8}{', '.join(texts)}"
