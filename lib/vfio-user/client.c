@@ -530,6 +530,7 @@ static int negotiate(struct vf_vfio_user_client *client, struct vferry_error *er
 	uint8_t head[VF_VFIO_USER_VERSION_BYTES];
 	struct vf_vfio_user_fds fds = { .count = 0 };
 	struct vf_vfio_user_caps theirs, both;
+	struct vferry_error why = VFERRY_ERROR_INIT;
 	struct vf_vfio_user_call call = {
 		.command = VF_VFIO_USER_VERSION,
 		.head = head,
@@ -551,7 +552,13 @@ static int negotiate(struct vf_vfio_user_client *client, struct vferry_error *er
 	}
 	call.data = text;
 	call.data_len = strlen(text) + 1;
-	ret = vf_vfio_user_client_call(client, &call, err);
+	ret = vf_vfio_user_client_call(client, &call, &why);
+	if (ret == -ENOTCONN)	/* vfio-user has no words for it */
+		ret = vferry_error_set(err, ret, "device-server-busy", client->name,
+				       "the device server hung up at once: it serves another client, or "
+				       "does not trust this user");
+	else if (ret && err && !err->code)
+		*err = why;
 	if (ret)
 		goto out;
 	if (vf_vfio_user_get_version(call.reply, call.reply_len, &major, &minor, &theirs)) {

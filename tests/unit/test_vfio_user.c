@@ -733,6 +733,7 @@ static void listens_at_a_path(void **state)
 	assert_int_equal(vf_vfio_user_client_connect(path, NULL, &client, NULL), 0);
 	/* One at a time. */
 	assert_int_equal(vf_vfio_user_client_connect(path, NULL, &second, &err), -ENOTCONN);
+	assert_string_equal(err.id, "device-server-busy");
 	vf_vfio_user_client_free(client);
 	for (int i = 0; !atomic_load(&d.lost_clients); i++) {
 		assert_true(i < 1000);
