@@ -83,7 +83,8 @@ def migrate(bench, mix, transport, channels, memory="hugetlb"):
         destination, uri = start_destination(children, folder, bench.mib, memory, transport,
                                              channels)
         source.fill(children, bench.tools, mix)
-        with bench.warm(children, bench.mib * 2 if memory == "shmem" else 0) as holder:
+        touched = 2 if mix == "hole" else 1     # the source's is read there for the first time
+        with bench.warm(children, bench.mib * touched if memory == "shmem" else 0) as holder:
             cpu = source.cpu(), destination.cpu(), holder.cpu()
             window, start = system.Window(), time.monotonic()
             source.qmp.command("migrate", uri=uri)

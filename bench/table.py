@@ -117,6 +117,7 @@ def gap_runs(rate, downtime_ms):
 RUNS = {
     **ram_runs("random", "tcp"), **ram_runs("random", "unix"), **ram_runs("half", "tcp"),
     **ram_runs("zero", "tcp"), **ram_runs("hole", "tcp", "shmem"),
+    **ram_runs("random", "tcp", "shmem"),
     "save-random/vferry": lambda b: engines.save_and_restore(b, "random"),
     "save-random/qemu": lambda b: qemu.save_and_restore(b, "random"),
     "save-random/bound-1": lambda b: engines.file_bound(b, 1),
@@ -257,6 +258,7 @@ def rows(bench):
         ram("half-tcp", "half zero, half random, tcp", huge, 1.2, 1.3),
         ram("zero-tcp", "all zero, tcp", huge, None, 3),
         ram("hole-tcp-shmem", "never touched, tcp", shmem, None, 20),
+        ram("random-tcp-shmem", "random, tcp", shmem, None, 1.5),
         Row("save", "save, random", "hugetlb, file in shmem", runs_of("save-random", ""),
             file_row("save_ms", 1.4)),
         Row("restore", "restore, random", "hugetlb, file in shmem", runs_of("save-random", ""),
