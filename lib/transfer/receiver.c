@@ -21,7 +21,6 @@
 #include "base/trace.h"
 #include "ram/fill.h"
 #include "ram/ram.h"
-#include "transfer/chunk.h"
 #include "transfer/compress.h"
 #include "transfer/receiver.h"
 #include "wire/pages.h"
@@ -46,9 +45,9 @@ struct reader {
 	const uint8_t *data;	/* of a small frame, in `body`: what follows the table; NULL: not read */
 	struct iovec iov[VF_PAGES_MAX_RUNS];
 	struct vf_compressor *decompressors[VF_CODEC_ZSTD + 1];
-	uint8_t *body;		/* of other frames, and compressed data */
+	uint8_t *body;		/* of other frames, and pages that are not received in place */
 	size_t body_room;
-	uint8_t *plain;		/* pages that are not received in place, 1 MiB */
+	uint8_t *plain;		/* decompressed data, 1 MiB */
 };
 
 struct vf_receiver {
@@ -201,32 +200,18 @@ static int recv_in_place(struct reader *reader, const struct vferry_ram_block *b
 	return vf_channel_recv_vector(reader->channel, reader->iov, n, true, err);
 }
 
-/* Where a frame's pages are in full before they are placed. */
-static int make_plain(struct reader *reader, struct vferry_error *err)
-{
-	if (!reader->plain)
-		reader->plain = malloc(VF_CHUNK_BYTES);
-	return reader->plain ? 0 : vferry_error_set(err, -ENOMEM, "memory",
-						    vf_channel_name(reader->channel),
-						    "no memory for the pages of a frame");
-}
-
 static int recv_uncompressed(struct reader *reader, struct vferry_error *err)
 {
+	const struct vf_receiver *receiver = reader->receiver;
 	const struct vf_pages *pages = &reader->pages;
-	struct iovec iov = { .iov_len = pages->data_pages * VF_PAGE_BYTES };
 	int ret;
 
 	if (reader->data)
 		return place_pages(reader, reader->data, err);
-	if (!vf_ram_fill_unit(reader->receiver->fill, pages->block))
-		return recv_in_place(reader, vferry_ram_get_block(reader->receiver->ram, pages->block),
-				     err);
-	ret = make_plain(reader, err);
-	iov.iov_base = reader->plain;
-	if (!ret)
-		ret = vf_channel_recv_vector(reader->channel, &iov, 1, true, err);
-	return ret ? ret : place_pages(reader, reader->plain, err);
+	if (!vf_ram_fill_unit(receiver->fill, pages->block))
+		return recv_in_place(reader, vferry_ram_get_block(receiver->ram, pages->block), err);
+	ret = recv_into_body(reader, pages->data_pages * VF_PAGE_BYTES, err);
+	return ret ? ret : place_pages(reader, reader->body, err);
 }
 
 static int recv_compressed(struct reader *reader, struct vferry_error *err)
@@ -236,9 +221,10 @@ static int recv_compressed(struct reader *reader, struct vferry_error *err)
 	const uint8_t *stored = reader->data;
 	int ret;
 
-	ret = make_plain(reader, err);
-	if (ret)
-		return ret;
+	if (!reader->plain)
+		reader->plain = malloc(VF_CHUNK_PAGES * VF_PAGE_BYTES);
+	if (!reader->plain)
+		return vferry_error_set(err, -ENOMEM, "memory", name, "no memory to decompress");
 	if (!reader->decompressors[pages->codec]) {
 		ret = vf_compressor_new(pages->codec, &reader->decompressors[pages->codec]);
 		if (ret)
