@@ -12,7 +12,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/trace.h"
 #include "ram/fill.h"
 #include "ram/ram_internal.h"
@@ -21,8 +20,7 @@ struct vf_ram_fill {
 	struct vferry_ram *ram;
 	uint64_t unit[VF_RAM_MAX_BLOCKS];	/* pages; 0: the block is not watched */
 	pthread_rwlock_t lock;			/* who puts reads, who stops writes */
-	int fd;					/* -1: stopped */
-	bool stopped;				/* atomic */
+	int fd;					/* atomic; -1: stopped */
 };
 
 /*
@@ -61,8 +59,9 @@ void vf_ram_fill_stop(struct vf_ram_fill *fill)
 	if (!fill)
 		return;
 	(void) pthread_rwlock_wrlock(&fill->lock);
-	vf_close(&fill->fd);	/* who waits goes on, and finds a page of zeros */
-	__atomic_store_n(&fill->stopped, true, __ATOMIC_RELEASE);
+	if (fill->fd >= 0)
+		(void) close(fill->fd);	/* who waits goes on, and finds a page of zeros */
+	__atomic_store_n(&fill->fd, -1, __ATOMIC_RELEASE);
 	(void) pthread_rwlock_unlock(&fill->lock);
 }
 
@@ -94,7 +93,7 @@ void vf_ram_fill_watch(struct vf_ram_fill *fill, size_t index, uint64_t most)
 
 uint64_t vf_ram_fill_unit(const struct vf_ram_fill *fill, size_t block)
 {
-	return fill && !__atomic_load_n(&fill->stopped, __ATOMIC_ACQUIRE) ? fill->unit[block] : 0;
+	return fill && __atomic_load_n(&fill->fd, __ATOMIC_ACQUIRE) >= 0 ? fill->unit[block] : 0;
 }
 
 /* Return: pages that were put, at least one unit; negative errno. */
