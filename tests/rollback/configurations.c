@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* configurations.c - see rollback.h. */
-#define _GNU_SOURCE
-#include <linux/userfaultfd.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "ram/fill.h"
 #include "rollback.h"
 
 const struct configuration configurations[] = {
@@ -88,11 +85,22 @@ static const struct {
 	{ "file-sync", DESTINATION, "a destination reads a file" },
 };
 
-static bool has_user_faults(void)
+/* Not without a userfaultfd for user mode, nor where shmem has huge pages. */
+static bool can_fill(void)
 {
-	int fd = (int) syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY);
+	struct vf_ram_fill *fill = NULL;
+	struct vferry_ram *ram;
+	bool can;
 
-	return fd >= 0 && !close(fd);
+	if (vferry_ram_new(&ram))
+		return false;
+	if (!vferry_ram_create_block(ram, "ram", 0, 1 << 20, 0, NULL))
+		fill = vf_ram_fill_open(ram);
+	vf_ram_fill_watch(fill, 0, 1);
+	can = vf_ram_fill_unit(fill, 0);
+	(void) vf_ram_fill_close(fill);
+	(void) vferry_ram_free(ram);
+	return can;
 }
 
 const char *why_never_seen(const char *point, enum side side)
@@ -106,7 +114,7 @@ const char *why_never_seen(const char *point, enum side side)
 	for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
 		if (!strcmp(never[i].point, point) && never[i].side == side)
 			return never[i].why;
-	if (!strcmp(point, "ram-fill") && !has_user_faults())
-		return "this host has no userfaultfd for user mode";
+	if (!strcmp(point, "ram-fill") && !can_fill())
+		return "this host leaves fresh memory to the kernel";
 	return NULL;
 }

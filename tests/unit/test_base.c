@@ -158,7 +158,7 @@ static void fill(uint8_t *data, size_t size)
 static void crc_of_long_data_and_of_parts(void **state)
 {
 	static const size_t lengths[] = { 0, 1, 7, 8, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE - 1, 3 * PAGE,
-					  8 * PAGE - 1, 8 * PAGE, 9 * PAGE + 5, 24 * PAGE,
+					  3 * PAGE + 1, 6 * PAGE, 40001, 8 * PAGE - 1, 8 * PAGE, 9 * PAGE + 5, 24 * PAGE,
 					  PAGES * PAGE + 7 };
 	static uint8_t data[PAGES * PAGE + 16];
 

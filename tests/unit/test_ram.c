@@ -21,6 +21,7 @@
 #include "base/checked.h"
 #include "base/crc32c.h"
 #include "ram/ram.h"
+#include "huge_pool.h"
 
 #define PAGE VF_PAGE_BYTES
 #if defined(__SANITIZE_THREAD__)
@@ -40,9 +41,12 @@ static int set_up(void **state)
 	return 0;
 }
 
+static struct huge_pool pool = { .fd = -1 };
+
 static int tear_down(void **state)
 {
 	(void) vferry_ram_free(*state);
+	huge_pool_restore(&pool);
 	return 0;
 }
 
@@ -350,6 +354,7 @@ static void test_holes_of_hugetlb(void **state)
 	uint64_t end;
 	char *other;
 
+	huge_pool_grow(&pool, 4);
 	if (vferry_ram_create_block(ram, "x", 0, 4 * HUGE, VFERRY_RAM_HUGETLB, NULL) < 0) {
 		print_message("no huge pages in the pool\n");
 		skip();
