@@ -238,9 +238,10 @@ def judge_devices(j):
     # What is left if the engine costs nothing: the devices' own work, and that of the kernel's TCP.
     cpu = j.figures.median("devices/8-64", "cpu_devices_s") + sum(
         j.figures.median("socket-1024/tcp", side) / 2 for side in ("cpu_src_s", "cpu_dst_s"))
-    floor = cpu / os.cpu_count() * 1e3 + LOAD_MS
+    cpus = len(os.sched_getaffinity(0))
+    floor = cpu / cpus * 1e3 + LOAD_MS
     j.show("floor", f"8: {floor:.0f} ms, {(floor - 512 * MIB / raw * 1e3) / bare_one:.2f}: the devices and "
-           f"a raw socket alone on {os.cpu_count()} CPUs")
+           f"a raw socket alone on {cpus} CPUs")
     j.check("of one device's pause, transfer taken out", bare_eight / bare_one, 1.4, False)
 
 

@@ -18,7 +18,6 @@
 #include "base/crc32c_forms.h"
 
 #define RACES_BY_NATURE __attribute__((no_sanitize("thread")))
-#define PAGE_WORDS (VF_PAGE_BYTES / 8)
 #define X_PAGE 0x35d73a62u		/* vf_crc32c_power(4096), tested */
 
 RACES_BY_NATURE static inline __attribute__((always_inline)) uint64_t word_at(const uint8_t *p)

@@ -382,7 +382,7 @@ static void take_crcs(const struct round *r, struct work *work, size_t index)
 
 		if (run->kind == VF_PAGES_DATA)
 			vf_crc32c_pages(vf_ram_page(block, run->page), run->count,
-				     work->crcs + (run->page - work->pages.first));
+					work->crcs + (run->page - work->pages.first));
 	}
 }
 
