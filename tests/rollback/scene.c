@@ -39,10 +39,6 @@ static void wrong(const char *file, int line, const char *fmt, ...)
 #define VECTORS MOVE_VECTORS
 #define MEMORY_BYTES (16ull << 20)
 
-struct belongings {
-	unsigned fds, threads;
-};
-
 struct scene {
 	const struct configuration *c;
 	const struct fault *fault;
@@ -119,13 +115,6 @@ static void make_session(enum side side, bool watched)
 
 /* ---- counting ---- */
 
-static struct belongings belongings(void)
-{
-	return (struct belongings) { count_entries("/proc/self/fd"),
-				     count_entries("/proc/self/task") };
-}
-
-/* Threads that have ended may be seen for an instant. */
 static void expect_belongings(struct belongings before, const char *when)
 {
 	uint64_t began = now_ms();

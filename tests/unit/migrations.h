@@ -242,16 +242,48 @@ static inline void expect_connected(struct move *m, struct test_machine *where, 
 	}
 }
 
-static inline unsigned count_entries(const char *path)
+/* ---- what this process has ---- */
+
+struct belongings {
+	unsigned fds, threads;
+};
+
+/* A thread stays in /proc for an instant after it was joined, with PF_EXITING in its flags: proc(5). */
+static inline bool thread_is_there(const char *tid)
+{
+	char path[288], line[1024];
+	unsigned flags = 0;
+	bool there;
+	FILE *file;
+
+	(void) snprintf(path, sizeof(path), "/proc/self/task/%s/stat", tid);
+	file = fopen(path, "re");
+	there = file && fgets(line, sizeof(line), file);
+	if (file)
+		(void) fclose(file);
+	if (!there)
+		return false;
+	assert_int_equal(sscanf(strrchr(line, ')') + 1, " %*c %*d %*d %*d %*d %*d %u", &flags), 1);
+	return !(flags & 0x4);
+}
+
+static inline unsigned count_entries(const char *path, bool (*is_there)(const char *name))
 {
 	DIR *dir = opendir(path);
+	const struct dirent *entry;
 	unsigned n = 0;
 
 	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
+	while ((entry = readdir(dir)))
+		n += entry->d_name[0] != '.' && (!is_there || is_there(entry->d_name));
 	(void) closedir(dir);
 	return n;
+}
+
+static inline struct belongings belongings(void)
+{
+	return (struct belongings) { count_entries("/proc/self/fd", NULL),
+				     count_entries("/proc/self/task", thread_is_there) };
 }
 
 #endif

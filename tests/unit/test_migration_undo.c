@@ -20,17 +20,6 @@
 /* Of a request, where a device hangs. Transitions may take six times as long. */
 #define HANG_TIMEOUT_NS TEST_SECOND_NS
 
-struct belongings {
-	unsigned fds, threads;
-};
-
-/* Threads that have ended may be seen for an instant. */
-static struct belongings belongings(void)
-{
-	return (struct belongings) { count_entries("/proc/self/fd"),
-				     count_entries("/proc/self/task") };
-}
-
 static void expect_belongings(struct belongings before)
 {
 	struct belongings now;
