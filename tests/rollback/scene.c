@@ -115,21 +115,6 @@ static void make_session(enum side side, bool watched)
 
 /* ---- counting ---- */
 
-static void expect_belongings(struct belongings before, const char *when)
-{
-	uint64_t began = now_ms();
-	struct belongings now = belongings();
-
-	while ((now.fds != before.fds || now.threads != before.threads) &&
-	       now_ms() - began < SETTLE_MS) {
-		sleep_ms(2);
-		now = belongings();
-	}
-	if (now.fds != before.fds || now.threads != before.threads)
-		fail_msg("%s: %u descriptors and %u threads, were %u and %u", when, now.fds,
-			 now.threads, before.fds, before.threads);
-}
-
 static void *end_at_once(void *user)
 {
 	return user;
@@ -310,7 +295,7 @@ static void expect_kept(const struct vferry_status *status)
 	assert_true(machine_is_running(scene.m.from.machine));
 	recover_lost(status);
 	expect_work(&scene.m.from, "source");
-	expect_belongings(scene.before, "after the failure");
+	expect_belongings(scene.before, SETTLE_MS, "after the failure");
 
 	scene.m.parameters.hold_before_switchover = false;
 	scene.m.options.memory_bytes = MEMORY_BYTES;
@@ -507,6 +492,6 @@ void scene_run(const struct configuration *c, const struct fault *fault, struct 
 	else
 		move();
 	move_down(&scene.m);
-	expect_belongings(empty, "at the end");
+	expect_belongings(empty, SETTLE_MS, "at the end");
 	exit(0);
 }

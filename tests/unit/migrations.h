@@ -286,4 +286,19 @@ static inline struct belongings belongings(void)
 				     count_entries("/proc/self/task", thread_is_there) };
 }
 
+static inline void expect_belongings(struct belongings before, uint64_t limit_ms, const char *when)
+{
+	uint64_t began = now_ms();
+	struct belongings now = belongings();
+
+	while ((now.fds != before.fds || now.threads != before.threads) &&
+	       now_ms() - began < limit_ms) {
+		sleep_ms(2);
+		now = belongings();
+	}
+	if (now.fds != before.fds || now.threads != before.threads)
+		fail_msg("%s: %u descriptors and %u threads, were %u and %u", when, now.fds,
+			 now.threads, before.fds, before.threads);
+}
+
 #endif

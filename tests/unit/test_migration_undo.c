@@ -19,20 +19,7 @@
 #define DEVICES 2u
 /* Of a request, where a device hangs. Transitions may take six times as long. */
 #define HANG_TIMEOUT_NS TEST_SECOND_NS
-
-static void expect_belongings(struct belongings before)
-{
-	struct belongings now;
-
-	for (unsigned i = 0; i < 200; i++) {
-		now = belongings();
-		if (now.fds == before.fds && now.threads == before.threads)
-			return;
-		sleep_ms(5);
-	}
-	fail_msg("%u descriptors and %u threads, were %u and %u", now.fds, now.threads, before.fds,
-		 before.threads);
-}
+#define SETTLE_MS 1000u
 
 static void expect_as_before(struct move *m)
 {
@@ -115,7 +102,7 @@ static void fails_whole(const struct drill *drill)
 	end_attempt(&m);
 	expect_as_before(&m);
 	expect_clean(&m, &m.from, DEVICES * MOVE_VECTORS);
-	expect_belongings(before);
+	expect_belongings(before, SETTLE_MS, "after the failure");
 	if (drill->stuck) {
 		test_machine_free(&m.from);
 		return;
@@ -245,7 +232,7 @@ static void loses_device(const char *script, const char *target)
 	wait_jobs(&m.from, 32);
 	expect_connected(&m, &m.from, MOVE_VECTORS);
 	expect_clean(&m, &m.from, DEVICES * MOVE_VECTORS);
-	expect_belongings(before);
+	expect_belongings(before, SETTLE_MS, "after the failure");
 	/* The guest has a device again that it knows to be empty. */
 	assert_false(device_info(&m.from, 0).lost);
 	succeed_at_once(&m, 2 * DEVICES * MOVE_VECTORS);
@@ -349,7 +336,7 @@ static void cancelled_again_and_again(void **state)
 		assert_int_equal(status_of(&m.from).outcome, VFERRY_OUTCOME_CANCELLED);
 		end_attempt(&m);
 		expect_as_before(&m);
-		expect_belongings(before);
+		expect_belongings(before, SETTLE_MS, "after the cancel");
 	}
 	m.parameters.hold_before_switchover = false;
 	if (machine_is_running(m.from.machine))
