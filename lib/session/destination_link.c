@@ -215,6 +215,17 @@ static int on_machine(struct vf_destination_side *side, const struct vf_frame *f
 	return 0;
 }
 
+/* All channels have ended the last round. What follows it is written over a machine that may run. */
+static void end_ram(struct vf_destination_side *side)
+{
+	struct vferry_error err = VFERRY_ERROR_INIT;
+
+	if (vf_receiver_end_pages(side->receiver, &err))
+		vf_session_post_error(side->session, VF_DST_LOAD_FAILED, &err);
+	else
+		own_step_input(side, VF_OWN_RAM_COMPLETE);
+}
+
 static int on_switchover(struct vf_destination_side *side, const struct vf_frame *frame,
 			 const uint8_t *body, struct vferry_error *err)
 {
@@ -232,7 +243,7 @@ static int on_switchover(struct vf_destination_side *side, const struct vf_frame
 	(void) pthread_mutex_unlock(&side->lock);
 	vf_session_post_kind(side->session, VF_DST_SWITCHOVER_BEGAN);
 	if (complete)
-		own_step_input(side, VF_OWN_RAM_COMPLETE);
+		end_ram(side);
 	return 0;
 }
 
@@ -245,8 +256,8 @@ static void on_round(void *user, uint32_t round)
 	side->rounds = round + 1;
 	complete = side->switchover && round >= side->last_round;
 	(void) pthread_mutex_unlock(&side->lock);
-	if (complete && side->executor)
-		own_step_input(side, VF_OWN_RAM_COMPLETE);
+	if (complete)
+		end_ram(side);
 }
 
 static int on_manifest(struct vf_destination_side *side, const struct vf_frame *frame,

@@ -35,6 +35,7 @@ struct reader {
 	pthread_t thread;
 	bool started;
 	bool reading;		/* atomic */
+	bool in_pages;		/* atomic: a page frame has begun */
 	uint32_t rounds;	/* under round_lock: ended on this channel */
 	/* Atomic, relaxed. */
 	uint64_t bytes, normal, zero, cleared;
@@ -63,6 +64,7 @@ struct vf_receiver {
 	struct vf_ram_fill *fill;	/* of the first round; or NULL */
 	bool stopping;			/* atomic */
 	bool failed;			/* atomic */
+	bool pages_ended;		/* atomic */
 	pthread_mutex_t round_lock;	/* protects all rounds; held over ops->round(): their order */
 	uint32_t rounds;		/* atomic for readers outside of the lock */
 	struct reader *readers[MAX_CHANNELS];
@@ -310,7 +312,8 @@ static int recv_table(struct reader *reader, const struct vf_frame *frame, struc
 	return ret ? ret : table;
 }
 
-static int take_pages(struct reader *reader, const struct vf_frame *frame, struct vferry_error *err)
+static int take_page_frame(struct reader *reader, const struct vf_frame *frame,
+			   struct vferry_error *err)
 {
 	struct vf_receiver *receiver = reader->receiver;
 	const char *name = vf_channel_name(reader->channel);
@@ -349,6 +352,35 @@ static int take_pages(struct reader *reader, const struct vf_frame *frame, struc
 	return ret;
 }
 
+static int pages_late(const struct reader *reader, struct vferry_error *err)
+{
+	return vferry_error_set(err, -EPROTO, "pages-late", vf_channel_name(reader->channel),
+				"pages on channel %u after the last round", reader->index);
+}
+
+/* Either this sees that pages have ended, or who ends them sees this: so both are in one order. */
+static int take_pages(struct reader *reader, const struct vf_frame *frame, struct vferry_error *err)
+{
+	int ret;
+
+	__atomic_store_n(&reader->in_pages, true, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&reader->receiver->pages_ended, __ATOMIC_SEQ_CST))
+		return pages_late(reader, err);
+	ret = take_page_frame(reader, frame, err);
+	if (!ret)
+		__atomic_store_n(&reader->in_pages, false, __ATOMIC_RELEASE);
+	return ret;
+}
+
+int vf_receiver_end_pages(struct vf_receiver *receiver, struct vferry_error *err)
+{
+	__atomic_store_n(&receiver->pages_ended, true, __ATOMIC_SEQ_CST);
+	for (unsigned i = 0; i < receiver->count; i++)
+		if (__atomic_load_n(&receiver->readers[i]->in_pages, __ATOMIC_SEQ_CST))
+			return pages_late(receiver->readers[i], err);
+	return 0;
+}
+
 /* ---- rounds ---- */
 
 static int end_round(struct reader *reader, const uint8_t *body, size_t size, struct vferry_error *err)
@@ -360,6 +392,11 @@ static int end_round(struct reader *reader, const uint8_t *body, size_t size, st
 	if (ret)
 		return ret;
 	(void) pthread_mutex_lock(&receiver->round_lock);
+	if (__atomic_load_n(&receiver->pages_ended, __ATOMIC_RELAXED)) {
+		ret = vferry_error_set(err, -EPROTO, "round-order", vf_channel_name(reader->channel),
+				       "round %u ended after the last one", round);
+		goto out;
+	}
 	if (round != reader->rounds) {
 		ret = vferry_error_set(err, -EPROTO, "round-order", vf_channel_name(reader->channel),
 				       "round %u ended where round %u was due", round,

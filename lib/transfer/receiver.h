@@ -58,6 +58,11 @@ int vf_receiver_new(const struct vf_receiver_options *options, struct vf_receive
 		    struct vferry_error *err);
 /* Starts the threads. Once; if it fails the object can only be freed. */
 int vf_receiver_start(struct vf_receiver *receiver, struct vferry_error *err);
+/*
+ * No page may come any more: RAM is the machine's from here on. Called when all channels have ended the
+ * last round, from round() too. Return: 0; -EPROTO: a page frame has begun on a channel since.
+ */
+int vf_receiver_end_pages(struct vf_receiver *receiver, struct vferry_error *err);
 /* Shuts the channels down, if threads are still reading, and joins. NULL allowed. */
 struct vf_receiver *vf_receiver_free(struct vf_receiver *receiver);
 

@@ -301,6 +301,31 @@ static void rearranged(void **state)
 	}
 }
 
+/* What was handed over is not the source's any more. */
+static void after_the_commit(void **state)
+{
+	(void) state;
+	for (unsigned i = 2; i < good.count; i++) {
+		struct hostile_frame *f;
+		struct outcome o;
+		char what[64];
+
+		copy_good(&stream);
+		assert_true(hostile_stream_insert(&stream, stream.count, &good.frames[i]));
+		f = &stream.frames[stream.count - 1];
+		if (hostile_frame_type(f) == VF_FRAME_PAGES || hostile_frame_type(f) == VF_FRAME_SECTION ||
+		    hostile_frame_type(f) == VF_FRAME_STREAM_DATA)
+			f->body[f->bytes - 1] ^= 1;	/* the content, not what is said of it */
+		(void) snprintf(what, sizeof(what), "frame %u (%s) after COMMIT", i,
+				vf_frame_type_name(hostile_frame_type(f)));
+		o = run_patiently(what, &stream, 0, 10 * SMALL_SECOND_NS);
+		if (!o.running || !o.whole)
+			fail_msg("%s: %s", what, o.running ? "written over a machine that runs"
+							   : o.status.error.message);
+		hostile_stream_done(&stream);
+	}
+}
+
 /* ---- lies about sizes ---- */
 
 static void oversized(void **state)
@@ -638,6 +663,7 @@ int main(void)
 		cmocka_unit_test(cut_sessions),
 		cmocka_unit_test(changed_bits),
 		cmocka_unit_test(rearranged),
+		cmocka_unit_test(after_the_commit),
 		cmocka_unit_test(oversized),
 		cmocka_unit_test(lying_counts),
 		cmocka_unit_test(lying_components),

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -39,6 +40,7 @@ struct pair {
 	struct vferry_ram *from, *to;
 	unsigned channels;
 	struct vf_channel *out[MAX_CHANNELS], *in[MAX_CHANNELS];
+	int in_fd[MAX_CHANNELS];	/* borrowed */
 	struct vf_page_sender *sender;
 	struct vf_receiver *receiver;
 	pthread_mutex_t lock;
@@ -146,6 +148,7 @@ static void pair_connect(struct pair *p, unsigned channels)
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 		assert_int_equal(vf_channel_from_fd(fds[0], "out", &p->out[i], NULL), 0);
 		assert_int_equal(vf_channel_from_fd(fds[1], "in", &p->in[i], NULL), 0);
+		p->in_fd[i] = fds[1];
 	}
 }
 
@@ -572,7 +575,9 @@ static void test_lost_peer_fails_the_round(void **state)
 
 /* ---- frames made by hand ---- */
 
-static void send_pages(struct pair *p, unsigned channel, const struct vf_pages *pages, const void *data)
+/* @sent: of the data; less than the frame says, for one that stays behind its word. */
+static void send_pages(struct pair *p, unsigned channel, const struct vf_pages *pages, const void *data,
+		       size_t sent)
 {
 	struct vf_outgoing out = { .frame = { .type = VF_FRAME_PAGES } };
 	uint8_t table[VF_PAGES_MAX_TABLE_BYTES];
@@ -583,7 +588,7 @@ static void send_pages(struct pair *p, unsigned channel, const struct vf_pages *
 	out.frame.body_crc = vf_crc32c(0, table, vf_pages_table_bytes(pages));
 	iov[0] = (struct iovec) { out.header, sizeof(out.header) };
 	iov[1] = (struct iovec) { table, vf_pages_table_bytes(pages) };
-	iov[2] = (struct iovec) { (void *) data, pages->stored };
+	iov[2] = (struct iovec) { (void *) data, sent };
 	assert_int_equal(vf_channel_send_vector(p->out[channel], &out, 1, iov, 3, false, NULL), 0);
 }
 
@@ -605,7 +610,7 @@ static void send_content(struct pair *p, unsigned channel, uint64_t page, uint64
 		.runs = { { .page = page, .count = count, .kind = VF_PAGES_DATA } },
 	};
 
-	send_pages(p, channel, &pages, data);
+	send_pages(p, channel, &pages, data, pages.stored);
 }
 
 /*
@@ -666,6 +671,15 @@ static void test_end_in_the_first_round(void **state)
 	pair_done(&p);
 }
 
+static void wait_failed(struct pair *p, int code)
+{
+	(void) pthread_mutex_lock(&p->lock);
+	while (!p->failed)
+		(void) pthread_cond_wait(&p->changed, &p->lock);
+	(void) pthread_mutex_unlock(&p->lock);
+	assert_int_equal(p->failed, code);
+}
+
 /* The receiver must refuse it, say so once, and touch no memory. */
 static void refuse(const struct vf_pages *pages, const void *data, int expected)
 {
@@ -673,12 +687,8 @@ static void refuse(const struct vf_pages *pages, const void *data, int expected)
 	struct pair p;
 
 	pair_init(&p, sizes, 1, 2, VF_CODEC_NONE);
-	send_pages(&p, 0, pages, data);
-	(void) pthread_mutex_lock(&p.lock);
-	while (!p.failed)
-		(void) pthread_cond_wait(&p.changed, &p.lock);
-	(void) pthread_mutex_unlock(&p.lock);
-	assert_int_equal(p.failed, expected);
+	send_pages(&p, 0, pages, data, pages->stored);
+	wait_failed(&p, expected);
 	assert_int_equal(allocated(p.to), 0);
 	pair_done(&p);
 }
@@ -720,12 +730,63 @@ static void test_rounds_out_of_order_are_refused(void **state)
 	(void) state;
 	pair_init(&p, sizes, 1, 2, VF_CODEC_NONE);
 	send_round_end(&p, 1, 1);
-	(void) pthread_mutex_lock(&p.lock);
-	while (!p.failed)
-		(void) pthread_cond_wait(&p.changed, &p.lock);
-	(void) pthread_mutex_unlock(&p.lock);
-	assert_int_equal(p.failed, -EPROTO);
+	wait_failed(&p, -EPROTO);
 	assert_int_equal(p.rounds, 0);
+	pair_done(&p);
+}
+
+/* RAM that is complete is the machine's: what comes later is not put into it. */
+static void test_pages_after_the_end(void **state)
+{
+	static const uint64_t sizes[] = { 4 * VF_MIB };
+	static uint8_t data[20 * PAGE];
+	struct pair p;
+
+	(void) state;
+	memset(data, 0x63, sizeof(data));
+	for (unsigned count = 0; count <= 20; count += 10) {	/* none: another round's end; small; large */
+		pair_init(&p, sizes, 1, 2, VF_CODEC_NONE);
+		send_round_end(&p, 0, 0);
+		send_round_end(&p, 1, 0);
+		wait_rounds(&p, 1);
+		assert_int_equal(vf_receiver_end_pages(p.receiver, NULL), 0);
+		if (count)
+			send_content(&p, 1, 512, count, data);
+		else
+			send_round_end(&p, 1, 1);
+		wait_failed(&p, -EPROTO);
+		assert_string_equal(p.error.id, count ? "pages-late" : "round-order");
+		assert_int_equal(allocated(p.to), 0);
+		pair_done(&p);
+	}
+}
+
+/* Nor what had begun: the rest of such a frame could come when the guest runs. */
+static void test_pages_across_the_end(void **state)
+{
+	static const uint64_t sizes[] = { 4 * VF_MIB };
+	static uint8_t data[20 * PAGE];
+	struct vf_pages pages = {
+		.form = VF_PAGES_CHUNK, .run_count = 1, .first = 512, .stored = sizeof(data),
+		.runs = { { .page = 512, .count = 20, .kind = VF_PAGES_DATA } },
+	};
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct pair p;
+	int unread;
+
+	(void) state;
+	pair_init(&p, sizes, 1, 2, VF_CODEC_NONE);
+	send_round_end(&p, 0, 0);
+	send_round_end(&p, 1, 0);
+	send_pages(&p, 1, &pages, data, PAGE);
+	do {
+		usleep(100);
+		assert_int_equal(ioctl(p.in_fd[1], FIONREAD, &unread), 0);
+	} while (unread);
+	wait_rounds(&p, 1);
+	assert_int_equal(vf_receiver_end_pages(p.receiver, &err), -EPROTO);
+	assert_string_equal(err.id, "pages-late");
+	assert_non_null(strstr(err.message, "channel 1"));
 	pair_done(&p);
 }
 
@@ -764,6 +825,8 @@ int main(void)
 		cmocka_unit_test(test_end_in_the_first_round),
 		cmocka_unit_test(test_bad_page_frames_are_refused),
 		cmocka_unit_test(test_rounds_out_of_order_are_refused),
+		cmocka_unit_test(test_pages_after_the_end),
+		cmocka_unit_test(test_pages_across_the_end),
 		cmocka_unit_test(test_closed_is_told),
 	};
 
