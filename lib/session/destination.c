@@ -94,18 +94,24 @@ static int check_devices(struct vf_destination_side *side, struct vferry_error *
 static int step_prepared(struct vf_destination_side *side, struct vferry_error *err)
 {
 	int ret = vf_destination_check_manifest(side, err);
+	bool digest_there;
+	uint32_t digest;
 
 	if (!ret)
 		ret = check_devices(side, err);
 	if (ret || !side->machine.verify || !side->session->ram)
 		return ret;
-	if (!side->digest_there)
+	(void) pthread_mutex_lock(&side->lock);
+	digest_there = side->digest_there;
+	digest = side->digest;
+	(void) pthread_mutex_unlock(&side->lock);
+	if (!digest_there)
 		return vferry_error_set(err, -EPROTO, "no-digest", "ram",
 					"verification was agreed on, but no digest came");
-	if (side->own_digest != side->digest)
+	if (side->own_digest != digest)
 		return vferry_error_set(err, -EBADMSG, "ram-differs", "ram",
 					"RAM has digest %08x here, %08x on the source",
-					side->own_digest, side->digest);
+					side->own_digest, digest);
 	return 0;
 }
 

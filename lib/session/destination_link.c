@@ -235,6 +235,8 @@ static int on_switchover(struct vf_destination_side *side, const struct vf_frame
 
 	if (ret)
 		return ret;
+	if (side->switchover)	/* and the rounds that are complete may not change */
+		return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL, "a second switchover");
 	(void) pthread_mutex_lock(&side->lock);
 	side->switchover = true;
 	side->switchover_ns = vf_now_ns();
@@ -264,12 +266,14 @@ static int on_manifest(struct vf_destination_side *side, const struct vf_frame *
 		       const uint8_t *body, struct vferry_error *err)
 {
 	struct vf_manifest manifest;
-	int ret = vf_manifest_decode(body, frame->length, &manifest, err);
+	int ret;
 
+	if (side->manifest_there)	/* and a step may be reading it */
+		return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL, "a second manifest");
+	ret = vf_manifest_decode(body, frame->length, &manifest, err);
 	if (ret)
 		return ret;
 	(void) pthread_mutex_lock(&side->lock);
-	vf_manifest_done(&side->manifest);
 	side->manifest = manifest;
 	side->manifest_there = true;
 	/* What is left to come is COMMIT or CANCEL. A link that was silent may still bring it. */
@@ -318,6 +322,8 @@ static int on_digest(struct vf_destination_side *side, const struct vf_frame *fr
 
 	if (ret)
 		return ret;
+	if (side->digest_there)
+		return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL, "a second digest");
 	(void) pthread_mutex_lock(&side->lock);
 	side->digest = digest;
 	side->digest_there = true;
@@ -390,6 +396,13 @@ static void *on_place(void *user, const struct vf_frame *frame, size_t *ret_head
 	return c && c->stream_sink ? vf_stream_sink_place(c->stream_sink, frame->length) : NULL;
 }
 
+/* Of a device frames may come on any channel. All else on channel 0, so that one thread takes it. */
+static bool is_of_a_device(uint16_t type)
+{
+	return type == VF_FRAME_SECTION || type == VF_FRAME_STREAM_DATA ||
+	       type == VF_FRAME_STREAM_MARK || type == VF_FRAME_STREAM_RESTART;
+}
+
 static int on_placed(void *user, unsigned channel, const struct vf_frame *frame, const void *head,
 		     void *place, struct vferry_error *err)
 {
@@ -400,7 +413,10 @@ static int on_placed(void *user, unsigned channel, const struct vf_frame *frame,
 static int on_frame(void *user, unsigned channel, const struct vf_frame *frame, const void *body,
 		    struct vferry_error *err)
 {
-	(void) channel;
+	if (channel && !is_of_a_device(frame->type) && frame->type != VF_FRAME_KEEPALIVE)
+		return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL,
+					"%s on channel %u, not on channel 0",
+					vf_frame_type_name(frame->type), channel);
 	return vf_destination_frame(user, frame, body, err);
 }
 

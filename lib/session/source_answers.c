@@ -160,6 +160,17 @@ static void on_keepalive(struct vf_source_side *side, const uint8_t *body, size_
 	(void) pthread_mutex_unlock(&side->lock);
 }
 
+static bool answered_before(struct vf_source_side *side)
+{
+	bool before;
+
+	(void) pthread_mutex_lock(&side->lock);
+	before = side->answered;
+	side->answered = true;
+	(void) pthread_mutex_unlock(&side->lock);
+	return before;
+}
+
 static int on_answer(struct vf_source_side *side, const struct vf_frame *frame, const void *body,
 		     struct vferry_error *err)
 {
@@ -167,11 +178,10 @@ static int on_answer(struct vf_source_side *side, const struct vf_frame *frame, 
 	struct vferry_error said;
 	int ret;
 
-	if (frame->type == VF_FRAME_ACCEPT || frame->type == VF_FRAME_REFUSE) {
-		(void) pthread_mutex_lock(&side->lock);
-		side->answered = true;
-		(void) pthread_mutex_unlock(&side->lock);
-	}
+	if ((frame->type == VF_FRAME_ACCEPT || frame->type == VF_FRAME_REFUSE) && answered_before(side))
+		return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL,
+					"%s, when the machine was answered already",
+					vf_frame_type_name(frame->type));
 	switch (frame->type) {
 	case VF_FRAME_ACCEPT:
 		return on_accept(side, body, frame->length, err);

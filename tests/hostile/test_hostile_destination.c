@@ -146,6 +146,7 @@ static void rearranged(void **state)
 	for (unsigned i = 0; i < 4 * good.count; i++) {
 		unsigned at = i / 4, way = i % 4;
 		struct hostile_frame *f;
+		struct outcome o;
 		char what[64];
 
 		copy_good(&stream);
@@ -162,7 +163,10 @@ static void rearranged(void **state)
 			assert_true(hostile_stream_insert(&stream, stream.count, f));
 		if (way == 0 || way == 3)
 			hostile_stream_remove(&stream, at);
-		(void) run(what, &stream, 0);
+		o = run(what, &stream, 0);
+		if (way == 1 && hostile_frame_type(&good.frames[at]) == VF_FRAME_ACCEPT &&
+		    (!o.running || strcmp(o.status.error.id, "unexpected-frame")))
+			fail_msg("%s: taken twice: %s", what, o.status.error.message);
 		hostile_stream_done(&stream);
 	}
 }

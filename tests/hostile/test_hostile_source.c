@@ -253,6 +253,20 @@ static bool is_probe(const struct hostile_frame *f)
 		vf_get_u32(f->body + 4) == VF_MARK_INITIAL_END);
 }
 
+static bool comes_once(const struct hostile_frame *f)
+{
+	switch (hostile_frame_type(f)) {
+	case VF_FRAME_MACHINE:
+	case VF_FRAME_SWITCHOVER:
+	case VF_FRAME_MANIFEST:
+	case VF_FRAME_ROUND_END:
+	case VF_FRAME_PAGES:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* A frame is dropped, repeated, swapped with the next, or comes last; @kept: its number with it. */
 static void rearranged(void **state)
 {
@@ -297,6 +311,8 @@ static void rearranged(void **state)
 			fail_msg("%s: nobody noticed", what);
 		if (o.running && way == 0 && !is_probe(&good.frames[at]))
 			fail_msg("%s: nobody missed it", what);
+		if (o.running && way == 1 && comes_once(&good.frames[at]))
+			fail_msg("%s: taken twice", what);
 		hostile_stream_done(&stream);
 	}
 }
@@ -605,6 +621,43 @@ static void bound_and_silent(void **state)
 	}
 }
 
+/* What is said of the whole machine is said on channel 0. */
+static void on_another_channel(void **state)
+{
+	static const uint16_t types[] = {
+		VF_FRAME_MACHINE, VF_FRAME_SWITCHOVER, VF_FRAME_MANIFEST, VF_FRAME_COMMIT,
+	};
+
+	(void) state;
+	for (unsigned i = 0; i < sizeof(types) / sizeof(*types); i++) {
+		struct pollfd greeted[2];
+		struct door d;
+		int frame;
+
+		door_open(&d, 10 * SMALL_SECOND_NS);
+		copy_good(&stream);
+		vf_put_u32(stream.frames[0].body + 28, 2);
+		for (unsigned c = 0; c < 2; c++) {
+			greeted[c] = (struct pollfd) { .fd = door_connect(&d), .events = POLLIN };
+			vf_put_u32(stream.frames[0].body + 24, c);
+			send_frames(greeted[c].fd, 0, 2);	/* HELLO, and its JOIN */
+			assert_int_equal(poll(&greeted[c], 1, 10000), 1);
+		}
+		frame = hostile_stream_find(&stream, types[i], 0);
+		assert_true(frame > 1);
+		while (frame > 2)
+			hostile_stream_remove(&stream, (unsigned) --frame);
+		send_frames(greeted[1].fd, 2, 1);
+		expect_end(&d, "unexpected-frame");
+		if (!strstr(door_status(&d).error.message, "channel 1"))
+			fail_msg("%s", door_status(&d).error.message);
+		for (unsigned c = 0; c < 2; c++)
+			(void) close(greeted[c].fd);
+		hostile_stream_done(&stream);
+		small_machine_done(&d.machine);
+	}
+}
+
 /* Half a frame, and then nothing; or one byte at a time, each within the stall timeout. */
 static void half_a_frame(void **state)
 {
@@ -670,6 +723,7 @@ int main(void)
 		cmocka_unit_test(foreign_streams),
 		cmocka_unit_test(dawdlers),
 		cmocka_unit_test(bound_and_silent),
+		cmocka_unit_test(on_another_channel),
 		cmocka_unit_test(half_a_frame),
 	};
 
