@@ -145,6 +145,8 @@ void vf_destination_section_arrived(struct vf_destination_side *side,
 int vf_destination_frame(struct vf_destination_side *side, const struct vf_frame *frame,
 			 const void *body, struct vferry_error *err);
 void vf_destination_ram_complete(struct vf_destination_side *side);
+/* Nothing more comes, and the manifest is here to compare with. */
+void vf_destination_all_there(struct vf_destination_side *side);
 
 /* ---- destination_record.c ---- */
 

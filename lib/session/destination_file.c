@@ -3,7 +3,7 @@
  * destination_file.c - loading a saved machine: frames are taken in whatever order the file has them.
  *
  * Model: one thread walks the file for its description, and after that was accepted for everything
- * that is not part of a stream; pages are loaded beside it. Each stream has a feeder that walks for
+ * that is not part of a stream; pages are loaded beside it. Then each stream has a feeder that walks for
  * its own frames only, and waits while its queue is full. So no order of the file can hold anything
  * up. A state file commits as soon as everything is loaded: there is no source that could still run.
  */
@@ -245,8 +245,6 @@ static int load_file(struct vf_destination_side *side, uint8_t *body, struct vfe
 	(void) pthread_mutex_unlock(&side->lock);
 	vf_session_post_kind(side->session, VF_DST_SWITCHOVER_BEGAN);
 	ret = count_restarts(side, err);
-	if (!ret)
-		ret = start_feeders(side);
 	if (!ret && side->session->ram) {
 		ret = vf_trace_thread(side->session->trace, "file-pages", &side->pages_thread, pages_main,
 				      side);
@@ -254,7 +252,14 @@ static int load_file(struct vf_destination_side *side, uint8_t *body, struct vfe
 	}
 	if (!ret)
 		ret = deliver_rest(side, body, err);
-	return ret ? ret : check_rest(side, err);
+	if (!ret)
+		ret = check_rest(side, err);
+	/* Last, so that what a device begins anew with is here when its stream says that it does. */
+	if (!ret)
+		ret = start_feeders(side);
+	if (!ret)
+		vf_destination_all_there(side);
+	return ret;
 }
 
 static void *file_main(void *user)

@@ -262,6 +262,11 @@ static void on_round(void *user, uint32_t round)
 		end_ram(side);
 }
 
+void vf_destination_all_there(struct vf_destination_side *side)
+{
+	own_step_input(side, VF_OWN_PREPARED);
+}
+
 static int on_manifest(struct vf_destination_side *side, const struct vf_frame *frame,
 		       const uint8_t *body, struct vferry_error *err)
 {
@@ -280,7 +285,8 @@ static int on_manifest(struct vf_destination_side *side, const struct vf_frame *
 	for (unsigned i = 0; i < side->channel_count; i++)
 		vf_channel_be_patient(side->channels[i]);
 	(void) pthread_mutex_unlock(&side->lock);
-	own_step_input(side, VF_OWN_PREPARED);
+	if (!side->file)	/* there it may lie anywhere */
+		vf_destination_all_there(side);
 	return 0;
 }
 

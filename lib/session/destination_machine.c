@@ -306,14 +306,18 @@ int vf_destination_check(struct vf_destination_side *side, struct vferry_reasons
 static int check_manifest_section(struct vf_destination_side *side,
 				  const struct vf_manifest_section *m, struct vferry_error *err)
 {
-	const struct vf_section_slot *slot = vf_sections_find(&side->sections, m->component, m->id);
+	struct vf_section_slot slot = { 0 };
 
-	if (slot && slot->arrived && slot->bytes == m->bytes && slot->crc == m->crc)
+	(void) vf_sections_get(&side->sections, m->component, m->id, &slot);
+	if (slot.unread)
+		return vferry_error_set(err, -EPROTO, "section-late", slot.name,
+					"a section that came again after it had been loaded");
+	if (slot.arrived && slot.bytes == m->bytes && slot.crc == m->crc)
 		return 0;
-	return vferry_error_set(err, -EBADMSG, "manifest-section", slot ? slot->name : NULL,
+	return vferry_error_set(err, -EBADMSG, "manifest-section", slot.name,
 				"section %u of component %u: the manifest lists %u bytes with sum "
 				"%08x, %zu bytes with %08x are here", m->id, m->component, m->bytes,
-				m->crc, slot ? slot->bytes : 0, slot ? slot->crc : 0);
+				m->crc, slot.bytes, slot.crc);
 }
 
 static int check_manifest_stream(struct vf_destination_side *side,
@@ -359,6 +363,7 @@ int vf_destination_check_manifest(struct vf_destination_side *side, struct vferr
 	uint32_t streams = 0;
 	int ret = 0;
 
+	vf_sections_close(&side->sections);
 	for (uint32_t i = 0; i < m->section_count && !ret; i++)
 		ret = check_manifest_section(side, &m->sections[i], err);
 	for (uint32_t i = 0; i < m->stream_count && !ret; i++)

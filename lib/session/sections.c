@@ -49,6 +49,9 @@ static int put_locked(struct vf_sections *s, struct vf_section_slot *slot, uint1
 {
 	uint8_t *copy;
 
+	if (s->closed)
+		return vferry_error_set(err, -EPROTO, "section-late", slot->name,
+					"a section that came when everything was loaded and compared");
 	if (bytes > slot->max_bytes)
 		return vferry_error_set(err, -EMSGSIZE, "section-too-large", slot->name,
 					"section of %zu bytes, at most %u were agreed on", bytes,
@@ -69,6 +72,7 @@ static int put_locked(struct vf_sections *s, struct vf_section_slot *slot, uint1
 	slot->body_version = version;
 	slot->crc = vf_crc32c(0, copy, bytes);
 	slot->arrived = true;
+	slot->unread = slot->read;
 	return 0;
 }
 
@@ -90,16 +94,25 @@ int vf_sections_put(struct vf_sections *s, uint32_t component, uint32_t id, uint
 	return ret;
 }
 
-const struct vf_section_slot *vf_sections_find(struct vf_sections *s, uint32_t component,
-					       uint32_t id)
+int vf_sections_get(struct vf_sections *s, uint32_t component, uint32_t id,
+		    struct vf_section_slot *ret)
 {
-	return find(s, component, id);
+	const struct vf_section_slot *slot;
+
+	(void) pthread_mutex_lock(&s->lock);
+	slot = find(s, component, id);
+	if (slot) {
+		*ret = *slot;
+		ret->body = NULL;	/* a newer one may take its place at once */
+	}
+	(void) pthread_mutex_unlock(&s->lock);
+	return slot ? 0 : -ENOENT;
 }
 
 int vf_sections_copy(struct vf_sections *s, uint32_t component, uint32_t id, uint8_t **ret_body,
 		     size_t *ret_bytes, uint16_t *ret_version)
 {
-	const struct vf_section_slot *slot;
+	struct vf_section_slot *slot;
 	uint8_t *copy = NULL;
 	int ret = 0;
 
@@ -110,6 +123,10 @@ int vf_sections_copy(struct vf_sections *s, uint32_t component, uint32_t id, uin
 	else if (slot->bytes && !(copy = malloc(slot->bytes)))
 		ret = -ENOMEM;
 	if (!ret) {
+		if (slot->arrived) {
+			slot->read = true;
+			slot->unread = false;
+		}
 		if (copy)
 			memcpy(copy, slot->body, slot->bytes);
 		*ret_body = copy;
@@ -120,12 +137,19 @@ int vf_sections_copy(struct vf_sections *s, uint32_t component, uint32_t id, uin
 	return ret;
 }
 
+void vf_sections_close(struct vf_sections *s)
+{
+	(void) pthread_mutex_lock(&s->lock);
+	s->closed = true;
+	(void) pthread_mutex_unlock(&s->lock);
+}
+
 void vf_sections_forget(struct vf_sections *s, uint32_t component)
 {
 	(void) pthread_mutex_lock(&s->lock);
 	for (size_t i = 0; i < s->count; i++)
 		if (s->slots[i].component == component)
-			s->slots[i].arrived = false;
+			s->slots[i].arrived = s->slots[i].read = s->slots[i].unread = false;
 	(void) pthread_mutex_unlock(&s->lock);
 }
 

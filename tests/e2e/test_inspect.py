@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """`vferry inspect`, and the golden files: each version of the stream is shown and loaded as it was."""
+import contextlib
 import importlib.machinery
 import importlib.util
 import json
@@ -144,7 +145,9 @@ def qmp(path, command, **arguments):
         return answer["return"]
 
 
-def test_it_is_loaded_and_its_guest_finds_nothing_wrong(saved):
+@contextlib.contextmanager
+def loading(saved):
+    """A machine that loads it, as a process."""
     folder, processes = saved.parent, []
     try:
         processes.append(subprocess.Popen([VFERRY, "device", "--model", "accel", *golden.DEVICE,
@@ -153,14 +156,32 @@ def test_it_is_loaded_and_its_guest_finds_nothing_wrong(saved):
         processes.append(subprocess.Popen([VFERRY, "run", *golden.MACHINE, "--guest-args", golden.GUEST,
                                            "--device", f"vfio-user:{folder}/device",
                                            "--control", folder / "control",
-                                           "--incoming", f"file:{saved}"]))
-        golden.wait_for(folder / "control")
-        end = time.monotonic() + 30
-        while not qmp(folder / "control", "query-status")["running"] and time.monotonic() < end:
-            time.sleep(0.05)
-        verdict = qmp(folder / "control", "x-vferry-verdict", **{"judge": True, "allowed-spurious": 8})
-        assert verdict["clean"] and verdict["verified-jobs"] > 0, json.dumps(verdict)
+                                           "--incoming", f"file:{saved}"],
+                                          stderr=subprocess.PIPE, text=True))
+        yield processes[1]
     finally:
         for process in reversed(processes):
             process.terminate()
             process.wait()
+
+
+def test_it_is_loaded_and_its_guest_finds_nothing_wrong(saved):
+    control = saved.parent / "control"
+    with loading(saved):
+        golden.wait_for(control)
+        end = time.monotonic() + 30
+        while not qmp(control, "query-status")["running"] and time.monotonic() < end:
+            time.sleep(0.05)
+        verdict = qmp(control, "x-vferry-verdict", **{"judge": True, "allowed-spurious": 8})
+        assert verdict["clean"] and verdict["verified-jobs"] > 0, json.dumps(verdict)
+
+
+def test_a_second_manifest_is_refused(saved):
+    whole = savefile.SaveFile(saved)
+    manifest = next(f for f in whole.frames if f.kind == savefile.MANIFEST)
+    whole.write_frames(saved, [*whole.frames, manifest])
+    answer = inspect(saved)
+    assert answer.returncode == 2 and "manifest" in answer.stdout
+    with loading(saved) as machine:
+        said = machine.communicate(timeout=30)[1]
+    assert machine.returncode == 3 and "a second manifest" in said and "frame at offset" in said

@@ -330,11 +330,11 @@ int destination_check_manifest(struct sim *s)
 	    m->pages_zero != s->pages_zero)
 		return -EBADMSG;
 	for (uint32_t i = 0; i < m->section_count; i++) {
-		const struct vf_section_slot *slot =
-			vf_sections_find(&s->sections, m->sections[i].component, m->sections[i].id);
+		struct vf_section_slot slot;
 
-		if (!slot || !slot->arrived || slot->bytes != m->sections[i].bytes ||
-		    slot->crc != m->sections[i].crc)
+		if (vf_sections_get(&s->sections, m->sections[i].component, m->sections[i].id, &slot) ||
+		    !slot.arrived || slot.bytes != m->sections[i].bytes ||
+		    slot.crc != m->sections[i].crc)
 			return -EBADMSG;
 	}
 	for (uint32_t i = 0; i < m->stream_count; i++) {

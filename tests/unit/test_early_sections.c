@@ -253,7 +253,15 @@ static void sections_of_the_bound_are_held(void **state)
 	world_down(&w);
 }
 
-static void expect_refused(struct world *w, const char *id, const char *object, const char *part)
+static void expect_not_done(struct world *w, struct vferry_status *ret_status)
+{
+	assert_int_equal(vferry_session_wait(w->session, 5 * ENCODED_SECOND), 0);
+	vferry_session_get_status(w->session, ret_status);
+	assert_int_not_equal(ret_status->outcome, VFERRY_OUTCOME_DONE);
+	assert_false(w->running);
+}
+
+static void expect_failed(struct world *w, const char *id, const char *object, const char *part)
 {
 	struct vferry_error why = VFERRY_ERROR_INIT;
 	struct vferry_status status;
@@ -268,10 +276,12 @@ static void expect_refused(struct world *w, const char *id, const char *object, 
 	assert_string_equal(why.object, object);
 	if (!strstr(why.message, part))
 		fail_msg("%s", why.message);
-	assert_int_equal(vferry_session_wait(w->session, 5 * ENCODED_SECOND), 0);
-	vferry_session_get_status(w->session, &status);
-	assert_int_not_equal(status.outcome, VFERRY_OUTCOME_DONE);
-	assert_false(w->running);
+	expect_not_done(w, &status);
+}
+
+static void expect_refused(struct world *w, const char *id, const char *object, const char *part)
+{
+	expect_failed(w, id, object, part);
 	assert_int_equal(w->loaded, 0);
 }
 
@@ -287,6 +297,44 @@ static void beyond_the_bound_it_is_refused_by_name(void **state)
 	send_section(&w, LATE_B, 3, 3, 4096);
 	expect_refused(&w, "sections-over-bound", "late/b:part-3",
 		       "16777088 of 16777216 were held");
+	world_down(&w);
+}
+
+/* What was loaded is what the manifest is about, and not what comes after it. */
+static void what_comes_too_late_is_refused_by_name(void **state)
+{
+	struct vferry_status status;
+	struct world w;
+
+	(void) state;
+	world_up(&w);
+	send_section(&w, FIRST, 1, 0x4711, 4);
+	while (!w.loaded)
+		usleep(100);
+	send_section(&w, FIRST, 1, 0x4711, 4);
+	for (uint32_t id = 1; id <= LATE; id++) {
+		send_section(&w, LATE_A, id, id, 1000);
+		send_section(&w, LATE_B, id, id, 1000);
+	}
+	send_manifest(&w, 1000);
+	encoded_switchover(w.channel);
+	expect_failed(&w, "section-late", "first:key", "again after it had been loaded");
+	world_down(&w);
+
+	world_up(&w);
+	send_section(&w, FIRST, 1, 0x4711, 4);
+	for (uint32_t id = 1; id <= LATE; id++) {
+		send_section(&w, LATE_A, id, id, 1000);
+		send_section(&w, LATE_B, id, id, 1000);
+	}
+	send_manifest(&w, 1000);
+	encoded_switchover(w.channel);
+	encoded_expect(w.channel, VF_FRAME_PREPARED);
+	send_section(&w, LATE_A, 1, 1, 1000);
+	encoded_expect(w.channel, VF_FRAME_RESOLVED);	/* the promise is taken back */
+	expect_not_done(&w, &status);
+	assert_string_equal(status.error.id, "section-late");
+	assert_string_equal(status.error.object, "late/a:part-1");
 	world_down(&w);
 }
 
@@ -312,6 +360,7 @@ int main(void)
 		cmocka_unit_test(a_section_that_comes_again_takes_the_place_of_the_first),
 		cmocka_unit_test(sections_of_the_bound_are_held),
 		cmocka_unit_test(beyond_the_bound_it_is_refused_by_name),
+		cmocka_unit_test(what_comes_too_late_is_refused_by_name),
 		cmocka_unit_test(what_was_not_agreed_on_is_refused_by_name),
 	};
 
