@@ -284,13 +284,14 @@ int vf_device_irq_intx_disable_locked(struct vferry_device *d, struct vferry_err
 
 	if (!d->irqs || d->irq.mode != VF_CONFIG_INTERRUPT_INTX)
 		return 0;
+	/*
+	 * What the line did while it was switched off is history: it is asked for its level now. Once: a
+	 * second event, taken when the guest has served the first, would be spurious.
+	 */
+	if (intx_enabled(d) && d->irq.automasked)
+		(void) take_eventfd(d->irq.eventfds[0]);
 	r = update_intx_locked(d, err);
-	if (r < 0 || !intx_enabled(d))
-		return r;
-	/* What the line did while it was switched off is history: ask for its level now. */
-	if (take_eventfd(d->irq.eventfds[0]) || d->irq.automasked)
-		r = unmask_intx_locked(d, err);
-	return r;
+	return r < 0 || !intx_enabled(d) ? r : unmask_intx_locked(d, err);
 }
 
 void vf_device_irq_raise_intx_locked(struct vferry_device *d)

@@ -414,6 +414,8 @@ static void intx_is_masked_by_command(void **state)
 	guest_config(m, VF_PCI_COMMAND, 2, VF_PCI_COMMAND_IO);
 	expect_notes(&m->sink.notes, "connect 0; ");
 	assert_true(strstr(m->notes.text, "unmask intx; ") != NULL);
+	sink_pump(&m->sink);
+	assert_int_equal(m->sink.delivered[0], 1);	/* the device says again whether it is asserted */
 }
 
 static void a_device_without_vectors_left_is_told(void **state)
