@@ -90,6 +90,15 @@ static void drop_reply_fds(struct vf_vfio_user_server *server)
 
 /* --- the client comes and goes --- */
 
+/* In place of removing and adding it: that cannot fail. */
+static void watch_listener(struct vf_vfio_user_server *server, bool watch)
+{
+	struct epoll_event event = { .events = watch ? EPOLLIN : 0, .data.u64 = VF_TAG_LISTENER };
+
+	(void) epoll_ctl(server->epoll, EPOLL_CTL_MOD, server->listener, &event);
+	server->next_waits = !watch;
+}
+
 static void watch_client(struct vf_vfio_user_server *server, bool in, bool out)
 {
 	struct epoll_event event = {
@@ -145,6 +154,8 @@ static void disconnect(struct vf_vfio_user_server *server)
 	if (server->ops.reset)
 		(void) server->ops.reset(server->user, VF_VFIO_USER_RESET_LOST_CLIENT);
 	(void) vf_server_finish_reset(server, 0);
+	if (server->next_waits)
+		watch_listener(server, true);
 }
 
 /* Takes @fd. */
@@ -164,10 +175,23 @@ static int adopt(struct vf_vfio_user_server *server, int fd)
 	return 0;
 }
 
+/* It is the client still, until what it has said is dealt with. */
+static bool has_hung_up(int client)
+{
+	struct pollfd p = { .fd = client, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
 static void accept_client(struct vf_vfio_user_server *server, struct vferry_error *err)
 {
-	int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd;
 
+	if (server->fd >= 0 && has_hung_up(server->fd)) {
+		watch_listener(server, false);
+		return;
+	}
+	fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0)
 		return;
 	/* vfio-user has no way to say why: it goes into the device's log. */

@@ -3,10 +3,11 @@
  * server.h - the device's side of vfio-user: what a process that *is* a PCI function embeds.
  *
  * Model: the device describes its regions and interrupts once and gives a table of callbacks; the
- * library keeps the connection (one client at a time), the DMA mappings, the eventfds of each
- * vector, the migration state machine and the DMA log. The device's own loop polls one descriptor,
- * vf_vfio_user_server_fd(), for POLLIN and then calls vf_vfio_user_server_dispatch(), which never
- * waits for the client: unfinished messages and replies stay buffered.
+ * library keeps the connection (one client at a time; whoever comes when the last one has hung up waits
+ * until its end is dealt with), the DMA mappings, the eventfds of each vector, the migration state
+ * machine and the DMA log. The device's own loop polls one descriptor, vf_vfio_user_server_fd(), for
+ * POLLIN and then calls vf_vfio_user_server_dispatch(), which never waits for the client: unfinished
+ * messages and replies stay buffered.
  *
  * Requests are answered strictly one after the other. A callback that can't finish at once returns
  * VF_VFIO_USER_LATER and calls vf_vfio_user_server_complete() when done, from any thread. Until

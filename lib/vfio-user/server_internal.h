@@ -97,6 +97,7 @@ struct vf_vfio_user_server {
 	ino_t path_ino;
 	int epoll;
 	int listener;
+	bool next_waits;		/* the listener is not looked at until the client's end is dealt with */
 	int wake;			/* eventfd: complete() was called */
 	int fd;				/* the client, -1 = none */
 	bool watching_out;

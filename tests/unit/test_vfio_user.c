@@ -750,6 +750,31 @@ static void listens_at_a_path(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+/* A VMM that was started anew comes at once, and the end of the old one may not have been noticed. */
+static void the_next_one_need_not_wait(void **state)
+{
+	struct fixture_device d;
+	struct vf_vfio_user_client *client;
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	char dir[] = "/tmp/vferry-test.XXXXXX", path[64];
+
+	(void) state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/s", dir);
+	fixture_init(&d, NULL);
+	assert_int_equal(vf_vfio_user_server_listen(d.server, path, NULL), 0);
+	fixture_start(&d);
+	for (int i = 0; i < 200; i++) {
+		if (vf_vfio_user_client_connect(path, NULL, &client, &err))
+			fail_msg("client %d: %s", i, err.message);
+		if (i < 199)
+			vf_vfio_user_client_free(client);
+	}
+	assert_int_equal(atomic_load(&d.lost_clients), 199);
+	finish(&d, client);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 static void path_of_somebody_else_is_left_alone(void **state)
 {
 	struct fixture_device a, b;
@@ -793,6 +818,7 @@ int main(void)
 		cmocka_unit_test(transitions_may_take_longer),
 		cmocka_unit_test(dead_server_is_noticed),
 		cmocka_unit_test(listens_at_a_path),
+		cmocka_unit_test(the_next_one_need_not_wait),
 		cmocka_unit_test(path_of_somebody_else_is_left_alone),
 	};
 
