@@ -175,19 +175,12 @@ static int adopt(struct vf_vfio_user_server *server, int fd)
 	return 0;
 }
 
-/* It is the client still, until what it has said is dealt with. */
-static bool has_hung_up(int client)
-{
-	struct pollfd p = { .fd = client, .events = POLLRDHUP };
-
-	return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
-}
-
 static void accept_client(struct vf_vfio_user_server *server, struct vferry_error *err)
 {
 	int fd;
 
-	if (server->fd >= 0 && has_hung_up(server->fd)) {
+	/* It is the client still, until what it has said is dealt with. */
+	if (vf_vfio_user_server_peer_gone(server)) {
 		watch_listener(server, false);
 		return;
 	}
