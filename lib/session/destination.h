@@ -135,9 +135,9 @@ int vf_destination_receive(struct vf_destination_side *side);
 /* To whoever asked, else to the source if it is still there. @answer: RAN, ABORTED or LOST. */
 void vf_destination_answer(struct vf_destination_side *side, enum vf_handover_input answer);
 int vf_destination_send_answer(struct vf_channel *channel, enum vf_handover_input answer);
-/* Marks the input of every load step that waits for this section. */
 /* A RESTART of @c's stream is on its way to the load step. */
 void vf_destination_count_restart(struct vf_destination_side *side, struct vf_session_component *c);
+/* Marks the input of every load step that waits for this section. */
 void vf_destination_section_arrived(struct vf_destination_side *side,
 				    const struct vf_session_component *c, uint32_t section);
 

@@ -18,12 +18,6 @@
 
 #define LOAD_THREADS 2
 
-static bool is_stream_frame(uint16_t type)
-{
-	return type == VF_FRAME_STREAM_DATA || type == VF_FRAME_STREAM_MARK ||
-	       type == VF_FRAME_STREAM_RESTART;
-}
-
 /* Hands @frame to the same code that a connection's frames go to, with its place in any error. */
 static int deliver(struct vf_destination_side *side, const struct vf_file_frame *frame,
 		   uint8_t *body, struct vferry_error *err)
@@ -53,7 +47,7 @@ static int feed_stream(struct vf_file_feeder *feeder, uint8_t *body, struct vfer
 	int ret;
 
 	while ((ret = vf_file_reader_next(side->file, &cursor, &frame, err)) > 0) {
-		if (frame.frame.component != feeder->component || !is_stream_frame(frame.frame.type))
+		if (frame.frame.component != feeder->component || !vf_frame_is_stream(frame.frame.type))
 			continue;
 		if (frame.frame.length > VF_FRAME_MAX_BYTES)
 			return -EMSGSIZE;
@@ -180,7 +174,7 @@ static int deliver_rest(struct vf_destination_side *side, uint8_t *body, struct 
 	int ret;
 
 	while ((ret = vf_file_reader_next(side->file, &cursor, &frame, err)) > 0) {
-		if (is_stream_frame(frame.frame.type) || frame.frame.type == VF_FRAME_HELLO ||
+		if (vf_frame_is_stream(frame.frame.type) || frame.frame.type == VF_FRAME_HELLO ||
 		    frame.frame.type == VF_FRAME_MACHINE || frame.frame.type == VF_FRAME_SWITCHOVER ||
 		    frame.frame.type == VF_FRAME_KEEPALIVE ||
 		    frame.frame.type == VF_FRAME_ROUND_END || frame.frame.type == VF_FRAME_COMMIT)

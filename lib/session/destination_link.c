@@ -226,6 +226,13 @@ static void end_ram(struct vf_destination_side *side)
 		own_step_input(side, VF_OWN_RAM_COMPLETE);
 }
 
+/* What comes once decides, or is being read, by the time that it comes again. */
+static int comes_again(const struct vf_frame *frame, struct vferry_error *err)
+{
+	return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL, "a second %s",
+				vf_frame_type_name(frame->type));
+}
+
 static int on_switchover(struct vf_destination_side *side, const struct vf_frame *frame,
 			 const uint8_t *body, struct vferry_error *err)
 {
@@ -235,8 +242,8 @@ static int on_switchover(struct vf_destination_side *side, const struct vf_frame
 
 	if (ret)
 		return ret;
-	if (side->switchover)	/* and the rounds that are complete may not change */
-		return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL, "a second switchover");
+	if (side->switchover)
+		return comes_again(frame, err);
 	(void) pthread_mutex_lock(&side->lock);
 	side->switchover = true;
 	side->switchover_ns = vf_now_ns();
@@ -273,8 +280,8 @@ static int on_manifest(struct vf_destination_side *side, const struct vf_frame *
 	struct vf_manifest manifest;
 	int ret;
 
-	if (side->manifest_there)	/* and a step may be reading it */
-		return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL, "a second manifest");
+	if (side->manifest_there)
+		return comes_again(frame, err);
 	ret = vf_manifest_decode(body, frame->length, &manifest, err);
 	if (ret)
 		return ret;
@@ -329,7 +336,7 @@ static int on_digest(struct vf_destination_side *side, const struct vf_frame *fr
 	if (ret)
 		return ret;
 	if (side->digest_there)
-		return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL, "a second digest");
+		return comes_again(frame, err);
 	(void) pthread_mutex_lock(&side->lock);
 	side->digest = digest;
 	side->digest_there = true;
@@ -402,11 +409,10 @@ static void *on_place(void *user, const struct vf_frame *frame, size_t *ret_head
 	return c && c->stream_sink ? vf_stream_sink_place(c->stream_sink, frame->length) : NULL;
 }
 
-/* Of a device frames may come on any channel. All else on channel 0, so that one thread takes it. */
-static bool is_of_a_device(uint16_t type)
+/* What is of a device. All else is on channel 0, so that one thread takes it. */
+static bool is_of_any_channel(uint16_t type)
 {
-	return type == VF_FRAME_SECTION || type == VF_FRAME_STREAM_DATA ||
-	       type == VF_FRAME_STREAM_MARK || type == VF_FRAME_STREAM_RESTART;
+	return type == VF_FRAME_SECTION || vf_frame_is_stream(type) || type == VF_FRAME_KEEPALIVE;
 }
 
 static int on_placed(void *user, unsigned channel, const struct vf_frame *frame, const void *head,
@@ -419,7 +425,7 @@ static int on_placed(void *user, unsigned channel, const struct vf_frame *frame,
 static int on_frame(void *user, unsigned channel, const struct vf_frame *frame, const void *body,
 		    struct vferry_error *err)
 {
-	if (channel && !is_of_a_device(frame->type) && frame->type != VF_FRAME_KEEPALIVE)
+	if (channel && !is_of_any_channel(frame->type))
 		return vferry_error_set(err, -EPROTO, "unexpected-frame", NULL,
 					"%s on channel %u, not on channel 0",
 					vf_frame_type_name(frame->type), channel);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* frame.c - the 32-byte header; its layout and validity are in frame.h. */
 #include <errno.h>
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/bytes.h"
@@ -39,6 +38,12 @@ static const char *const type_names[] = {
 	[VF_FRAME_JOIN] = "join",
 	[VF_FRAME_VECTORS] = "vectors",
 };
+
+bool vf_frame_is_stream(uint16_t type)
+{
+	return type == VF_FRAME_STREAM_DATA || type == VF_FRAME_STREAM_MARK ||
+	       type == VF_FRAME_STREAM_RESTART;
+}
 
 const char *vf_frame_type_name(uint16_t type)
 {

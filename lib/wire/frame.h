@@ -18,6 +18,7 @@
 #ifndef VF_WIRE_FRAME_H
 #define VF_WIRE_FRAME_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <vferry/error.h>
@@ -78,5 +79,7 @@ int vf_frame_decode(const uint8_t from[VF_FRAME_HEADER_BYTES], uint32_t max_leng
 		    struct vf_frame *ret_frame, struct vferry_error *err);
 /* "section"; NULL for no such type. */
 const char *vf_frame_type_name(uint16_t type);
+/* Data, marks and restarts: what keeps its order among its like. */
+bool vf_frame_is_stream(uint16_t type);
 
 #endif
