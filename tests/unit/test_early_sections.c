@@ -147,6 +147,15 @@ static void send_section(struct world *w, uint32_t component, uint32_t id, uint3
 	encoded_section(w->channel, component, id, value, bytes);
 }
 
+/* All that waits, each section with its own id. */
+static void send_late(struct world *w, uint32_t bytes)
+{
+	for (uint32_t id = 1; id <= LATE; id++) {
+		send_section(w, LATE_A, id, id, bytes);
+		send_section(w, LATE_B, id, id, bytes);
+	}
+}
+
 /* Everything that will have been sent: all of it is known beforehand. */
 static void send_manifest(struct world *w, uint32_t late_bytes)
 {
@@ -157,6 +166,15 @@ static void send_manifest(struct world *w, uint32_t late_bytes)
 		list[i + 1] = encoded_listed(i < LATE ? LATE_A : LATE_B, i % LATE + 1,
 					     i % LATE + 1, late_bytes);
 	encoded_manifest(w->channel, &manifest);
+}
+
+/* Nothing early, nothing twice. */
+static void send_all(struct world *w)
+{
+	send_section(w, FIRST, 1, 0x4711, 4);
+	send_late(w, 1000);
+	send_manifest(w, 1000);
+	encoded_switchover(w->channel);
 }
 
 static void world_up(struct world *w)
@@ -242,10 +260,7 @@ static void sections_of_the_bound_are_held(void **state)
 
 	(void) state;
 	world_up(&w);
-	for (uint32_t id = 1; id <= LATE; id++) {
-		send_section(&w, LATE_A, id, id, bytes);
-		send_section(&w, LATE_B, id, id, bytes);
-	}
+	send_late(&w, bytes);
 	send_section(&w, FIRST, 1, 0x4711, 4);
 	encoded_switchover(w.channel);
 	send_manifest(&w, bytes);
@@ -311,24 +326,12 @@ static void what_comes_too_late_is_refused_by_name(void **state)
 	send_section(&w, FIRST, 1, 0x4711, 4);
 	while (!w.loaded)
 		usleep(100);
-	send_section(&w, FIRST, 1, 0x4711, 4);
-	for (uint32_t id = 1; id <= LATE; id++) {
-		send_section(&w, LATE_A, id, id, 1000);
-		send_section(&w, LATE_B, id, id, 1000);
-	}
-	send_manifest(&w, 1000);
-	encoded_switchover(w.channel);
+	send_all(&w);
 	expect_failed(&w, "section-late", "first:key", "again after it had been loaded");
 	world_down(&w);
 
 	world_up(&w);
-	send_section(&w, FIRST, 1, 0x4711, 4);
-	for (uint32_t id = 1; id <= LATE; id++) {
-		send_section(&w, LATE_A, id, id, 1000);
-		send_section(&w, LATE_B, id, id, 1000);
-	}
-	send_manifest(&w, 1000);
-	encoded_switchover(w.channel);
+	send_all(&w);
 	encoded_expect(w.channel, VF_FRAME_PREPARED);
 	send_section(&w, LATE_A, 1, 1, 1000);
 	encoded_expect(w.channel, VF_FRAME_RESOLVED);	/* the promise is taken back */
