@@ -327,7 +327,7 @@ int vf_source_undo(struct vf_source_side *side, struct vferry_error *err)
 		vf_executor_stop(side->save);
 	(void) join_streams(side, NULL);
 	if (side->pages)	/* freed with the side: the status still reads it */
-		(void) vf_page_sender_wait(side->pages, 0, NULL);
+		vf_page_sender_settle(side->pages);
 	if (s->ops.throttle)
 		s->ops.throttle(s->user, 0);
 	if (!side->undo)

@@ -678,6 +678,14 @@ int vf_page_sender_wait(struct vf_page_sender *sender, uint64_t timeout_ns,
 	return ret;
 }
 
+void vf_page_sender_settle(struct vf_page_sender *sender)
+{
+	(void) pthread_mutex_lock(&sender->lock);
+	while (sender->in_round)
+		(void) pthread_cond_wait(&sender->changed, &sender->lock);
+	(void) pthread_mutex_unlock(&sender->lock);
+}
+
 void vf_page_sender_cancel(struct vf_page_sender *sender)
 {
 	__atomic_store_n(&sender->cancelled, true, __ATOMIC_RELAXED);

@@ -51,11 +51,16 @@ struct vf_page_sender *vf_page_sender_free(struct vf_page_sender *sender);
 /* Rounds count from 0; the first is about all pages. -EBUSY: one is under way. */
 int vf_page_sender_start_round(struct vf_page_sender *sender, uint32_t round);
 /*
- * Until the round ended. Return: 0; -ETIMEDOUT still under way (@timeout_ns; 0 = for ever); else how
+ * Until the round ended, or failed on one channel. Return: 0; -ETIMEDOUT still under way (@timeout_ns; 0 = for ever); else how
  * it failed, -ECANCELED among it.
  */
 int vf_page_sender_wait(struct vf_page_sender *sender, uint64_t timeout_ns,
 			struct vferry_error *err);
+/*
+ * Until no thread sends any more, or looks at RAM: after a failure wait() returns when the first one knows
+ * of it. After a cancel; for blocked threads see there.
+ */
+void vf_page_sender_settle(struct vf_page_sender *sender);
 /*
  * Stops at the next write; blocked threads wake only when the caller also shuts down their channels
  * or cancels the limiter. What was taken and not sent is lost to this sender: a new migration begins

@@ -40,12 +40,13 @@ struct pair {
 	struct vferry_ram *from, *to;
 	unsigned channels;
 	struct vf_channel *out[MAX_CHANNELS], *in[MAX_CHANNELS];
-	int in_fd[MAX_CHANNELS];	/* borrowed */
+	int out_fd[MAX_CHANNELS], in_fd[MAX_CHANNELS];	/* borrowed */
 	struct vf_page_sender *sender;
 	struct vf_receiver *receiver;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	uint32_t rounds;	/* ended at the receiver */
+	bool settled;		/* vf_page_sender_settle() returned */
 	unsigned others;	/* frames of other types */
 	unsigned closed;
 	int failed;
@@ -122,11 +123,17 @@ static struct vferry_ram *make_ram(const uint64_t *sizes, size_t count)
 	return ram;
 }
 
-static void pair_start(struct pair *p, enum vf_codec codec)
+static void pair_sender(struct pair *p, enum vf_codec codec)
 {
 	struct vf_page_sender_options sender = {
 		.ram = p->from, .channels = p->out, .channel_count = p->channels, .codec = codec,
 	};
+
+	assert_int_equal(vf_page_sender_new(&sender, &p->sender, NULL), 0);
+}
+
+static void pair_start(struct pair *p, enum vf_codec codec)
+{
 	struct vf_receiver_options receiver = {
 		.ram = p->to, .channels = p->in, .channel_count = p->channels,
 		.ops = &receiver_ops, .user = p,
@@ -134,7 +141,7 @@ static void pair_start(struct pair *p, enum vf_codec codec)
 
 	assert_int_equal(vf_receiver_new(&receiver, &p->receiver, NULL), 0);
 	assert_int_equal(vf_receiver_start(p->receiver, NULL), 0);
-	assert_int_equal(vf_page_sender_new(&sender, &p->sender, NULL), 0);
+	pair_sender(p, codec);
 }
 
 static void pair_connect(struct pair *p, unsigned channels)
@@ -148,6 +155,7 @@ static void pair_connect(struct pair *p, unsigned channels)
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 		assert_int_equal(vf_channel_from_fd(fds[0], "out", &p->out[i], NULL), 0);
 		assert_int_equal(vf_channel_from_fd(fds[1], "in", &p->in[i], NULL), 0);
+		p->out_fd[i] = fds[0];
 		p->in_fd[i] = fds[1];
 	}
 }
@@ -573,6 +581,59 @@ static void test_lost_peer_fails_the_round(void **state)
 	pair_done(&p);
 }
 
+static int unread(const struct pair *p, unsigned channel)
+{
+	int bytes;
+
+	assert_int_equal(ioctl(p->in_fd[channel], FIONREAD, &bytes), 0);
+	return bytes;
+}
+
+static void *settle_main(void *arg)
+{
+	struct pair *p = arg;
+
+	vf_page_sender_settle(p->sender);
+	(void) pthread_mutex_lock(&p->lock);
+	p->settled = true;
+	(void) pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+/* A failure is told at once, though another channel's thread may be stuck and look at RAM and channel. */
+static void test_who_is_stuck_is_waited_for(void **state)
+{
+	static const uint64_t sizes[] = { 16 * VF_MIB };
+	struct vferry_error err = VFERRY_ERROR_INIT;
+	struct pair p = { 0 };
+	pthread_t thread;
+	bool early;
+
+	(void) state;
+	p.from = make_ram(sizes, 1);
+	p.to = make_ram(sizes, 1);
+	memset(host(p.from, 0, 0), 1, sizes[0]);
+	pair_connect(&p, 2);		/* and nobody reads */
+	assert_int_equal(setsockopt(p.out_fd[1], SOL_SOCKET, SO_SNDBUF, &(int) { 64 << 10 }, sizeof(int)), 0);
+	pair_sender(&p, VF_CODEC_NONE);
+	assert_int_equal(vf_ram_tracking_start(p.from, NULL), 0);
+	assert_int_equal(vf_page_sender_start_round(p.sender, 0), 0);
+	while (!unread(&p, 1))		/* then it is in a write that does not fit */
+		usleep(100);
+	vf_channel_shutdown(p.out[0]);
+	assert_int_not_equal(vf_page_sender_wait(p.sender, 10 * VF_SECOND_NS, &err), 0);
+	assert_int_equal(pthread_create(&thread, NULL, settle_main, &p), 0);
+	usleep(30000);
+	(void) pthread_mutex_lock(&p.lock);
+	early = p.settled;
+	(void) pthread_mutex_unlock(&p.lock);
+	vf_channel_shutdown(p.out[1]);
+	(void) pthread_join(thread, NULL);
+	assert_false(early);
+	vf_ram_tracking_stop(p.from);
+	pair_done(&p);
+}
+
 /* ---- frames made by hand ---- */
 
 /* @sent: of the data; less than the frame says, for one that stays behind its word. */
@@ -772,17 +833,14 @@ static void test_pages_across_the_end(void **state)
 	};
 	struct vferry_error err = VFERRY_ERROR_INIT;
 	struct pair p;
-	int unread;
 
 	(void) state;
 	pair_init(&p, sizes, 1, 2, VF_CODEC_NONE);
 	send_round_end(&p, 0, 0);
 	send_round_end(&p, 1, 0);
 	send_pages(&p, 1, &pages, data, PAGE);
-	do {
+	while (unread(&p, 1))
 		usleep(100);
-		assert_int_equal(ioctl(p.in_fd[1], FIONREAD, &unread), 0);
-	} while (unread);
 	wait_rounds(&p, 1);
 	assert_int_equal(vf_receiver_end_pages(p.receiver, &err), -EPROTO);
 	assert_string_equal(err.id, "pages-late");
@@ -821,6 +879,7 @@ int main(void)
 		cmocka_unit_test(test_destination_not_fresh),
 		cmocka_unit_test(test_cancel_in_a_slow_round),
 		cmocka_unit_test(test_lost_peer_fails_the_round),
+		cmocka_unit_test(test_who_is_stuck_is_waited_for),
 		cmocka_unit_test(test_one_channel_is_ahead),
 		cmocka_unit_test(test_end_in_the_first_round),
 		cmocka_unit_test(test_bad_page_frames_are_refused),
