@@ -621,8 +621,10 @@ struct vf_receiver *vf_receiver_free(struct vf_receiver *receiver)
 
 		if (reader && reader->started)
 			(void) pthread_join(reader->thread, NULL);
-		(void) reader_free(reader);
 	}
+	/* Not before all have ended: who ends a round looks at the others. */
+	for (unsigned i = 0; i < receiver->count; i++)
+		(void) reader_free(receiver->readers[i]);
 	for (size_t b = 0; b < receiver->block_count; b++)
 		vf_bitmap_done(&receiver->present[b]);
 	(void) vf_ram_fill_close(receiver->fill);
